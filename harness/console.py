@@ -1,0 +1,162 @@
+"""What a run shows while it goes: progress with an estimate, one line for every trial that ends."""
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from harness.executors import Event
+from harness.plan import Plan
+from harness.record import Record
+from harness.run import BUSY, DONE, FAILED, Job
+
+_LINE_SECONDS = 30.0
+
+
+class Estimate:
+    """How long trials take: what records say, else what this run saw, else the scale's guess."""
+
+    def __init__(self, records: Sequence[Record], plans: Sequence[Plan]) -> None:
+        self._seen: dict[tuple[str, str, str], list[float]] = {}
+        self._guess = {made.suite.name: made.scale.expected_seconds for made in plans}
+        scales = {(made.suite.name, made.scale.name) for made in plans}
+        for record in records:
+            if (record.suite, record.scale) in scales and record.status == "ok":
+                self.add(record.suite, record.method, record.task, record.cost.wall_seconds)
+
+    def add(self, suite: str, method: str, task: str, seconds: float) -> None:
+        """Learns from one trial."""
+        self._seen.setdefault((suite, method, task), []).append(seconds)
+
+    def of(self, suite: str, method: str, task: str) -> float:
+        """Seconds that one trial will take on one worker."""
+        own = self._seen.get((suite, method, task))
+        if own:
+            return statistics.median(own)
+        kin = [s for (a, _, b), line in self._seen.items() if (a, b) == (suite, task) for s in line]
+        return statistics.median(kin) if kin else self._guess[suite]
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `42 s`, `3.5 min`, `2.1 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+class Watch:
+    """Observes a run: a live display on a terminal, a line now and then in a log file."""
+
+    def __init__(
+        self, console: Console, estimate: Estimate, plans: Sequence[Plan], workers: int
+    ) -> None:
+        self._console = console
+        self._estimate = estimate
+        self._workers = max(workers, 1)
+        self._left = {
+            trial.id: (trial.suite.name, trial.method.name, trial.task.name)
+            for made in plans
+            for trial in made.todo
+        }
+        self._total = len(self._left)
+        self._running: dict[str, tuple[Job, float]] = {}
+        self._last_line = time.monotonic()
+        self._rows: dict[str, TaskID] = {}
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._whole = self._bars.add_task("trials", total=self._total, left="")
+        self.failures: list[tuple[Job, str]] = []
+        self.busy: list[Job] = []
+        self.unrecorded = 0
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bars.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Takes in one event of the executor."""
+        job = event.job
+        if event.outcome is not None:
+            self._end(event)
+        elif event.progress is not None:
+            step, total = event.progress
+            self._running[job.id] = (job, event.seconds * (total - step) / max(step, 1))
+            self._bars.update(self._rows[job.id], completed=step, total=total)
+        else:
+            self._running[job.id] = (job, self._estimate.of(job.suite, job.method, job.task))
+            self._rows[job.id] = self._bars.add_task(f"  {job.title}", total=1, left="")
+        left = f"about {duration(self.remaining())} left"
+        self._bars.update(self._whole, completed=self._total - len(self._left), left=left)
+        if not self._console.is_terminal and time.monotonic() - self._last_line > _LINE_SECONDS:
+            self._last_line = time.monotonic()
+            self._say(f"{self._total - len(self._left)} of {self._total} trials, {left}")
+
+    def remaining(self) -> float:
+        """Seconds until everything is done, by what is known now."""
+        started = sum(seconds for _, seconds in self._running.values())
+        waiting = [names for key, names in self._left.items() if key not in self._running]
+        return (started + sum(self._estimate.of(*names) for names in waiting)) / self._workers
+
+    def _end(self, event: Event) -> None:
+        job, outcome = event.job, event.outcome
+        if outcome is None:
+            return
+        self._running.pop(job.id, None)
+        self._left.pop(job.id, None)
+        row = self._rows.pop(job.id, None)
+        if row is not None:
+            self._bars.remove_task(row)
+        if outcome.code == DONE:
+            if job.artifact is None:
+                self._estimate.add(job.suite, job.method, job.task, event.seconds)
+            if self._console.is_terminal:
+                self._say(f"[green]ok[/] {job.title}, {duration(event.seconds)}")
+        elif outcome.code == BUSY:
+            self.busy.append(job)
+        elif outcome.code == FAILED:
+            self.failures.append((job, outcome.line))
+            self.unrecorded += not outcome.recorded
+            self._console.print(
+                f"[red]failed[/] {job.title}: {escape(outcome.line)}", soft_wrap=True
+            )
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, soft_wrap=True)
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[object]], console: Console) -> None:
+    """Prints a plain table."""
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for header in headers:
+        made.add_column(header, overflow="fold")
+    for row in rows:
+        made.add_row(*(escape(str(cell)) for cell in row))
+    console.print(made)
+
+
+def counted(counts: Mapping[Any, int]) -> str:
+    """Counts as a phrase: `3 done, 1 failed`."""
+    return ", ".join(f"{number} {what}" for what, number in counts.items() if number) or "none"

@@ -1,0 +1,71 @@
+"""Outside data: where a suite's datasets lie, whether they are intact, how to get them.
+
+Order of sources: a local folder (`--data` or `HARNESS_DATA`), then what `harness data prepare`
+fetched from the public hub into the cache. A trial never fetches by itself.
+"""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.errors import DataError
+from harness.store import file_digest
+from harness.suite import Dataset
+
+
+class Found(NamedTuple):
+    """A dataset that is there."""
+
+    folder: Path
+    """The folder that the dataset's file paths are relative to."""
+    origin: str
+    """`local` or `hub`."""
+
+
+class Sources(NamedTuple):
+    """The places where data may lie."""
+
+    local: Path | None
+    hub: Path
+    """Folder inside the cache that `harness data prepare` fills."""
+
+    @classmethod
+    def of(cls, local: Path | None, cache: Path) -> "Sources":
+        """From the `--data` option, else `HARNESS_DATA`, and the cache folder."""
+        if local is None and (given := os.environ.get("HARNESS_DATA")):
+            local = Path(given)
+        if local is not None and not local.is_dir():
+            raise DataError(
+                f"data folder {local} does not exist; set --data or HARNESS_DATA, or leave both out"
+            )
+        return cls(local, cache / "data")
+
+    def find(self, dataset: Dataset) -> Found | None:
+        """Where all of a dataset's files are, without reading them; None where they are not."""
+        for folder, origin in ((self.local, "local"), (self.hub, "hub")):
+            if folder is not None and all((folder / file).is_file() for file in dataset.files):
+                return Found(folder, origin)
+        return None
+
+    def verified(self, dataset: Dataset) -> Found:
+        """Where a dataset is, every file checked against its digest.
+
+        Raises:
+            DataError: it is missing or damaged; one line says which file and what to do.
+        """
+        found = self.find(dataset)
+        if found is None:
+            raise DataError(f"dataset {dataset.name}: {self.missing(dataset)}")
+        for file, expected in dataset.files.items():
+            if expected is not None and (actual := file_digest(found.folder / file)) != expected:
+                raise DataError(
+                    f"dataset {dataset.name}: {found.folder / file} is damaged (sha256 "
+                    f"{actual[:12]}..., expected {expected[:12]}...); replace it by the original"
+                )
+        return found
+
+    def missing(self, dataset: Dataset) -> str:
+        """What to do about a dataset that is not there."""
+        file = next(iter(dataset.files), dataset.name)
+        fetch = f", or `harness data prepare {dataset.name}` online" if dataset.fetch else ""
+        return f"{file} not found; point --data or HARNESS_DATA at a folder that has it{fetch}"

@@ -1,0 +1,93 @@
+"""Places where a plan can run. All carry the same jobs; the store's locks keep them apart.
+
+`Executor` is the whole contract: another place (a cluster, a queue) implements it in one module
+beside `local.py` and needs nothing else, since a job names everything by plain strings and its
+result is the record that it commits to the shared store.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from harness import registry
+from harness.data import Sources
+from harness.plan import Plan, Rerun, Trial, reachable
+from harness.provenance import Commit
+from harness.run import Job, Outcome, Progress
+from harness.store import Store
+
+
+class Work(NamedTuple):
+    """A job and the identities of the jobs that must be done before it."""
+
+    job: Job
+    after: frozenset[str] = frozenset()
+
+
+class Event(NamedTuple):
+    """Something that happened to a job: it started, it moved, or it ended."""
+
+    job: Job
+    progress: Progress | None = None
+    outcome: Outcome | None = None
+    seconds: float = 0.0
+    """Since the job started."""
+
+
+class Executor(Protocol):
+    """Runs work somewhere."""
+
+    def run(self, work: Sequence[Work], observe: Callable[[Event], None]) -> bool:
+        """Runs all work, each after what it needs; calls `observe` on every event.
+
+        Returns:
+            False where it was stopped before the end, by a signal or a deadline; everything that
+            was stopped goes on from its checkpoint when the same work is run again.
+        """
+        ...
+
+
+def work(
+    made: Plan, store: Store, sources: Sources, rerun: Rerun = "none", *, source: Path
+) -> list[Work]:
+    """The jobs of a plan, artifacts that are not made yet first.
+
+    `source` is a folder of the git working tree whose commit the records will name.
+
+    Raises:
+        StoreError: an artifact that is needed is damaged.
+    """
+    if not made.todo:
+        return []
+    commit = Commit.read(source)
+
+    def job(trial: Trial, identity: str, artifact: str | None) -> Job:
+        return Job(
+            suite=made.suite.name,
+            scale=made.scale.name,
+            method=trial.method.name,
+            task=trial.task.name,
+            seed=trial.seed,
+            device=made.device,
+            id=identity,
+            artifact=artifact,
+            results=str(store.results),
+            cache=str(store.cache),
+            data=str(sources.local) if sources.local else None,
+            threads=made.scale.threads,
+            seconds=made.scale.trial_seconds,
+            commit=commit.commit,
+            dirty=commit.dirty,
+            source_digest=registry.source_digest(trial.method.run),
+            force=artifact is None and rerun != "none",
+        )
+
+    user = {key: t for t in reversed(made.todo) for key in reachable([t.needs], made.nodes)}
+    first = [
+        Work(job(user[key], key, node.artifact.name), frozenset(node.needs.values()))
+        for key, node in made.nodes.items()
+        if store.artifact(made.suite.name, node.artifact.name, key) is None
+    ]
+    return first + [
+        Work(job(trial, trial.id, None), frozenset(trial.needs.values())) for trial in made.todo
+    ]

@@ -1,0 +1,235 @@
+"""This machine: a process a job, forked from a server that has imported the heavy modules once."""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from harness import provenance
+from harness.executors import Event, Work
+from harness.run import FAILED, INTERRUPTED, Job, Outcome, Progress, execute, failure
+from harness.store import Store
+
+PRELOAD = "HARNESS_PRELOAD"
+"""Environment variable that tells the fork server which suites to load before it forks."""
+_EXIT_SECONDS = 5.0
+"""How long a process that has said its last word may take to end."""
+_GRACE_SECONDS = 60.0
+"""How long a job may take to reach its next step after it was asked to stop."""
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
+
+
+@dataclass
+class _Running:
+    job: Job
+    process: ForkServerProcess
+    messages: Connection
+    slot: int
+    since: float
+    started: str
+    outcome: Outcome | None = None
+    """Kept until the process has ended, which is a moment after it said how."""
+
+
+class Local:
+    """At most `workers` jobs at a time on this machine."""
+
+    def __init__(self, workers: int, deadline: float | None = None) -> None:
+        self._workers = workers
+        self._deadline = deadline
+        """On the monotonic clock; jobs that run at that moment are asked to stop."""
+        self._stops = 0
+
+    def run(self, work: Sequence[Work], observe: Callable[[Event], None]) -> bool:
+        """See `harness.executors.Executor.run`."""
+        if not work:
+            return True
+        threads = str(max(item.job.threads for item in work))
+        os.environ.update(dict.fromkeys(_THREAD_VARIABLES, threads), PYTHONHASHSEED="0")
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        context = multiprocessing.get_context("forkserver")
+        os.environ[PRELOAD] = ",".join(sorted({item.job.suite for item in work}))
+        context.set_forkserver_preload(["harness.executors.local", "harness.executors.preload"])
+        self._stops = 0
+        before = {
+            number: signal.signal(number, self._count_stop)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        running: list[_Running] = []
+        try:
+            return self._drive(list(work), running, context, observe)
+        finally:
+            for item in running:
+                item.process.kill()
+                item.process.join()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _drive(
+        self,
+        waiting: list[Work],
+        running: list[_Running],
+        context: multiprocessing.context.ForkServerContext,
+        observe: Callable[[Event], None],
+    ) -> bool:
+        ended: dict[str, Outcome] = {}
+        asked: float | None = None
+        while waiting or running:
+            stop = self._stops > 0 or _passed(self._deadline)
+            if self._stops > 1:
+                return False
+            if stop and asked is None:
+                asked = time.monotonic()
+                for item in running:
+                    item.process.terminate()
+            if stop and not running:
+                return False
+            if not stop:
+                self._launch(waiting, running, ended, context, observe)
+            if not running:
+                continue
+            handles: list[Any] = [item.process.sentinel for item in running]
+            wait([*handles, *(item.messages for item in running)], timeout=0.5)
+            for item in list(running):
+                late = _late(item, asked)
+                if late:
+                    item.process.kill()
+                    item.process.join()
+                outcome = _hear(item, observe, late)
+                if outcome is not None:
+                    running.remove(item)
+                    ended[item.job.id] = outcome
+                    seconds = time.monotonic() - item.since
+                    observe(Event(item.job, outcome=outcome, seconds=seconds))
+        return not any(outcome.code == INTERRUPTED for outcome in ended.values())
+
+    def _launch(
+        self,
+        waiting: list[Work],
+        running: list[_Running],
+        ended: dict[str, Outcome],
+        context: multiprocessing.context.ForkServerContext,
+        observe: Callable[[Event], None],
+    ) -> None:
+        pending = {item.job.id for item in waiting} | {item.job.id for item in running}
+        for item in list(waiting):
+            if len(running) >= self._workers:
+                return
+            if item.after & pending:
+                continue
+            waiting.remove(item)
+            broken = [key for key in item.after if key in ended and ended[key].code != 0]
+            if broken:
+                line = f"not run: an artifact that it needs failed ({ended[broken[0]].line})"
+                ended[item.job.id] = Outcome(FAILED, line, recorded=False)
+                observe(Event(item.job, outcome=ended[item.job.id]))
+                continue
+            slots = {other.slot for other in running}
+            slot = next(n for n in range(self._workers) if n not in slots)
+            running.append(_start(item.job, slot, context))
+            observe(Event(item.job))
+
+    def _count_stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._stops += 1
+
+
+def _start(job: Job, slot: int, context: multiprocessing.context.ForkServerContext) -> _Running:
+    if job.device == "cuda":
+        job = job._replace(device=f"cuda:{slot}")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_child, args=(job, theirs), daemon=False)
+    process.start()
+    theirs.close()
+    return _Running(job, process, ours, slot, time.monotonic(), provenance.now())
+
+
+def _child(job: Job, messages: Connection) -> None:
+    """Runs one job in its own process; what libraries print goes to the trial's log."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the owner passes it on
+    _die_with_parent()
+    folder = Store(Path(job.results), Path(job.cache)).trial_folder(job.id)
+    folder.mkdir(parents=True, exist_ok=True)
+    log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        os.dup2(log, stream.fileno())
+    try:
+        outcome = execute(job, messages.send)
+        messages.send(outcome)
+    except BrokenPipeError:
+        return  # the parent is gone; the record or the checkpoint is on the disk
+    sys.exit(outcome.code)
+
+
+def _hear(item: _Running, observe: Callable[[Event], None], late: str) -> Outcome | None:
+    """Passes on a job's messages; its outcome once its process has ended."""
+    ended = not item.process.is_alive()  # before reading, so that nothing is said after it
+    try:
+        while item.messages.poll():
+            message = item.messages.recv()
+            if isinstance(message, Progress):
+                seconds = time.monotonic() - item.since
+                observe(Event(item.job, progress=message, seconds=seconds))
+            else:
+                item.outcome = message
+    except (EOFError, OSError):
+        item.process.join(timeout=_EXIT_SECONDS)
+        ended = not item.process.is_alive()
+    if not ended:
+        return None
+    item.process.join()
+    item.messages.close()
+    return item.outcome or _post_mortem(item, late)
+
+
+def _post_mortem(item: _Running, late: str) -> Outcome:
+    """The outcome of a job whose process died without a word."""
+    code = item.process.exitcode or 0
+    if late == "stop" or -code in (signal.SIGTERM, signal.SIGINT):
+        return Outcome(INTERRUPTED)
+    if late == "limit":
+        status, line = "timeout", f"no step within its limit of {item.job.seconds:.0f} s; killed"
+    elif code == -signal.SIGKILL:
+        status, line = "oom", "killed by the system, most likely for want of memory"
+    elif code < 0:
+        status, line = "failed", f"the process died of {signal.Signals(-code).name}"
+    else:
+        status, line = "failed", f"the process ended with code {code} and left no record"
+    if item.job.artifact is not None:
+        return Outcome(FAILED, line, recorded=False)
+    store = Store(Path(item.job.results), Path(item.job.cache))
+    store.commit(failure(item.job, status, line, item.started))  # type: ignore[arg-type]
+    return Outcome(FAILED, f"{status}: {line}")
+
+
+def _late(item: _Running, asked: float | None) -> str:
+    now = time.monotonic()
+    if asked is not None and now - asked > _GRACE_SECONDS:
+        return "stop"
+    if now - item.since > item.job.seconds + _GRACE_SECONDS:
+        return "limit"
+    return ""
+
+
+def _passed(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() > deadline
+
+
+def _die_with_parent() -> None:
+    """Asks Linux to send SIGTERM when the fork server ends, which it does with its owner."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)

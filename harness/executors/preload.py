@@ -1,0 +1,12 @@
+"""Imported by the fork server alone: does once what every trial would do again after forking."""
+
+import os
+
+from harness import registry
+from harness.executors.local import PRELOAD
+from harness.run import settle_libraries
+
+for name in filter(None, os.environ.get(PRELOAD, "").split(",")):
+    for path in registry.load(name).preload:
+        registry.call(path)()
+settle_libraries(threads=1, device="cpu")

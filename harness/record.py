@@ -1,0 +1,163 @@
+"""The record that a trial leaves, and the identity that names it.
+
+An identity is the sha256 of the canonical JSON of everything that decides the numbers. A record is
+one immutable JSON document with its own checksum; `harness.store` puts it on disk.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import Field, JsonValue, model_validator
+
+from harness.suite import Name, Spec
+
+SCHEMA_VERSION = 1
+"""Of the record's own layout. Raised when a field changes its meaning."""
+
+Status = Literal["ok", "diverged", "oom", "timeout", "failed"]
+
+
+def canonical(value: Any) -> str:
+    """The one JSON text of a value: sorted keys, no spaces, no NaN, integral floats as integers.
+
+    Equal values give equal texts whatever their key order, tuple or list, `1` or `1.0`.
+
+    Raises:
+        ValueError: a NaN or an infinity, or something that JSON cannot hold.
+    """
+
+    def plain(v: Any) -> Any:
+        if isinstance(v, Mapping):
+            return {str(k): plain(x) for k, x in v.items()}
+        if isinstance(v, list | tuple):
+            return [plain(x) for x in v]
+        if isinstance(v, float):
+            if not math.isfinite(v):
+                raise ValueError(f"{v} has no place in an identity or a record")
+            return int(v) if v.is_integer() and abs(v) < 2**53 else v
+        if v is None or isinstance(v, bool | int | str):
+            return v
+        raise ValueError(f"{v!r} of type {type(v).__name__} is not JSON")
+
+    return json.dumps(
+        plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def digest(value: Any) -> str:
+    """sha256 of the canonical JSON of a value, 64 hexadecimal digits."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+class Series(Spec):
+    """A short curve, or a histogram (`x` the left edges of the bins)."""
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    x_label: str = "step"
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Self:
+        if len(self.x) != len(self.y):
+            raise ValueError(f"series: {len(self.x)} x values against {len(self.y)} y values")
+        return self
+
+
+class Cost(Spec):
+    """What a trial took. Not part of what must repeat."""
+
+    wall_seconds: float
+    """Summed over the sessions of an interrupted trial."""
+    cpu_seconds: float
+    """User plus system time of the trial's process and its children."""
+    peak_memory_bytes: int
+    """Highest resident set of the trial's process."""
+    peak_vram_bytes: int | None = None
+    """Highest memory allocated on the card; None without one."""
+    joules: float | None = None
+    """Energy of the card while the trial ran; None without a card that counts it."""
+    sessions: int = 1
+    """How many times the trial was started until it finished."""
+
+
+class Provenance(Spec):
+    """What ran, where, with what."""
+
+    started: str
+    """UTC, ISO 8601."""
+    finished: str
+    commit: str | None
+    """Git commit of the working tree; None outside a repository."""
+    dirty: bool | None
+    """Whether tracked source files differed from that commit."""
+    source_digest: str
+    """sha256 over the source files that the method reaches inside its suite."""
+    python: str
+    packages: dict[str, str]
+    platform: str
+    processor: str
+    cores: int
+    memory_bytes: int
+    accelerator: str | None
+    threads: int
+    """CPU threads that the trial was allowed."""
+    flags: dict[str, str]
+    """Determinism switches and the few environment variables that change numbers."""
+    command: tuple[str, ...]
+    """Command line of the run, paths shortened to their last part."""
+
+
+class Record(Spec):
+    """What one trial left behind."""
+
+    schema_version: int = SCHEMA_VERSION
+    id: str = Field(pattern=r"^[0-9a-f]{64}$")
+    suite: Name
+    method: Name
+    task: Name
+    seed: int = Field(ge=0)
+    scale: Name
+    protocol: str
+    spec: dict[str, JsonValue]
+    """The identity in full: its canonical JSON hashes to `id`."""
+    status: Status
+    error: str | None = None
+    """One line, where the status is not `ok`."""
+    metrics: dict[str, float] = Field(default_factory=dict)
+    counts: dict[str, int] = Field(default_factory=dict)
+    """Counted budgets: parameters, active_parameters, updates, tokens, flops, ..."""
+    series: dict[str, Series] = Field(default_factory=dict)
+    data: dict[str, str] = Field(default_factory=dict)
+    """Where each dataset came from: `local`, `hub`, `generated`."""
+    cost: Cost
+    provenance: Provenance
+    checksum: str = ""
+    """sha256 of the canonical JSON of all other fields."""
+
+    @property
+    def short(self) -> str:
+        """The twelve digits of the id that file names and tables show."""
+        return self.id[:12]
+
+    @property
+    def file_name(self) -> str:
+        """Name of its file inside `results/<suite>/<scale>/`."""
+        return f"{self.method}--{self.task}--s{self.seed}--{self.short}.json"
+
+    def sealed(self) -> Self:
+        """The same record with its checksum filled in."""
+        return self.model_copy(update={"checksum": self._sum()})
+
+    def intact(self) -> bool:
+        """Whether checksum and id agree with the content."""
+        return self.checksum == self._sum() and digest(self.spec) == self.id
+
+    def outcome(self) -> dict[str, Any]:
+        """All that must repeat bit for bit: the record less cost, provenance and checksum."""
+        return self.model_dump(exclude={"cost", "provenance", "checksum"})
+
+    def _sum(self) -> str:
+        return digest(self.model_dump(mode="json", exclude={"checksum"}))

@@ -1,0 +1,1 @@
+"""Records -> tables, figures and pages; pure, so that they can be checked."""

@@ -1,0 +1,65 @@
+"""CSV: a comparison as one line a cell, a listing as it stands; numbers unrounded."""
+
+import csv
+import io
+from collections.abc import Iterable
+
+from harness.report.selection import Trial
+from harness.report.table import FAILURES, Cell, Comparison, Listing
+from harness.suite import Reference
+
+COLUMNS = (
+    "row", "column", "method", "task", "protocol", "metric", "unit", "better", "split", "select",
+    "mean", "low", "high", "n", "trials", "failures", "ok", *FAILURES, "stale", "best", "close",
+    "reference", "reference_spread", "reference_n", "reference_table", "ids",
+)  # fmt: skip
+"""Several printed numbers for one cell are joined with `;`, several ids with a space."""
+
+
+def comparison(table: Comparison) -> str:
+    """One line a cell, also where nothing was measured."""
+    m = table.metric
+    about = (m.name, m.unit, m.better, m.split, m.select)
+    return _text(COLUMNS, (_line(cell, about) for cell in table.cells))
+
+
+def listing(table: Listing) -> str:
+    """The columns of the listing, then the ids."""
+    return _text(
+        (*table.columns, "ids"),
+        (
+            (*(f.text if f.value is None else f.value for f in row.fields), _ids(row.trials))
+            for row in table.rows
+        ),
+    )
+
+
+def _line(cell: Cell, about: tuple[str, ...]) -> tuple[object, ...]:
+    printed = cell.references
+    return (
+        *(cell.row, cell.column, cell.method, cell.task, cell.protocol, *about),
+        *(cell.mean, cell.low, cell.high, cell.n, len(cell.trials), cell.failures),
+        *(cell.statuses.values()),
+        *(cell.stale, int(cell.best), int(cell.close)),
+        *(_joined(printed, field) for field in ("value", "spread", "n", "table")),
+        _ids(cell.trials),
+    )
+
+
+def _joined(printed: Iterable[Reference], field: str) -> str:
+    values = [getattr(r, field) for r in printed]
+    if all(v is None for v in values):
+        return ""
+    return ";".join("" if v is None else str(v) for v in values)
+
+
+def _ids(trials: Iterable[Trial]) -> str:
+    return " ".join(t.id for t in trials)
+
+
+def _text(head: Iterable[str], lines: Iterable[Iterable[object]]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(lines)
+    return out.getvalue()

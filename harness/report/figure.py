@@ -1,0 +1,94 @@
+"""Figures as SVG and PNG, the same bytes from the same records."""
+
+import io
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from harness.errors import HarnessError, SpecError
+from harness.registry import call
+from harness.suite import Figure
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+STYLE: dict[str, object] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#6b7280",
+    "axes.grid": True,
+    "axes.labelcolor": "#1f2937",
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 10,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "figure.figsize": (6.4, 4.0),
+    "font.size": 9,
+    "grid.color": "#e5e7eb",
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "savefig.bbox": "tight",
+    "savefig.dpi": 160,
+    "savefig.facecolor": "white",
+    "svg.fonttype": "path",
+    "xtick.color": "#4b5563",
+    "ytick.color": "#4b5563",
+}
+"""Holds while a figure is drawn and saved; whatever the reader's own settings are."""
+
+
+class Picture(NamedTuple):
+    """A figure as a report shows it."""
+
+    name: str
+    title: str
+    caption: str
+    svg: bytes = b""
+    png: bytes = b""
+    problem: str = ""
+    """Why there is no picture; empty where there is one."""
+
+
+def draw(figure: Figure, runs: "DataFrame") -> Picture:
+    """Draws a suite's figure from its runs.
+
+    A drawing function that cannot cope with the records at hand (too few, one method missing)
+    leaves a picture that says so: one figure does not cost the whole report.
+
+    Raises:
+        SpecError: the drawing function does not exist or returns no figure.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure as Drawing
+
+    picture = Picture(figure.name, figure.title, figure.caption)
+    if runs.empty:
+        return picture._replace(problem="no records to draw")
+    function = call(figure.draw)
+    settings: Any = {**STYLE, "svg.hashsalt": figure.name}
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(settings)
+        try:
+            drawing = function(runs, figure)
+        except HarnessError as error:
+            return picture._replace(problem=_one_line(str(error)))
+        except Exception as error:
+            return picture._replace(problem=_one_line(f"{type(error).__name__}: {error}"))
+        if drawing is None:
+            return picture._replace(problem="no records to draw")
+        if not isinstance(drawing, Drawing):
+            raise SpecError(
+                f"figure {figure.name}: {figure.draw} returned {type(drawing).__name__}; "
+                "it must return a matplotlib Figure, or None where there is nothing to draw"
+            )
+        svg, png = io.BytesIO(), io.BytesIO()
+        drawing.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        drawing.savefig(png, format="png", metadata={"Software": None})
+        if "matplotlib.pyplot" in sys.modules:
+            sys.modules["matplotlib.pyplot"].close(drawing)
+    return picture._replace(svg=svg.getvalue(), png=png.getvalue())
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:300]

@@ -1,0 +1,98 @@
+"""Numbers as reports print them: no locale, no negative zero, the metric's decimals."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from harness.suite import Reference
+
+MISSING = "—"
+ARROWS: dict[Literal["higher", "lower", "neither"], str] = {
+    "higher": "↑",
+    "lower": "↓",
+    "neither": "",
+}
+_SECONDS = (("h", 3600.0), ("min", 60.0))
+_BYTES = (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10))
+_POWERS = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
+
+
+def fixed(value: float, digits: int) -> str:
+    """The value with that many decimals; what rounds to zero has no sign."""
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text
+
+
+def quoted(value: float, digits: int) -> str:
+    """A printed number: at least `digits` decimals, and all of those it was printed with."""
+    text = fixed(value, digits)
+    return text if float(text) == value else f"{value:.10g}"
+
+
+def interval(low: float | None, high: float | None, digits: int) -> str:
+    """`[low, high]`, or nothing where there is none."""
+    if low is None or high is None:
+        return ""
+    return f"[{fixed(low, digits)}, {fixed(high, digits)}]"
+
+
+def reference(printed: Reference, digits: int) -> str:
+    """Value, spread and n as printed: `71.9 ± 1.1 (n=10)`."""
+    text = quoted(printed.value, digits)
+    if printed.spread is not None:
+        text += f" ± {quoted(printed.spread, digits)}"
+    return text + (f" (n={printed.n})" if printed.n is not None else "")
+
+
+def significant(value: float) -> str:
+    """Three significant digits, without an exponent between 0.001 and 10,000."""
+    if value == 0:
+        return "0"
+    if 1000 <= abs(value) < 1e4:
+        return fixed(value, 0)
+    text = f"{value:.3g}"
+    return text if "e" in text or abs(value) >= 1000 else f"{float(text):g}"
+
+
+def count(value: float) -> str:
+    """A counted number in full, thousands apart: `1,234,567`."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+
+
+def power(value: float) -> str:
+    """A large number with a prefix: `1.23 T`; below a thousand as it is."""
+    return _scaled(value, _POWERS, "").rstrip()
+
+
+def energy(value: float) -> str:
+    """Joules: `512 J`, `1.2 kJ`."""
+    return _scaled(value, [(f"{prefix}J", size) for prefix, size in _POWERS], "J")
+
+
+def seconds(value: float) -> str:
+    """A duration: `0.4 s`, `12.3 min`, `2.5 h`."""
+    return _scaled(value, _SECONDS, "s")
+
+
+def memory(value: float) -> str:
+    """An amount of memory: `312 MiB`."""
+    return _scaled(value, _BYTES, "B")
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
+
+
+def _scaled(value: float, units: Sequence[tuple[str, float]], base: str) -> str:
+    for unit, size in units:
+        if abs(value) >= size:
+            return f"{significant(value / size)} {unit}"
+    return f"{significant(value)} {base}"

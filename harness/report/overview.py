@@ -1,0 +1,64 @@
+"""What the index shows: every suite, its scales, and the verdicts of the largest one."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from harness.report.page import Page
+from harness.report.table import planned
+from harness.suite import Suite
+
+_SIZES = ("smoke", "laptop", "gpu", "paper")
+
+
+class Status(NamedTuple):
+    """One scale of a suite, as the index lists it."""
+
+    scale: str
+    ok: int
+    failed: int
+    planned: int
+    outcomes: str
+    """How many claims came out which way."""
+    page: Page | None
+    """None where there are no records."""
+
+
+class Chapter(NamedTuple):
+    """One suite, as the index shows it."""
+
+    suite: Suite
+    statuses: tuple[Status, ...]
+    shown: Page | None
+    """The largest scale that has current records: its headline table and verdicts are shown."""
+
+
+class Overview(NamedTuple):
+    """The index."""
+
+    chapters: tuple[Chapter, ...]
+    strangers: tuple[str, ...]
+    """Suites that have records and are not known."""
+
+
+def chapter(suite: Suite, pages: Sequence[Page]) -> Chapter:
+    """A suite's part of the index, from the pages of its scales."""
+    by_name = {page.scale: page for page in pages}
+    statuses = []
+    for scale in suite.scales:
+        page = by_name.pop(scale.name, None)
+        want = len(planned(suite, scale)) * len(scale.seeds)
+        statuses.append(_status(scale.name, want, page))
+    statuses += [_status(name, 0, page) for name, page in by_name.items()]
+    live = [page for page in pages if page.selection.used]
+    shown = max(live, key=lambda page: _SIZES.index(page.scale), default=None)
+    return Chapter(suite, tuple(statuses), shown)
+
+
+def _status(scale: str, want: int, page: Page | None) -> Status:
+    if page is None:
+        return Status(scale, 0, 0, want, "", None)
+    counts: dict[str, int] = {}
+    for line in page.lines:
+        counts[line.label] = counts.get(line.label, 0) + 1
+    outcomes = ", ".join(f"{n} {label}" for label, n in counts.items())
+    return Status(scale, page.ok, page.failed, want, outcomes, page)

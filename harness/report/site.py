@@ -1,0 +1,152 @@
+"""`reports/` from `results/`: every page, table and figure, and the check that they agree."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from harness.errors import StoreError
+from harness.record import Record
+from harness.report import delimited, html, latex, markdown
+from harness.report.overview import Overview, chapter
+from harness.report.page import Page, build, by_scale
+from harness.store import write_atomic
+from harness.suite import Reference, Suite
+
+_KINDS = ("report.md", "report.html", "tables/*.md", "tables/*.tex", "tables/*.csv")
+_PICTURES = ("figures/*.svg", "figures/*.png")
+
+
+class Difference(NamedTuple):
+    """A file of `reports/` that is not what the records generate."""
+
+    path: str
+    """Below the reports folder, with `/`."""
+    what: Literal["differs", "missing", "left over"]
+
+
+def generate(
+    suites: Iterable[Suite],
+    records: Iterable[Record],
+    out: Path,
+    *,
+    references: Mapping[str, Sequence[Reference]] | None = None,
+    current: Mapping[str, Collection[str]] | None = None,
+    stale: Mapping[str, Collection[str]] | None = None,
+    figures: bool = True,
+    check: bool = False,
+) -> list[Difference]:
+    """Brings `out` to what the records say, or with `check` only tells where it is not.
+
+    The same records in any order give the same bytes; clock, paths and locale play no part.
+    Files of earlier reports that are no longer made are removed, other files are left alone.
+
+    Args:
+        suites: All suites; the index lists these and no others.
+        records: Of all suites and scales; those of unknown suites are only counted.
+        out: The reports folder, beside the results folder that the links point into.
+        references: Printed numbers by suite.
+        current: Full ids that each suite names today, by suite. A suite that is absent: unknown,
+            then the newest record of each trial counts.
+        stale: Full ids of records whose code has changed since, by suite.
+        figures: False leaves the pictures as they are, which is much quicker.
+        check: Writes nothing.
+
+    Returns:
+        The files that differed, were missing or left over; without `check`, before they were
+        put right.
+
+    Raises:
+        SpecError: a suite's table or figure cannot be made.
+        StoreError: a file cannot be read, written or removed.
+    """
+    suites = sorted(suites, key=lambda s: s.name)
+    records = list(records)
+    made: dict[str, bytes] = {}
+    chapters = []
+    for suite in suites:
+        pages = [
+            build(
+                suite,
+                scale,
+                group,
+                (references or {}).get(suite.name, ()),
+                (current or {}).get(suite.name),
+                (stale or {}).get(suite.name, ()),
+                figures,
+            )
+            for scale, group in by_scale(suite, records).items()
+        ]
+        for page in pages:
+            made.update(_files(page))
+        chapters.append(chapter(suite, pages))
+    strangers = sorted({r.suite for r in records} - {s.name for s in suites})
+    overview = Overview(tuple(chapters), tuple(strangers))
+    made["index.md"] = markdown.index(overview).encode()
+    made["index.html"] = html.index(overview).encode()
+    kinds = (*_KINDS, *_PICTURES) if figures else _KINDS
+    differences = _compare(made, out, [s.name for s in suites], kinds)
+    if not check:
+        _mend(made, out, differences)
+    return differences
+
+
+def _files(page: Page) -> dict[str, bytes]:
+    folder = f"{page.suite.name}/{page.scale}"
+    files = {"report.md": markdown.report(page), "report.html": html.report(page)}
+    for table in page.tables:
+        for module, ending in ((markdown, "md"), (latex, "tex"), (delimited, "csv")):
+            files[f"tables/{table.name}.{ending}"] = module.comparison(table)
+    for listing in (page.claims, page.costs, page.budget):
+        if listing is not None:
+            for module, ending in ((markdown, "md"), (latex, "tex"), (delimited, "csv")):
+                files[f"tables/{listing.name}.{ending}"] = module.listing(listing)
+    made = {f"{folder}/{name}": text.encode() for name, text in files.items()}
+    for picture in page.pictures:
+        if picture.svg:
+            made[f"{folder}/figures/{picture.name}.svg"] = picture.svg
+            made[f"{folder}/figures/{picture.name}.png"] = picture.png
+    return made
+
+
+def _compare(
+    made: Mapping[str, bytes], out: Path, suites: Iterable[str], kinds: Iterable[str]
+) -> list[Difference]:
+    found = []
+    for name, data in made.items():
+        path = out / name
+        try:
+            there = path.read_bytes()
+        except FileNotFoundError:
+            found.append(Difference(name, "missing"))
+        except OSError as error:
+            raise StoreError(
+                f"cannot read {path}: {error.strerror}; make it readable, or move it away"
+            ) from error
+        else:
+            if there != data:
+                found.append(Difference(name, "differs"))
+    for suite in suites:
+        for kind in kinds:
+            for path in (out / suite).glob(f"*/{kind}"):
+                name = path.relative_to(out).as_posix()
+                if name not in made:
+                    found.append(Difference(name, "left over"))
+    return sorted(found)
+
+
+def _mend(made: Mapping[str, bytes], out: Path, differences: Iterable[Difference]) -> None:
+    for name, what in differences:
+        path = out / name
+        if what != "left over":
+            write_atomic(path, made[name])
+            continue
+        try:
+            path.unlink()
+            for folder in path.parents:
+                if folder == out or any(folder.iterdir()):
+                    break
+                folder.rmdir()
+        except OSError as error:
+            raise StoreError(
+                f"cannot remove {path}, which is no longer made: {error.strerror}; remove it"
+            ) from error

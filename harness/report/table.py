@@ -1,0 +1,333 @@
+"""The tables of a report, before any format: comparisons of a metric, and plain listings."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from harness.report import number
+from harness.report.selection import Selection, Trial
+from harness.runs import Cells
+from harness.stats import mean_interval, paired_interval
+from harness.suite import Metric, Reference, Scale, Suite, Table, Task, select
+
+FAILURES = ("diverged", "oom", "timeout", "failed")
+
+
+class Parts(NamedTuple):
+    """A cell's texts; formats only decide how they look."""
+
+    mean: str
+    marks: str
+    """`†` not separated from the best, `*` rests on records of changed code."""
+    interval: str
+    n: str
+    paper: str
+
+
+class Cell(NamedTuple):
+    """One method on one task: what was measured, from which records, beside what was printed."""
+
+    row: str
+    column: str
+    method: str
+    task: str
+    protocol: str
+    mean: float | None
+    low: float | None
+    high: float | None
+    n: int
+    """Seeds with a value."""
+    trials: tuple[Trial, ...]
+    references: tuple[Reference, ...]
+    """The paper's own numbers."""
+    best: bool = False
+    close: bool = False
+    """Its paired interval against the best includes zero, or there is none."""
+
+    @property
+    def failures(self) -> int:
+        """Trials without a value."""
+        return len(self.trials) - self.n
+
+    @property
+    def stale(self) -> int:
+        """Trials whose code has changed since."""
+        return sum(t.stale for t in self.trials)
+
+    @property
+    def statuses(self) -> dict[str, int]:
+        """How many trials ended in which way; every status, `ok` first."""
+        counts = Counter(t.status for t in self.trials)
+        return {status: counts[status] for status in ("ok", *FAILURES)}
+
+    def parts(self, digits: int) -> Parts:
+        """The texts of the cell, with that many decimals."""
+        counts = [f"n={self.n}"] if self.trials else []
+        if self.failures:
+            counts.append(f"{self.n}/{len(self.trials)} ok")
+        return Parts(
+            mean=number.MISSING if self.mean is None else number.fixed(self.mean, digits),
+            marks="†" * self.close + "*" * bool(self.stale),
+            interval=number.interval(self.low, self.high, digits),
+            n=", ".join(counts),
+            paper="; ".join(number.reference(r, digits) for r in self.references),
+        )
+
+
+class Comparison(NamedTuple):
+    """One metric: methods against tasks."""
+
+    name: str
+    title: str
+    metric: Metric
+    protocols: tuple[str, ...]
+    corner: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+    """Label and cells."""
+    notes: tuple[str, ...]
+    anchors: tuple[str, ...]
+    """Printed numbers that have no cell of their own, or that others than the paper printed."""
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """All of them, row after row."""
+        return tuple(cell for _, cells in self.rows for cell in cells)
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        """What the number is: metric, unit, direction, split, selection rule, protocol."""
+        m = self.metric
+        unit = f" ({m.unit})" if m.unit else ""
+        better = f"{number.ARROWS[m.better]} {m.better} is better" if m.better != "neither" else ""
+        protocol = f"{'protocols' if len(self.protocols) > 1 else 'protocol'}: "
+        return tuple(
+            part
+            for part in (
+                f"{m.label}{unit}",
+                better,
+                f"split: {m.split}",
+                f"selection: {m.select}",
+                protocol + ", ".join(self.protocols),
+            )
+            if part
+        )
+
+
+class Field(NamedTuple):
+    """One entry of a listing."""
+
+    text: str
+    value: str | int | float | None = None
+    """For CSV, unrounded; None: the text."""
+
+
+class Row(NamedTuple):
+    """One line of a listing, and the records that it rests on."""
+
+    fields: tuple[Field, ...]
+    trials: tuple[Trial, ...] = ()
+    opens: str = ""
+    """Id of the same list of records where an HTML page has it already: of a verdict, of a cell."""
+
+
+class Listing(NamedTuple):
+    """A plain table: claims, costs, provenance, failures."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    numeric: tuple[bool, ...] = ()
+    """Columns that are set flush right."""
+
+
+def label(thing: object) -> str:
+    """The label of a method or task, or its name where it has none."""
+    return str(getattr(thing, "label", "") or getattr(thing, "name", ""))
+
+
+def planned(suite: Suite, scale: Scale) -> set[tuple[str, str]]:
+    """Method and task of every trial that a scale names."""
+    return {
+        (m.name, t.name)
+        for m in select(suite.methods, scale.methods)
+        for t in select(suite.tasks, scale.tasks)
+        if not any(fnmatchcase(f"{m.name}/{t.name}", glob) for glob in scale.exclude)
+    }
+
+
+def compare(
+    spec: Table,
+    suite: Suite,
+    scale: Scale,
+    selection: Selection,
+    cells: Cells,
+    references: Mapping[tuple[str, str, str], Sequence[Reference]],
+) -> Comparison | None:
+    """The comparison that a suite's table asks for; None where its scale has none of it.
+
+    Args:
+        spec: Which methods, tasks and metric.
+        suite: Where they are described.
+        scale: Says which of them run.
+        selection: The records.
+        cells: Their numbers, by method, task and metric.
+        references: Printed numbers by task, method and metric.
+    """
+    metric = suite.metric(spec.metric)
+    there = planned(suite, scale) | set(selection.pairs)
+    methods = list(select(suite.methods, spec.methods))
+    tasks = [t for t in select(suite.tasks, spec.tasks) if metric.name in t.reports]
+    inside = {(m.name, t.name) for m in methods for t in tasks} & there
+    methods = [m for m in methods if any(m.name == name for name, _ in inside)]
+    tasks = [t for t in tasks if any(t.name == name for _, name in inside)]
+    if not inside:
+        return None
+    protocols = tuple(sorted({t.protocol for t in tasks}))
+    task_labels = _task_labels(tasks, mixed=len(protocols) > 1)
+    method_labels = _distinct([(m.name, label(m)) for m in methods])
+    by_method = spec.rows == "methods"
+    made: dict[tuple[str, str], Cell] = {}
+    kinds: set[str] = set()
+    for task in tasks:
+        column = {}
+        for method in methods:
+            group = selection.pairs.get((method.name, task.name), ())
+            printed = references.get((task.name, method.name, metric.name), ())
+            edge = mean_interval(cells[method.name, task.name, metric.name].values)
+            if edge.low is not None:
+                kinds.add(edge.method)
+            names = (method_labels[method.name], task_labels[task.name])
+            column[method.name] = Cell(
+                *(names if by_method else names[::-1]),
+                method.name,
+                task.name,
+                task.protocol,
+                edge.mean,
+                edge.low,
+                edge.high,
+                edge.n,
+                tuple(selection.trials[r.short] for r in group),
+                tuple(r for r in printed if r.source == "paper"),
+            )
+        for name, cell in _ranked(column, metric, cells).items():
+            made[name, task.name] = cell
+    rows: list[tuple[str, tuple[Cell, ...]]]
+    if by_method:
+        rows = [
+            (method_labels[m.name], tuple(made[m.name, t.name] for t in tasks)) for m in methods
+        ]
+    else:
+        rows = [(task_labels[t.name], tuple(made[m.name, t.name] for m in methods)) for t in tasks]
+    across, down = list(task_labels.values()), list(method_labels.values())
+    return Comparison(
+        name=spec.name,
+        title=spec.title,
+        metric=metric,
+        protocols=protocols,
+        corner="Method" if by_method else "Task",
+        columns=tuple(across if by_method else down),
+        rows=tuple(rows),
+        notes=tuple(_notes(spec, tasks, list(made.values()), kinds)),
+        anchors=_anchors(references, tasks, suite, metric),
+    )
+
+
+def _ranked(column: dict[str, Cell], metric: Metric, cells: Cells) -> dict[str, Cell]:
+    """The cells of one task, with the best marked and those that cannot be told from it."""
+    means = {name: cell.mean for name, cell in column.items() if cell.mean is not None}
+    if metric.better == "neither" or len(means) < 2:
+        return column
+    sign = 1 if metric.better == "higher" else -1
+    best = max(means, key=lambda name: sign * means[name])
+    top = cells[best, column[best].task, metric.name].by_seed()
+    marked = dict(column)
+    for name, mean in means.items():
+        if name == best or mean == means[best]:
+            marked[name] = column[name]._replace(best=mean == means[best])
+            continue
+        other = cells[name, column[name].task, metric.name].by_seed()
+        shared = sorted(top.keys() & other.keys())
+        edge = paired_interval([top[s] for s in shared], [other[s] for s in shared])
+        apart = edge.low is not None and edge.high is not None and not edge.low <= 0 <= edge.high
+        marked[name] = column[name]._replace(close=not apart)
+    return marked
+
+
+def _notes(spec: Table, tasks: Sequence[Task], cells: Sequence[Cell], kinds: set[str]) -> list[str]:
+    notes = [spec.note] if spec.note else []
+    how = f" ({', '.join(sorted(kinds))})" if kinds else ""
+    notes.append(
+        f"Mean over seeds, 95 % interval{how}, n seeds with a value; "
+        "a single seed has no interval. The paper's number, where it prints one, stands beside it."
+    )
+    if any(c.best for c in cells):
+        notes.append("Bold: the best mean of its task.")
+    if any(c.close for c in cells):
+        notes.append(
+            "† Not separated from the best: the 95 % interval of the paired difference over "
+            "shared seeds includes zero, or fewer than two seeds are shared. "
+            "Not adjusted for several comparisons."
+        )
+    total = sum(len(c.trials) for c in cells)
+    if stale := sum(c.stale for c in cells):
+        notes.append(
+            f"* Rests on records whose code has changed since: "
+            f"{number.count(stale)} of {number.plural(total, 'record')}."
+        )
+    failed = Counter[str]()
+    for cell in cells:
+        failed.update({s: n for s, n in cell.statuses.items() if s != "ok"})
+    if sum(failed.values()):
+        ways = ", ".join(f"{failed[s]} {s}" for s in FAILURES if failed[s])
+        notes.append(
+            f"Means leave failed trials out: {number.count(sum(failed.values()))} of "
+            f"{number.plural(total, 'trial')} ({ways})."
+        )
+    if stand_ins := [label(t) for t in tasks if t.fallback]:
+        notes.append(
+            f"Generated data stand in for the real set in {number.listed(stand_ins)}; "
+            "those numbers do not compare with printed ones."
+        )
+    return notes
+
+
+def _anchors(
+    references: Mapping[tuple[str, str, str], Sequence[Reference]],
+    tasks: Sequence[Task],
+    suite: Suite,
+    metric: Metric,
+) -> tuple[str, ...]:
+    names = {m.name: label(m) for m in suite.methods}
+    lines = []
+    for task in tasks:
+        for (on, method, what), printed in references.items():
+            if on != task.name or what != metric.name:
+                continue
+            for r in printed:
+                if r.source == "paper" and method in names:
+                    continue
+                where = f"{r.source}, {r.table}" if r.table else r.source
+                lines.append(
+                    f"{names.get(method, method)} on {label(task)}: "
+                    f"{number.reference(r, metric.digits)} ({where})"
+                    + (f", {r.note}" if r.note else "")
+                )
+    return tuple(lines)
+
+
+def _task_labels(tasks: Sequence[Task], mixed: bool) -> dict[str, str]:
+    pairs = []
+    for task in tasks:
+        marks = [task.protocol] * mixed + ["generated stand-in"] * task.fallback
+        pairs.append((task.name, label(task) + (f" ({', '.join(marks)})" if marks else "")))
+    return _distinct(pairs)
+
+
+def _distinct(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Labels by name; where two things share a label, their names tell them apart."""
+    counts = Counter(text for _, text in pairs)
+    return {name: text if counts[text] == 1 else f"{text} [{name}]" for name, text in pairs}

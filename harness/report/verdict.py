@@ -1,0 +1,139 @@
+"""Verdicts as reports print them: a sentence for each claim, and the numbers behind all of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from harness.claims import TaskEstimate, Verdict
+from harness.report import number
+from harness.report.selection import Trial
+from harness.report.table import Field, Listing, Row, label
+from harness.suite import Claim, Exact, LowerSpread, Suite, Trend
+
+_HEADS = (
+    "Claim", "Verdict", "Estimate", "95 % low", "95 % high", "Unit", "Margin", "n", "Failures", "p",
+    "p, Holm", "p, sign flip", "Detectable", "n needed", "By task", "Source", "Reason",
+)  # fmt: skip
+_RIGHT = (False, False, True, True, True, False, *[True] * 8, False, False, False)
+
+
+class Line(NamedTuple):
+    """One verdict in words."""
+
+    name: str
+    label: str
+    outcome: str
+    text: str
+    source: str
+    measured: str
+    """Estimate, interval, unit, n and failures; empty where nothing was measured."""
+    reason: str
+    trials: tuple[Trial, ...]
+
+
+def lines(
+    suite: Suite, verdicts: Sequence[Verdict], trials: Mapping[str, Trial]
+) -> tuple[Line, ...]:
+    """The verdicts in the order of the suite's claims, which puts the most deciding first."""
+    claims = {c.name: c for c in suite.claims}
+    return tuple(
+        Line(
+            v.claim,
+            v.label,
+            v.outcome,
+            claims[v.claim].text,
+            claims[v.claim].source,
+            _measured(suite, claims[v.claim], v),
+            v.reason,
+            _behind(v, trials),
+        )
+        for v in verdicts
+    )
+
+
+def claims(suite: Suite, verdicts: Sequence[Verdict], trials: Mapping[str, Trial]) -> Listing:
+    """One row a claim with everything that its verdict rests on."""
+    by_name = {c.name: c for c in suite.claims}
+    rows = []
+    for v in verdicts:
+        claim = by_name[v.claim]
+        margin = None if isinstance(claim, Exact) else claim.margin
+        fields = [
+            Field(claim.text, v.claim),
+            Field(v.label),
+            _field(_show(suite, claim, v.estimate), v.estimate),
+            _field(_show(suite, claim, v.low), v.low),
+            _field(_show(suite, claim, v.high), v.high),
+            Field(v.unit),
+            _field("" if margin is None else f"{margin:g}", margin),
+            Field(str(v.n), v.n),
+            Field(str(v.failures), v.failures),
+            *(_field(_p(p), p) for p in (v.p, v.p_holm, v.p_sign_flip)),
+            _field(_show(suite, claim, v.mde), v.mde),
+            _field("" if v.n_needed is None else number.count(v.n_needed), v.n_needed),
+            Field("; ".join(_task(suite, claim, t) for t in v.per_task)),
+            Field(claim.source),
+            Field(v.reason),
+        ]
+        rows.append(Row(tuple(fields), _behind(v, trials), f"v-{v.claim}"))
+    return Listing(
+        "claims",
+        "Claims",
+        _HEADS,
+        tuple(rows),
+        (
+            "Margins were fixed before anything ran. Detectable: the smallest effect that n seeds "
+            "with this scatter show with 80 % power. n needed: seeds for 80 % power at the effect "
+            "seen or the margin, whichever is larger.",
+        ),
+        _RIGHT,
+    )
+
+
+def _measured(suite: Suite, claim: Claim, v: Verdict) -> str:
+    if v.estimate is None:
+        return ""
+    unit = f" {v.unit}" if v.unit else ""
+    parts = [
+        _show(suite, claim, v.estimate),
+        _interval(suite, claim, v.low, v.high) + unit if v.low is not None else unit.strip(),
+    ]
+    margin = "" if isinstance(claim, Exact) else f", margin {claim.margin:g}"
+    failures = f", {number.plural(v.failures, 'failure')}" if v.failures else ""
+    return f"{' '.join(p for p in parts if p)}, n={v.n}{failures}{margin}"
+
+
+def _show(suite: Suite, claim: Claim, value: float | None) -> str:
+    """Slopes and log ratios have no decimals of their own, and exact quantities all of theirs."""
+    if value is None:
+        return ""
+    if isinstance(claim, Exact):
+        return f"{value:.15g}"
+    if isinstance(claim, Trend | LowerSpread):
+        return number.significant(value)
+    return number.fixed(value, suite.metric(claim.metric).digits)
+
+
+def _interval(suite: Suite, claim: Claim, low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return ""
+    return f"[{_show(suite, claim, low)}, {_show(suite, claim, high)}]"
+
+
+def _task(suite: Suite, claim: Claim, t: TaskEstimate) -> str:
+    show = _show(suite, claim, t.estimate) or number.MISSING
+    bounds = "" if isinstance(claim, Exact) else _interval(suite, claim, t.low, t.high)
+    return " ".join(p for p in (f"{label(suite.task(t.task))}:", show, bounds, f"n={t.n}") if p)
+
+
+def _p(p: float | None) -> str:
+    if p is None:
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _field(text: str, value: float | None) -> Field:
+    return Field(text or number.MISSING, "" if value is None else value)
+
+
+def _behind(v: Verdict, trials: Mapping[str, Trial]) -> tuple[Trial, ...]:
+    return tuple(sorted((trials[i] for i in v.ids), key=lambda t: (t.method, t.task, t.seed)))

@@ -1,0 +1,260 @@
+"""Records as one long table; the cells, pairs and comparisons that are read from it."""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from harness import stats
+from harness.errors import StoreError, UsageError
+from harness.record import Record
+from harness.stats import Interval
+from harness.suite import Suite, select
+
+COLUMNS = (
+    "id", "suite", "scale", "method", "task", "seed", "protocol", "status", "metric", "value",
+)  # fmt: skip
+"""Columns of `frame`; `id` is the record's short id."""
+
+
+class Cell(NamedTuple):
+    """All trials of one method on one task, seen through one metric."""
+
+    seeds: tuple[int, ...]
+    """Seeds that gave a number, rising; parallel to `values`."""
+    values: NDArray[np.float64]
+    ids: tuple[str, ...]
+    """Short ids of all its records, failed ones too, sorted."""
+    failures: int
+    """Records without a number: not `ok`, or the metric is absent."""
+
+    @property
+    def trials(self) -> int:
+        """How many records there are, failed ones too."""
+        return len(self.ids)
+
+    def by_seed(self) -> dict[int, float]:
+        """The number that each seed gave."""
+        return dict(zip(self.seeds, self.values.tolist(), strict=True))
+
+    def at(self, seeds: Sequence[int]) -> NDArray[np.float64]:
+        """The numbers of the given seeds, which must all have one, in their order."""
+        by_seed = self.by_seed()
+        return np.array([by_seed[s] for s in seeds], dtype=np.float64)
+
+
+class Comparison(NamedTuple):
+    """One metric of one task, method `a` against `b`; a row of `harness compare`."""
+
+    task: str
+    metric: str
+    unit: str
+    a: float | None
+    """Mean over the seeds compared."""
+    b: float | None
+    difference: Interval
+    """Of a - b, in the metric's unit and own direction."""
+    p: float | None
+    p_holm: float | None
+    """Adjusted over all rows."""
+    failures: int
+
+
+class Cells(dict[tuple[str, str, str], Cell]):
+    """Cells by (method, task, metric); one that nobody ran is empty rather than missing."""
+
+    def __missing__(self, key: tuple[str, str, str]) -> Cell:
+        return Cell((), np.empty(0), (), 0)
+
+
+def frame(records: Iterable[Record], suite: Suite) -> pd.DataFrame:
+    """Records of a suite in long form: one row for each record and metric of its task.
+
+    A metric that is optional in the task has a row where the record holds it, and where the trial
+    failed, since nobody can say then whether it would have.
+
+    Rows are sorted by scale, method, task, seed, id and metric, so that equal records give equal
+    tables whatever order they are read in. `value` is NaN where the status is not `ok` or the
+    metric is absent. Records of other suites are left out. A task that the suite no longer has
+    keeps the metrics that its record holds.
+
+    Args:
+        records: in any order, any scales.
+        suite: says which metrics a task has.
+
+    Returns:
+        A table with the columns `COLUMNS` and a plain range as its index.
+    """
+    must = {task.name: sorted(task.metrics) for task in suite.tasks}
+    may = {task.name: sorted(task.reports) for task in suite.tasks}
+
+    def own_metrics(record: Record) -> list[str]:
+        if record.task not in must:
+            return sorted(record.metrics)
+        if record.status != "ok":
+            return may[record.task]
+        wanted = may[record.task]
+        return [n for n in wanted if n in record.metrics or n in must[record.task]]
+
+    chosen = sorted(
+        (r for r in records if r.suite == suite.name),
+        key=lambda r: (r.scale, r.method, r.task, r.seed, r.id),
+    )
+    names = [own_metrics(r) for r in chosen]
+    repeats = [len(n) for n in names]
+
+    def text(values: list[str]) -> NDArray[np.object_]:
+        return np.repeat(np.array(values, dtype=object), repeats)
+
+    numbers = [
+        r.metrics.get(name, np.nan) if r.status == "ok" else np.nan
+        for r, own in zip(chosen, names, strict=True)
+        for name in own
+    ]
+    table = pd.DataFrame(
+        {
+            "id": text([r.short for r in chosen]),
+            "suite": text([r.suite for r in chosen]),
+            "scale": text([r.scale for r in chosen]),
+            "method": text([r.method for r in chosen]),
+            "task": text([r.task for r in chosen]),
+            "seed": np.repeat(np.array([r.seed for r in chosen], dtype=np.int64), repeats),
+            "protocol": text([r.protocol for r in chosen]),
+            "status": text([r.status for r in chosen]),
+            "metric": np.array([name for own in names for name in own], dtype=object),
+            "value": np.array(numbers, dtype=np.float64),
+        }
+    )
+    return table.astype({c: str for c in COLUMNS if c not in ("seed", "value")})
+
+
+def cells(runs: pd.DataFrame) -> Cells:
+    """All cells of a table of one scale, grouped in one pass; ask it, not the table, in loops.
+
+    Raises:
+        UsageError: the table holds several scales.
+        StoreError: a trial has two records, so that nobody can say which number counts.
+    """
+    scales = sorted(set(runs["scale"]))
+    if len(scales) > 1:
+        raise UsageError(f"runs of several scales ({', '.join(scales)}): choose one with --scale")
+    groups: dict[tuple[str, str, str], list[tuple[int, str, str, float]]] = {}
+    columns = ("method", "task", "metric", "seed", "id", "status", "value")
+    rows = zip(*(runs[c].tolist() for c in columns), strict=True)
+    for method, task, metric, seed, short, status, value in rows:
+        groups.setdefault((method, task, metric), []).append((seed, short, status, value))
+    out = Cells()
+    for key, group in groups.items():
+        group.sort(key=lambda trial: trial[:2])
+        for one, other in pairwise(group):
+            if one[0] == other[0]:
+                raise StoreError(
+                    f"{key[0]} on {key[1]} has two records for seed {one[0]} at scale {scales[0]}:"
+                    f" {one[1]} and {other[1]}; retire one of them"
+                )
+        good = [(seed, value) for seed, _, status, value in group if status == "ok"]
+        good = [(seed, value) for seed, value in good if np.isfinite(value)]
+        out[key] = Cell(
+            seeds=tuple(seed for seed, _ in good),
+            values=np.array([value for _, value in good], dtype=np.float64),
+            ids=tuple(sorted(short for _, short, _, _ in group)),
+            failures=len(group) - len(good),
+        )
+    return out
+
+
+def cell(runs: pd.DataFrame, method: str, task: str, metric: str) -> Cell:
+    """One cell of a table of one scale; for many cells, call `cells` once."""
+    rows = (runs["method"] == method) & (runs["task"] == task) & (runs["metric"] == metric)
+    return cells(runs[rows])[method, task, metric]
+
+
+def paired(runs: pd.DataFrame, a: str, b: str, metric: str, tasks: Iterable[str]) -> pd.DataFrame:
+    """Numbers of two methods that share task and seed; only complete pairs.
+
+    Returns:
+        A table with the index (task, seed), sorted, and the columns `a` and `b`.
+    """
+    grouped = cells(runs[(runs["metric"] == metric) & runs["method"].isin([a, b])])
+    keys: list[tuple[str, int]] = []
+    left: list[float] = []
+    right: list[float] = []
+    for task in sorted(set(tasks)):
+        of_a = grouped[a, task, metric].by_seed()
+        of_b = grouped[b, task, metric].by_seed()
+        for seed in sorted(of_a.keys() & of_b.keys()):
+            keys.append((task, seed))
+            left.append(of_a[seed])
+            right.append(of_b[seed])
+    index = pd.MultiIndex.from_arrays(
+        [pd.Index([k[0] for k in keys], dtype=str), pd.Index([k[1] for k in keys], dtype="int64")],
+        names=["task", "seed"],
+    )
+    return pd.DataFrame({"a": left, "b": right}, index=index, dtype=np.float64)
+
+
+def compare(
+    suite: Suite,
+    runs: pd.DataFrame,
+    a: str,
+    b: str,
+    *,
+    other: pd.DataFrame | None = None,
+    tasks: Iterable[str] = ("*",),
+) -> list[Comparison]:
+    """Differences a - b for every task and metric: paired where they share two seeds, else Welch.
+
+    Args:
+        suite: gives tasks and metrics, and their order.
+        runs: runs of one scale, where `a` is looked up.
+        a: method.
+        b: method; the same as `a` to compare two result sets.
+        other: runs of one scale where `b` is looked up; the same table by default.
+        tasks: names or globs.
+
+    Returns:
+        A row for each task and metric that has a number or a failure on either side.
+
+    Raises:
+        UsageError: an unknown method, or runs of several scales.
+        StoreError: a trial with two records.
+    """
+    there = sorted(m.name for m in suite.methods)
+    for name in (a, b):
+        if name not in there:
+            raise UsageError(
+                f"suite {suite.name} has no method {name!r}; it has: {', '.join(there)}"
+            )
+    of_a = cells(runs)
+    of_b = of_a if other is None else cells(other)
+    rows = []
+    for task in select(suite.tasks, tasks):
+        for metric in task.reports:
+            left, right = of_a[a, task.name, metric], of_b[b, task.name, metric]
+            if not left.trials and not right.trials:
+                continue
+            shared = sorted(set(left.seeds) & set(right.seeds))
+            x, y = left.values, right.values
+            if len(shared) >= 2:
+                x, y = left.at(shared), right.at(shared)
+                interval, p = stats.paired_interval(x, y), stats.paired_p(x, y)
+            else:
+                interval, p = stats.welch_interval(x, y), stats.welch_p(x, y)
+            rows.append(
+                Comparison(
+                    task=task.name,
+                    metric=metric,
+                    unit=suite.metric(metric).unit,
+                    a=stats.mean_interval(x).mean,
+                    b=stats.mean_interval(y).mean,
+                    difference=interval,
+                    p=p,
+                    p_holm=None,
+                    failures=left.failures + right.failures,
+                )
+            )
+    adjusted = iter(stats.holm([row.p for row in rows if row.p is not None]))
+    return [row if row.p is None else row._replace(p_holm=next(adjusted)) for row in rows]

@@ -1,0 +1,509 @@
+"""Intervals, tests and power for few seeds: pure functions of arrays.
+
+Everything rests on the t distribution, because a percentile bootstrap or a normal interval of
+three to ten seeds covers far less than it says. Two rules hold throughout. Too few values give no
+bounds (None), never a narrow interval. Values that are all the same have a spread of exactly zero
+and a real interval of no width.
+
+Shapes: S seeds, T tasks.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, special
+
+Array = NDArray[np.float64]
+Alternative = Literal["two-sided", "greater", "less"]
+
+FEWEST_FOR_BOOTSTRAP = 10
+"""Below this a bootstrap interval covers several points less than it says."""
+
+FEWEST_FOR_SIGN_FLIP = 6
+"""With five pairs no sign-flip test can reach p < .05."""
+
+MOST_FOR_EXACT_FLIPS = 12
+"""Up to here all sign patterns are counted."""
+
+MOST_SEEDS = 1_000_000
+"""Where the search for a sample size gives up."""
+
+
+class Interval(NamedTuple):
+    """A point estimate with its confidence bounds."""
+
+    low: float | None
+    """None where the data are too few for an interval."""
+    mean: float | None
+    """The point estimate (a mean, a difference of means, a log ratio); None without data."""
+    high: float | None
+    n: int
+    """Values, or pairs; of two independent samples the size of the smaller."""
+    method: str
+    """How it was made, in a few words."""
+
+
+class SpreadEstimate(NamedTuple):
+    """A mean log ratio of spreads."""
+
+    interval: Interval
+    p: float | None
+    """Two-sided, against equal spreads; None without bounds."""
+    unshared_T: tuple[float, ...]
+    """Estimate of 1 - ρ² on every task; empty without bounds, or where a spread is exactly zero."""
+
+
+def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """t-interval of a mean: m ± t(n-1) s / √n  (Student 1908).
+
+    Args:
+        values: one number a seed, finite.
+        confidence: coverage of normal data, 0.95 for 95 %.
+    """
+    x = _vector(values)
+    return _t_interval(_mean(x), _standard_error(x), x.size - 1, confidence, n=x.size, method="t")
+
+
+def paired_interval(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Interval:
+    """t-interval of the mean of the differences a - b of pairs that share a seed."""
+    return mean_interval(_differences(a, b), confidence)._replace(method="paired t")
+
+
+def welch_interval(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Interval:
+    """t-interval of mean(a) - mean(b), independent samples of unequal variances.
+
+    Error √(va + vb) with v = s² / n; degrees of freedom (va + vb)² / (va²/(na-1) + vb²/(nb-1))
+    (Welch 1947).
+    """
+    one, two = _summary(_vector(a)), _summary(_vector(b))
+    return _welch(one, two, confidence)[0]
+
+
+def welch_p(a: ArrayLike, b: ArrayLike) -> float | None:
+    """Two-sided p-value of Welch's test that two means are equal; None below two values each."""
+    return _welch(_summary(_vector(a)), _summary(_vector(b)), 0.95)[1]
+
+
+def summary_interval(
+    values: ArrayLike,
+    mean2: float,
+    sd2: float | None = None,
+    n2: int | None = None,
+    confidence: float = 0.95,
+) -> Interval:
+    """Interval of mean(values) - mean2, where the second mean is one that somebody printed.
+
+    With a printed standard deviation and n, Welch's interval from the two summaries. Without them
+    (or with n2 = 1) the printed mean counts as a constant, and `method` says so.
+
+    Args:
+        values: our numbers.
+        mean2: the printed mean.
+        sd2: the printed standard deviation (not the standard error).
+        n2: over how many runs.
+    """
+    x = _vector(values)
+    if sd2 is None or n2 is None or n2 < 2:
+        interval = mean_interval(x - mean2, confidence)
+        return interval._replace(method="t, printed mean as a constant")
+    interval, _ = _welch(_summary(x), _Summary(mean2, sd2, n2), confidence)
+    return interval._replace(method="Welch t, printed summary")
+
+
+def p_value(
+    values: ArrayLike, null: float = 0.0, alternative: Alternative = "two-sided"
+) -> float | None:
+    """p-value of the one-sample t-test; of differences, the paired test.
+
+    t = (m - null) / (s / √n). A spread of exactly zero gives 0 or 1. None below two values.
+    Equivalence within ±d (two one-sided tests, Schuirmann 1987) is the larger of
+    `p_value(x, -d, "greater")` and `p_value(x, d, "less")`.
+    """
+    x = _vector(values)
+    if x.size < 2:
+        return None
+    return _t_p(_centre(x) - null, _standard_error(x), x.size - 1, alternative)
+
+
+def paired_p(a: ArrayLike, b: ArrayLike, alternative: Alternative = "two-sided") -> float | None:
+    """p-value of the paired t-test; `greater` asks whether a is above b. None below two pairs."""
+    return p_value(_differences(a, b), 0.0, alternative)
+
+
+def sign_flip(differences: ArrayLike, generator: np.random.Generator | None = None) -> float | None:
+    """Two-sided sign-flip permutation test that differences are symmetric about zero (Fisher 1935).
+
+    The share of sign patterns whose absolute sum is at least the observed one. All 2^n patterns
+    for 6 to 12 differences; beyond, 20,000 random ones from `generator`, the observed counted in.
+
+    Returns:
+        None below six differences, and above twelve without a generator.
+    """
+    x = _vector(differences)
+    n = x.size
+    if n < FEWEST_FOR_SIGN_FLIP:
+        return None
+    # Sums that differ by rounding alone count as ties.
+    least = abs(x.sum()) - 1e-12 * np.abs(x).sum()
+    if n <= MOST_FOR_EXACT_FLIPS:
+        patterns = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
+        return float(np.mean(np.abs((1 - 2 * patterns) @ x) >= least))
+    if generator is None:
+        return None
+    flips = 20_000
+    signs = 1 - 2 * generator.integers(2, size=(flips, n))
+    return float((1 + np.sum(np.abs(signs @ x) >= least)) / (1 + flips))
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """p-values adjusted for m tests by Holm's step-down rule (Holm 1979).
+
+    The i-th smallest times (m - i + 1), made monotone from the smallest up, at most 1. Rejecting
+    where the adjusted value is below α keeps the chance of any false rejection below α.
+    """
+    p = _vector(p_values)
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1))
+    adjusted = np.empty(p.size)
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return tuple(adjusted.tolist())
+
+
+def iqm(values: ArrayLike) -> float | None:
+    """Inter-quartile mean: the mean without the lowest and highest quarter (Agarwal et al. 2021).
+
+    ⌊n/4⌋ values go at either end. None below ten values.
+    """
+    x = _vector(values)
+    return float(_middle(x[None])[0]) if x.size >= FEWEST_FOR_BOOTSTRAP else None
+
+
+def bootstrap_interval(
+    values: ArrayLike,
+    generator: np.random.Generator,
+    statistic: Literal["mean", "iqm"] = "mean",
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+) -> Interval:
+    """Percentile bootstrap interval (Efron 1979), ten values or more; no bounds below.
+
+    Args:
+        values: one number a seed.
+        generator: where the resampling takes its chance from.
+        statistic: the mean, or the inter-quartile mean.
+    """
+    x = _vector(values)
+    method = f"bootstrap of {statistic}"
+    mean = _mean(x) if statistic == "mean" else iqm(x)
+    if x.size < FEWEST_FOR_BOOTSTRAP:
+        return Interval(None, mean, None, x.size, method)
+    drawn = x[generator.integers(x.size, size=(resamples, x.size))]
+    estimates = drawn.mean(axis=1) if statistic == "mean" else _middle(drawn)
+    tail = _tail(confidence)
+    low, high = np.quantile(estimates, [tail, 1 - tail])
+    return Interval(float(low), mean, float(high), x.size, method)
+
+
+def t_power(effect: float, sd: float, n: int, confidence: float = 0.95) -> float:
+    """Chance that the two-sided (paired) t-test finds an effect.
+
+    P(|T| > t) with T noncentral t, n - 1 degrees of freedom, noncentrality d = effect √n / sd
+    (Cohen 1988); computed as P(T² > t²), noncentral F of 1 and n - 1 degrees and noncentrality d²,
+    which stays finite for few seeds and large effects.
+
+    Raises:
+        ValueError: fewer than two pairs, or a standard deviation that is not positive.
+    """
+    if n < 2 or not sd > 0:
+        raise ValueError(f"power needs n >= 2 and sd > 0, got n = {n} and sd = {sd}")
+    critical = _quantile(1 - _tail(confidence), n - 1)
+    noncentrality = (effect / sd) ** 2 * n
+    return float(1 - special.ncfdtr(1, n - 1, noncentrality, critical**2))
+
+
+def minimum_detectable_effect(
+    sd: float, n: int, confidence: float = 0.95, power: float = 0.8
+) -> float | None:
+    """Smallest true mean that the two-sided (paired) t-test finds with the given power.
+
+    Solves `t_power` for the effect; in the unit of `sd`. None below two pairs; 0 for sd = 0.
+    """
+    if n < 2:
+        return None
+    if sd == 0:
+        return 0.0
+    # Twice the sum of the two quantiles is beyond the answer at every n.
+    high = 2 * (_quantile(1 - _tail(confidence), n - 1) + _quantile(power, n - 1)) / math.sqrt(n)
+    unit = optimize.brentq(lambda d: t_power(d, 1.0, n, confidence) - power, 0.0, high, xtol=1e-13)
+    return float(unit) * sd
+
+
+def sample_size(
+    effect: float, sd: float, confidence: float = 0.95, power: float = 0.8
+) -> int | None:
+    """Fewest pairs with which the two-sided (paired) t-test finds `effect` with the given power.
+
+    None where a million pairs would not do, in particular for an effect of zero.
+    """
+    if effect == 0:
+        return None
+    if sd == 0:
+        return 2
+    return _fewest(2, lambda n: t_power(effect, sd, n, confidence) >= power)
+
+
+def spread_interval(
+    a: ArrayLike, b: ArrayLike, confidence: float = 0.95, paired: bool = True
+) -> Interval:
+    """Interval of log(sd(a) / sd(b)) for normal data; negative where `a` scatters less.
+
+    Paired (Pitman 1939, Morgan 1939, the test inverted): with L the log ratio and r the
+    correlation, sinh(L - λ) √((n-2) / (1-r²)) follows t(n-2) for the true log ratio λ, so the
+    bounds are L ± asinh(t √((1-r²) / (n-2))). Unpaired: half the log of the F interval
+    of the ratio of variances. Both want near-normal data: heavy tails make them too narrow.
+
+    A spread of exactly zero on one side gives an infinite log ratio, on both sides 0 = 0 = 0.
+    No bounds below three pairs, or below two values on either side when unpaired.
+    """
+    if paired:
+        x, y = _pair(a, b)
+        return combined_spread(x[:, None], y[:, None], confidence).interval
+    x, y = _vector(a), _vector(b)
+    n = min(x.size, y.size)
+    ratio = _log_ratio(_sd(x), _sd(y)) if n >= 2 else None
+    if ratio is None:
+        return Interval(None, None, None, n, "F")
+    if not math.isfinite(ratio) or _sd(x) == 0:
+        return Interval(ratio, ratio, ratio, n, "F")
+    freedom = x.size - 1, y.size - 1
+    tail = _tail(confidence)
+    low = ratio - 0.5 * math.log(special.fdtri(*freedom, 1 - tail))
+    high = ratio - 0.5 * math.log(special.fdtri(*freedom, tail))
+    return Interval(low, ratio, high, n, "F")
+
+
+def combined_spread(a_ST: ArrayLike, b_ST: ArrayLike, confidence: float = 0.95) -> SpreadEstimate:
+    """Mean over tasks of log(sd(a) / sd(b)), from seeds that both methods share.
+
+    One task: the Pitman-Morgan interval of `spread_interval`. Several: the mean of the log ratios
+    ± t(T(n-2)) times `spread_error`, taking the tasks as independent given the seed. The variance
+    of half the log of a variance ratio is ψ'((n-1)/2) / 2 for uncorrelated normal samples; pairing
+    shrinks it by 1 - ρ², estimated without bias at ρ = 0 by (1-r²)(n-1)/(n-2).
+
+    Args:
+        a_ST: seeds by tasks.
+        b_ST: the same seeds and tasks for the other method.
+        confidence: coverage for normal data.
+
+    Returns:
+        The interval, with n seeds, and what goes with it.
+    """
+    a_ST, b_ST = np.asarray(a_ST, np.float64), np.asarray(b_ST, np.float64)
+    if a_ST.shape != b_ST.shape or a_ST.ndim != 2 or a_ST.shape[1] == 0:
+        raise ValueError(f"want two equal seed x task arrays, got {a_ST.shape}, {b_ST.shape}")
+    n, tasks = a_ST.shape
+    method = "Pitman-Morgan" if tasks == 1 else f"mean log ratio over {tasks} tasks"
+    if n < 2:
+        return SpreadEstimate(Interval(None, None, None, n, method), None, ())
+    pairs = [(_vector(a_ST[:, k]), _vector(b_ST[:, k])) for k in range(tasks)]
+    ratios = [_log_ratio(_sd(x), _sd(y)) for x, y in pairs]
+    finite = all(math.isfinite(r) for r in ratios)
+    mean = math.fsum(ratios) / tasks if finite else _infinite_mean(ratios)
+    if n < 3:
+        return SpreadEstimate(Interval(None, mean, None, n, method), None, ())
+    if mean is None or not finite:
+        p = None if mean is None else 0.0
+        return SpreadEstimate(Interval(mean, mean, mean, n, method), p, ())
+    # Two samples that both do not scatter are equal without any doubt.
+    unexplained = [0.0 if _sd(x) == 0 else 1 - _correlation(x, y) ** 2 for x, y in pairs]
+    unshared_T = tuple(u * (n - 1) / (n - 2) for u in unexplained)
+    freedom = tasks * (n - 2)
+    t = _quantile(1 - _tail(confidence), freedom)
+    if tasks == 1:
+        error = math.sqrt(unexplained[0] / (n - 2))
+        half, p = math.asinh(t * error), _t_p(math.sinh(mean), error, freedom, "two-sided")
+    else:
+        error = spread_error(n, unshared_T)
+        half, p = t * error, _t_p(mean, error, freedom, "two-sided")
+    return SpreadEstimate(Interval(mean - half, mean, mean + half, n, method), p, unshared_T)
+
+
+def spread_error(n: int, unshared_T: Sequence[float]) -> float:
+    """Standard error of the mean over tasks of log(sd(a) / sd(b)) with n seeds.
+
+    √(Σ u ψ'((n-1)/2) / 2) / T, with u = 1 - ρ² for each of T tasks (1 where nothing is known of
+    the correlation) and ψ' the trigamma function (Bartlett and Kendall 1946).
+    """
+    variance = 0.5 * float(special.polygamma(1, (n - 1) / 2))
+    return math.sqrt(math.fsum(unshared_T) * variance) / len(unshared_T)
+
+
+def minimum_detectable_spread(
+    n: int, unshared_T: Sequence[float], confidence: float = 0.95, power: float = 0.8
+) -> float | None:
+    """Smallest mean log ratio of spreads that `combined_spread` finds with the given power.
+
+    Approximate. Several tasks: the sum of the two t quantiles times `spread_error`. One task: the
+    sum of asinh(t √(u / (n-1))) over the two quantiles t, with u = 1 - ρ². None below three seeds.
+    """
+    if n < 3:
+        return None
+    freedom = len(unshared_T) * (n - 2)
+    quantiles = _quantile(1 - _tail(confidence), freedom), _quantile(power, freedom)
+    if len(unshared_T) == 1:
+        error = math.sqrt(unshared_T[0] / (n - 1))
+        return sum(math.asinh(t * error) for t in quantiles)
+    return sum(quantiles) * spread_error(n, unshared_T)
+
+
+def spread_sample_size(
+    effect: float, unshared_T: Sequence[float], confidence: float = 0.95, power: float = 0.8
+) -> int | None:
+    """Fewest seeds with which `combined_spread` finds the log ratio `effect`; None past 10^6."""
+
+    def enough(n: int) -> bool:
+        least = minimum_detectable_spread(n, unshared_T, confidence, power)
+        return least is not None and least <= abs(effect)
+
+    return _fewest(3, enough)
+
+
+def standard_deviation(values: ArrayLike) -> float | None:
+    """Sample standard deviation, n - 1 in the divisor; exactly 0 for equal values; None for one."""
+    x = _vector(values)
+    return _sd(x) if x.size >= 2 else None
+
+
+class _Summary(NamedTuple):
+    mean: float | None
+    sd: float
+    n: int
+
+
+def _vector(values: ArrayLike) -> Array:
+    x = np.asarray(values, dtype=np.float64)
+    if x.ndim != 1 or not np.isfinite(x).all():
+        raise ValueError(f"want a list of finite numbers, got {values!r}")
+    return x
+
+
+def _pair(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
+    x, y = _vector(a), _vector(b)
+    if x.size != y.size:
+        raise ValueError(f"pairs need equal lengths, got {x.size} and {y.size}")
+    return x, y
+
+
+def _differences(a: ArrayLike, b: ArrayLike) -> Array:
+    x, y = _pair(a, b)
+    return x - y
+
+
+def _centre(x: Array) -> float:
+    # The mean of equal values may miss them by a rounding; the value itself cannot.
+    return float(x[0] if (x == x[0]).all() else x.mean())
+
+
+def _mean(x: Array) -> float | None:
+    return _centre(x) if x.size else None
+
+
+def _sd(x: Array) -> float:
+    return 0.0 if x.size < 2 or (x == x[0]).all() else float(x.std(ddof=1))
+
+
+def _standard_error(x: Array) -> float:
+    return _sd(x) / math.sqrt(x.size) if x.size else 0.0
+
+
+def _summary(x: Array) -> _Summary:
+    return _Summary(_mean(x), _sd(x), x.size)
+
+
+def _tail(confidence: float) -> float:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence is between 0 and 1, got {confidence}")
+    return (1 - confidence) / 2
+
+
+def _quantile(p: float, freedom: float) -> float:
+    return float(special.stdtrit(freedom, p))
+
+
+def _t_interval(
+    mean: float | None, error: float, freedom: float, confidence: float, *, n: int, method: str
+) -> Interval:
+    tail = _tail(confidence)
+    if mean is None or n < 2:
+        return Interval(None, mean, None, n, method)
+    half = _quantile(1 - tail, freedom) * error if error else 0.0
+    return Interval(mean - half, mean, mean + half, n, method)
+
+
+def _t_p(shift: float, error: float, freedom: float, alternative: Alternative) -> float:
+    t = shift / error if error else math.copysign(math.inf, shift) if shift else 0.0
+    if error == 0 and shift == 0:
+        return 1.0
+    if alternative == "two-sided":
+        return float(min(1.0, 2 * special.stdtr(freedom, -abs(t))))
+    return float(special.stdtr(freedom, -t if alternative == "greater" else t))
+
+
+def _welch(one: _Summary, two: _Summary, confidence: float) -> tuple[Interval, float | None]:
+    n = min(one.n, two.n)
+    if one.mean is None or two.mean is None:
+        return Interval(None, None, None, n, "Welch t"), None
+    shift = one.mean - two.mean
+    if n < 2:
+        return Interval(None, shift, None, n, "Welch t"), None
+    v1, v2 = one.sd**2 / one.n, two.sd**2 / two.n
+    spread = v1**2 / (one.n - 1) + v2**2 / (two.n - 1)
+    freedom = (v1 + v2) ** 2 / spread if spread else 1.0
+    error = math.sqrt(v1 + v2)
+    interval = _t_interval(shift, error, freedom, confidence, n=n, method="Welch t")
+    return interval, _t_p(shift, error, freedom, "two-sided")
+
+
+def _middle(rows: Array) -> Array:
+    """Mean of each row without its lowest and highest quarter."""
+    n = rows.shape[1]
+    cut = n // 4
+    middle: Array = np.sort(rows, axis=1)[:, cut : n - cut].mean(axis=1)
+    return middle
+
+
+def _log_ratio(sd_a: float, sd_b: float) -> float:
+    if sd_a == sd_b:
+        return 0.0
+    if sd_b == 0:
+        return math.inf
+    return math.log(sd_a / sd_b) if sd_a else -math.inf
+
+
+def _infinite_mean(ratios: Sequence[float]) -> float | None:
+    """The mean of log ratios some of which are infinite; None where both infinities meet."""
+    total = sum(ratios)
+    return None if math.isnan(total) else total
+
+
+def _correlation(x: Array, y: Array) -> float:
+    u, v = x - x.mean(), y - y.mean()
+    r = float(u @ v / math.sqrt(float(u @ u) * float(v @ v)))
+    return max(-1.0, min(1.0, r))
+
+
+def _fewest(first: int, enough: Callable[[int], bool]) -> int | None:
+    """Smallest n from `first` on that is enough, by doubling and bisection; None past a limit."""
+    high = first
+    while not enough(high):
+        if high >= MOST_SEEDS:
+            return None
+        high = min(2 * high, MOST_SEEDS)
+    low = max(first - 1, high // 2)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high

@@ -1,0 +1,414 @@
+"""What a suite is: methods x tasks x seeds x scales of one paper, as frozen, validated, plain data.
+
+A suite is a Python function that returns a `Suite`. Nothing here trains or reads files; functions
+are named by import path (`"package.module:function"`), so that listing suites imports no torch.
+"""
+
+import fnmatch
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+
+SPEC_VERSION = 1
+"""Changes when the meaning of an identity changes; part of every identity."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._+-]{0,63}$")]
+"""Names end up in file names: lower case, digits and `._+-`, at most 64 characters."""
+
+ImportPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+"""`package.module:function`, imported only when it is called."""
+
+Params = dict[str, JsonValue]
+"""What methods, tasks and scales hand to the functions they name: JSON values, nothing else."""
+
+
+class Spec(BaseModel):
+    """Base of everything that is hashed or stored: immutable, no unknown fields, no NaN."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class Paper(Spec):
+    """The paper that a suite reproduces."""
+
+    title: str
+    authors: str
+    arxiv: str
+    """arXiv identifier without version, e.g. `2406.00418`."""
+    venue: str
+    year: int
+
+
+class Metric(Spec):
+    """A number that trials report, with everything needed to read it."""
+
+    name: Name
+    label: str
+    """How tables head it."""
+    unit: str
+    """`%`, `nats`, `steps`, ... or an empty string for a pure number."""
+    better: Literal["higher", "lower", "neither"]
+    split: str
+    """The data it is measured on: `test`, `val`, `held-out documents`, ..."""
+    select: str
+    """Which state of the training it belongs to: `best-val`, `last`, ..."""
+    digits: int = 1
+    """Decimals in tables."""
+
+
+class Dataset(Spec):
+    """Data that come from outside: a local folder, or a public hub when that is allowed."""
+
+    name: Name
+    files: dict[str, str | None]
+    """Path inside the data folder -> sha256 of the file (None where it is not known)."""
+    licence: str
+    source: str
+    """Where the data were published, in words."""
+    sizes: str
+    splits: str
+    fetch: ImportPath | None = None
+    """`fetch(dataset, folder) -> None` gets it from a public hub; None: it cannot be fetched."""
+    note: str = ""
+
+
+class Task(Spec):
+    """Data plus metrics."""
+
+    name: Name
+    version: int = 1
+    """Raised by hand when the task's meaning changes; part of the identity."""
+    params: Params = Field(default_factory=dict)
+    metrics: tuple[Name, ...]
+    """What every method must return."""
+    optional: tuple[Name, ...] = ()
+    """What only some methods have: attention weights, routing statistics."""
+    datasets: tuple[Name, ...] = ()
+    """Outside data that it reads; empty for generated data."""
+    protocol: str = "standard"
+    """Named in every table. Where paper and released code disagree there is one task for each."""
+    fallback: bool = False
+    """True where generated data stand in for a real set; its numbers never mix with the real."""
+    label: str = ""
+    note: str = ""
+
+    @property
+    def reports(self) -> tuple[Name, ...]:
+        """All metrics that a record of this task may hold."""
+        return (*self.metrics, *self.optional)
+
+
+class Artifact(Spec):
+    """Something costly that trials share; made once, addressed by its recipe."""
+
+    name: Name
+    version: int = 1
+    make: ImportPath
+    """`make(ctx) -> dict[str, Json]` writes files into `ctx.out`; what it returns is kept."""
+    params: Params = Field(default_factory=dict)
+    needs: tuple[Name, ...] = ()
+    datasets: tuple[Name, ...] = ()
+    over: tuple[Literal["seed", "task"], ...] = ()
+    """Made anew for each seed and/or task of the trials that need it; empty: one for all."""
+
+
+Kind = Literal["proposed", "baseline", "control", "ablation"]
+
+
+class Method(Spec):
+    """What is compared."""
+
+    name: Name
+    version: int = 1
+    run: ImportPath
+    """`run(ctx) -> dict[str, float]` trains, evaluates and returns the task's metrics."""
+    params: Params = Field(default_factory=dict)
+    needs: tuple[Name, ...] = ()
+    """Artifacts that it reads."""
+    label: str = ""
+    kind: Kind = "baseline"
+    deviations: tuple[str, ...] = ()
+    """Where it differs from the paper, one sentence each; printed in the report."""
+    note: str = ""
+
+
+class Scale(Spec):
+    """How big: names which trials run and hands numbers to the methods."""
+
+    name: Literal["smoke", "laptop", "gpu", "paper"]
+    seeds: tuple[int, ...]
+    methods: tuple[str, ...] = ("*",)
+    tasks: tuple[str, ...] = ("*",)
+    """Names or globs."""
+    exclude: tuple[str, ...] = ()
+    """`method/task` globs that this scale leaves out, e.g. `mlp/neighbour-*`."""
+    params: Params = Field(default_factory=dict)
+    """Numbers for the methods: updates, nodes, widths. Part of every identity."""
+    trial_seconds: float = Field(default=3600, gt=0)
+    """A trial that runs longer is recorded as `timeout`."""
+    expected_seconds: float = Field(gt=0)
+    """One trial on one core of a small machine; only for the estimate before anything has run."""
+    threads: int = Field(default=1, ge=1)
+    """CPU threads a trial; not part of the identity, recorded in the provenance."""
+    deviations: tuple[str, ...] = ()
+    """How this scale differs from the paper's setting."""
+
+
+class Reference(Spec):
+    """A number that somebody printed."""
+
+    table: str
+    task: str
+    method: str
+    metric: str
+    value: float
+    spread: float | None = None
+    n: int | None = None
+    note: str = ""
+    source: str = "paper"
+    """`paper`, or who else printed it: then it is shown as an anchor, not as the paper's."""
+
+
+class _Claim(Spec):
+    name: Name
+    text: str
+    """The sentence of the paper, in our words."""
+    source: str
+    """Section, table or figure of the paper, or `control: ...` where no paper prints it."""
+    metric: Name
+    tasks: tuple[str, ...]
+    """Names or globs of tasks that it speaks of."""
+
+
+class Beats(_Claim):
+    """`a` is better than `b`: the paired difference, averaged over tasks, is above zero."""
+
+    kind: Literal["beats"] = "beats"
+    a: Name
+    b: Name
+    margin: float = Field(gt=0)
+    """Difference in the metric's unit below which the two count as equal; fixed in advance."""
+
+
+class Competitive(_Claim):
+    """`a` is not worse than `b` by `margin` or more (non-inferiority)."""
+
+    kind: Literal["competitive"] = "competitive"
+    a: Name
+    b: Name
+    margin: float = Field(gt=0)
+
+
+class Equivalent(_Claim):
+    """`a` and `b` differ by less than `margin` either way."""
+
+    kind: Literal["equivalent"] = "equivalent"
+    a: Name
+    b: Name
+    margin: float = Field(gt=0)
+
+
+class Trend(_Claim):
+    """The metric rises (or falls) with a task parameter; with `b`, more so for `a` than for `b`."""
+
+    kind: Literal["trend"] = "trend"
+    a: Name
+    b: Name | None = None
+    over: str
+    """Task parameter on the x axis; the slope is per unit of it."""
+    direction: Literal["up", "down"]
+    margin: float = Field(gt=0)
+    """Slope below which there is no trend."""
+    group: tuple[str, ...] = ()
+    """Task parameters that stay fixed within one line; slopes are averaged over the lines."""
+
+
+class Level(_Claim):
+    """The metric of `a` is above (or below) a value."""
+
+    kind: Literal["level"] = "level"
+    a: Name
+    bound: float
+    direction: Literal["above", "below"]
+    margin: float = Field(gt=0)
+
+
+class LowerSpread(_Claim):
+    """Seeds scatter less for `a` than for `b`: log ratio of standard deviations below zero."""
+
+    kind: Literal["lower-spread"] = "lower-spread"
+    a: Name
+    b: Name
+    margin: float = Field(default=0.1, gt=0)
+    """Log ratio within which the two spreads count as equal."""
+
+
+class Exact(_Claim):
+    """A quantity that must match to the last digit: a parameter count, FLOPs, a graph size."""
+
+    kind: Literal["exact"] = "exact"
+    a: Name
+    value: float
+
+
+Claim = Annotated[
+    Beats | Competitive | Equivalent | Trend | Level | LowerSpread | Exact,
+    Field(discriminator="kind"),
+]
+
+
+class Table(Spec):
+    """A comparison table: one row a method, one column a task (or the other way round)."""
+
+    name: Name
+    title: str
+    metric: Name
+    methods: tuple[str, ...] = ("*",)
+    tasks: tuple[str, ...] = ("*",)
+    rows: Literal["methods", "tasks"] = "methods"
+    note: str = ""
+
+
+class Figure(Spec):
+    """A picture drawn from the records alone."""
+
+    name: Name
+    title: str
+    draw: ImportPath
+    """`draw(runs, figure) -> matplotlib Figure`; `runs` is what `store.frame` returns."""
+    params: Params = Field(default_factory=dict)
+    caption: str = ""
+
+
+T = TypeVar("T", Method, Task)
+
+
+class Suite(Spec):
+    """One paper's experiment, whole."""
+
+    name: Name
+    paper: Paper
+    summary: str
+    """What it asks, in one or two sentences."""
+    methods: tuple[Method, ...]
+    tasks: tuple[Task, ...]
+    metrics: tuple[Metric, ...]
+    scales: tuple[Scale, ...]
+    artifacts: tuple[Artifact, ...] = ()
+    datasets: tuple[Dataset, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    tables: tuple[Table, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    deviations: tuple[str, ...] = ()
+    """What differs from the paper in every scale."""
+    defects: tuple[str, ...] = ()
+    """Where the released code and the paper disagree, and which protocol follows which."""
+    dtype: Literal["float32", "float64", "bfloat16"] = "float32"
+    references: str = "reference.csv"
+    """File beside the suite with every number that the paper printed."""
+    preload: tuple[ImportPath, ...] = ()
+    """Functions to call once before trials fork off: heavy imports, compiled kernels."""
+    headline: str = ""
+    """Name of the table that the README and the index page show."""
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        _unique("methods", self.methods)
+        _unique("tasks", self.tasks)
+        _unique("metrics", self.metrics)
+        _unique("scales", self.scales)
+        _unique("artifacts", self.artifacts)
+        _unique("datasets", self.datasets)
+        _unique("claims", self.claims)
+        _unique("tables", self.tables)
+        _unique("figures", self.figures)
+        metrics = {m.name for m in self.metrics}
+        datasets = {d.name for d in self.datasets}
+        artifacts = {a.name for a in self.artifacts}
+        methods = {m.name for m in self.methods}
+        for task in self.tasks:
+            _known(f"task {task.name}", "metric", task.reports, metrics)
+            _known(f"task {task.name}", "dataset", task.datasets, datasets)
+        for method in self.methods:
+            _known(f"method {method.name}", "artifact", method.needs, artifacts)
+        for artifact in self.artifacts:
+            _known(f"artifact {artifact.name}", "artifact", artifact.needs, artifacts)
+            _known(f"artifact {artifact.name}", "dataset", artifact.datasets, datasets)
+        for claim in self.claims:
+            _known(f"claim {claim.name}", "metric", [claim.metric], metrics)
+            sides = (claim.a, getattr(claim, "b", None) or claim.a)
+            _known(f"claim {claim.name}", "method", sides, methods)
+            self._match(f"claim {claim.name}", "task", claim.tasks, self.tasks)
+        for table in self.tables:
+            _known(f"table {table.name}", "metric", [table.metric], metrics)
+            self._match(f"table {table.name}", "method", table.methods, self.methods)
+            self._match(f"table {table.name}", "task", table.tasks, self.tasks)
+        for scale in self.scales:
+            if not scale.seeds or min(scale.seeds) < 0 or len(set(scale.seeds)) < len(scale.seeds):
+                raise ValueError(f"scale {scale.name}: seeds must be distinct, >= 0, at least one")
+            self._match(f"scale {scale.name}", "method", scale.methods, self.methods)
+            self._match(f"scale {scale.name}", "task", scale.tasks, self.tasks)
+        _acyclic(self.artifacts)
+        return self
+
+    @staticmethod
+    def _match(where: str, what: str, patterns: Iterable[str], things: Sequence[T]) -> None:
+        for pattern in patterns:
+            if not select(things, (pattern,)):
+                names = ", ".join(t.name for t in things)
+                raise ValueError(f"{where}: no {what} matches {pattern!r}; there are: {names}")
+
+    def method(self, name: str) -> Method:
+        """The method of that name; KeyError where there is none."""
+        return {m.name: m for m in self.methods}[name]
+
+    def task(self, name: str) -> Task:
+        """The task of that name; KeyError where there is none."""
+        return {t.name: t for t in self.tasks}[name]
+
+    def metric(self, name: str) -> Metric:
+        """The metric of that name; KeyError where there is none."""
+        return {m.name: m for m in self.metrics}[name]
+
+    def scale(self, name: str) -> Scale:
+        """The scale of that name; KeyError where there is none."""
+        return {str(s.name): s for s in self.scales}[name]
+
+
+def select(things: Sequence[T], patterns: Iterable[str]) -> tuple[T, ...]:
+    """Those of `things` whose name matches one of the names or globs, in their own order."""
+    patterns = tuple(patterns)
+    return tuple(t for t in things if any(fnmatch.fnmatchcase(t.name, p) for p in patterns))
+
+
+def _unique(what: str, things: Iterable[Spec]) -> None:
+    names = [getattr(t, "name", "") for t in things]
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise ValueError(f"{what}: {', '.join(twice)} named twice; names must be unique")
+
+
+def _known(where: str, what: str, names: Iterable[str], allowed: set[str]) -> None:
+    for name in names:
+        if name not in allowed:
+            there = ", ".join(sorted(allowed)) or "none"
+            raise ValueError(f"{where}: unknown {what} {name!r}; there are: {there}")
+
+
+def _acyclic(artifacts: Sequence[Artifact]) -> None:
+    needs = {a.name: a.needs for a in artifacts}
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        if name in path:
+            raise ValueError(f"artifacts need each other in a circle: {' -> '.join((*path, name))}")
+        if name not in done:
+            for other in needs[name]:
+                visit(other, (*path, name))
+            done.add(name)
+
+    for name in needs:
+        visit(name, ())

@@ -1,0 +1,138 @@
+"""The pieces that every training loop needs: exact state, finite losses, schedules, FLOPs.
+
+The only engine module that imports torch; suites import it from their own training code.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from pydantic import JsonValue
+from safetensors.torch import load_file, save
+from torch.utils.flop_counter import FlopCounterMode
+
+from harness.errors import Diverged, StoreError
+from harness.store import Checkpoint
+
+
+class State:
+    """Everything that a training loop must carry over an interruption to go on bit for bit.
+
+    Modules, optimisers and generators are held by reference and read when the state is packed.
+    `tensors` (the best weights so far, ...) and `values` (the best score, ...) are dictionaries
+    that the loop fills as it likes. The global random states of torch come along.
+    """
+
+    def __init__(
+        self,
+        *,
+        modules: Mapping[str, torch.nn.Module] | None = None,
+        optimizers: Mapping[str, torch.optim.Optimizer] | None = None,
+        generators: Mapping[str, torch.Generator] | None = None,
+    ) -> None:
+        self.modules = dict(modules or {})
+        self.optimizers = dict(optimizers or {})
+        self.generators = dict(generators or {})
+        self.tensors: dict[str, torch.Tensor] = {}
+        self.values: dict[str, JsonValue] = {}
+
+    def pack(self) -> tuple[bytes, dict[str, JsonValue]]:
+        """The state as safetensors bytes and JSON."""
+        tensors = {f"tensors/{k}": v for k, v in self.tensors.items()}
+        groups: dict[str, JsonValue] = {}
+        plain: dict[str, JsonValue] = {}
+        for name, module in self.modules.items():
+            for key, value in module.state_dict().items():
+                tensors[f"modules/{name}/{key}"] = value
+        for name, optimizer in self.optimizers.items():
+            packed = optimizer.state_dict()
+            groups[name] = packed["param_groups"]
+            for index, slots in packed["state"].items():
+                for key, value in slots.items():
+                    if isinstance(value, torch.Tensor):
+                        tensors[f"optimizers/{name}/{index}/{key}"] = value
+                    else:
+                        plain[f"{name}/{index}/{key}"] = value
+        for name, generator in self.generators.items():
+            tensors[f"generators/{name}"] = generator.get_state()
+        tensors["global/cpu"] = torch.get_rng_state()
+        if torch.cuda.is_available():
+            tensors["global/cuda"] = torch.cuda.get_rng_state()
+        own = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
+        meta: dict[str, JsonValue] = {"groups": groups, "plain": plain, "values": self.values}
+        return save(own), json.loads(json.dumps(meta))
+
+    def unpack(self, checkpoint: Checkpoint) -> None:
+        """Puts a packed state back into the modules, optimisers and generators held here.
+
+        Raises:
+            StoreError: it belongs to another model or loop.
+        """
+        tensors = load_file(checkpoint.tensors)
+        meta: Any = checkpoint.meta
+        try:
+            for name, module in self.modules.items():
+                module.load_state_dict(_below(tensors, f"modules/{name}/"))
+            for name, optimizer in self.optimizers.items():
+                slots: dict[int, dict[str, Any]] = {}
+                for path, value in _below(tensors, f"optimizers/{name}/").items():
+                    index, _, key = path.partition("/")
+                    slots.setdefault(int(index), {})[key] = value
+                for path, value in _below(meta["plain"], f"{name}/").items():
+                    index, _, key = path.partition("/")
+                    slots.setdefault(int(index), {})[key] = value
+                groups = [
+                    {
+                        k: tuple(v) if isinstance(v, list) and k != "params" else v
+                        for k, v in g.items()
+                    }
+                    for g in meta["groups"][name]
+                ]
+                optimizer.load_state_dict({"state": slots, "param_groups": groups})
+            for name, generator in self.generators.items():
+                generator.set_state(tensors[f"generators/{name}"])
+        except (KeyError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise StoreError(
+                f"{checkpoint.tensors}: checkpoint of another model ({reason}); "
+                "remove its folder and run again"
+            ) from None
+        self.tensors = _below(tensors, "tensors/")
+        self.values = meta["values"]
+        torch.set_rng_state(tensors["global/cpu"])
+        if "global/cuda" in tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensors["global/cuda"])
+
+
+def finite(loss: float, step: int) -> float:
+    """The loss itself, if it is a number.
+
+    Raises:
+        Diverged: it is NaN or infinite; the trial is recorded as `diverged`.
+    """
+    if not math.isfinite(loss):
+        raise Diverged(f"loss is {loss} at step {step}")
+    return loss
+
+
+def count_flops(function: Callable[[], object]) -> int:
+    """Floating-point operations of one call, a multiply-add counted as two.
+
+    Counts the operators that torch or a suite registered a formula for: matrix products and the
+    suite's own kernels, not element-wise work.
+    """
+    counter = FlopCounterMode(display=False)
+    with counter:
+        function()
+    return int(counter.get_total_flops())
+
+
+def parameters(module: torch.nn.Module) -> int:
+    """Number of trainable scalars, shared ones counted once."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def _below(mapping: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {k.removeprefix(prefix): v for k, v in mapping.items() if k.startswith(prefix)}

@@ -1,0 +1,75 @@
+"""Figures: the same bytes whatever the reader's own settings, and a word where there are none."""
+
+from collections.abc import Callable
+
+import matplotlib as mpl
+import pytest
+
+from harness.errors import HarnessError, SpecError
+from harness.record import Record
+from harness.report.figure import draw
+from harness.runs import frame
+from harness.suite import Figure, Suite
+
+Lab = Callable[..., Suite]
+
+
+def named(function: str) -> Figure:
+    return Figure(name="f", title="F", draw=f"lab_figures:{function}")
+
+
+def test_the_same_bytes_whatever_the_settings(lab: Lab, records: list[Record]) -> None:
+    suite = lab()
+    runs = frame(records, suite)
+    one = draw(named("scatter"), runs)
+    with mpl.rc_context({"axes.facecolor": "red", "svg.hashsalt": "other", "font.size": 20}):
+        before = dict(mpl.rcParams)
+        two = draw(named("scatter"), runs)
+        assert dict(mpl.rcParams) == before
+    assert one == two
+    assert one.svg.startswith(b"<?xml")
+    assert one.png.startswith(b"\x89PNG")
+    assert b"<dc:date>" not in one.svg
+    assert b"atplotlib" not in one.png
+    assert b"Matplotlib" not in one.svg
+
+
+def test_pyplot_is_left_without_open_figures(
+    lab: Lab, records: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    import matplotlib.pyplot as plt
+
+    def with_pyplot(runs: object, figure: object) -> object:
+        return plt.figure()
+
+    monkeypatch.setattr(sys.modules["lab_figures"], "scatter", with_pyplot)
+    mpl.use("agg")
+    assert draw(named("scatter"), frame(records, lab())).svg
+    assert plt.get_fignums() == []
+
+
+def test_a_figure_that_cannot_be_drawn_says_why(
+    lab: Lab, records: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    runs = frame(records, lab())
+    assert draw(named("broken"), runs).problem == "KeyError: 'no <such> method'"
+    assert draw(named("nothing"), runs).problem == "no records to draw"
+    assert draw(named("scatter"), frame([], lab())).problem == "no records to draw"
+
+    def refuses(runs: object, figure: object) -> object:
+        raise HarnessError("two\nlines")
+
+    monkeypatch.setattr(sys.modules["lab_figures"], "scatter", refuses)
+    assert draw(named("scatter"), runs).problem == "two lines"
+
+
+def test_a_wrong_function_is_an_error(lab: Lab, records: list[Record]) -> None:
+    runs = frame(records, lab())
+    with pytest.raises(SpecError, match="must return a matplotlib Figure"):
+        draw(named("wrong"), runs)
+    with pytest.raises(SpecError, match="lab_figures:absent"):
+        draw(named("absent"), runs)

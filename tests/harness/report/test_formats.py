@@ -1,0 +1,184 @@
+"""Markdown, LaTeX and CSV of the same tables."""
+
+import io
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.record import Record
+from harness.report import delimited, latex, markdown
+from harness.report.page import Page, build
+from harness.report.table import Field, Listing, Row
+from harness.suite import Suite
+
+Lab = Callable[..., Suite]
+
+
+@pytest.fixture
+def page(lab: Lab, records: list[Record], printed: dict[str, Any]) -> Page:
+    return build(lab(), "laptop", records, printed["lab"], stale={records[0].id}, figures=False)
+
+
+def latex_problem(text: str) -> str:
+    """What pdflatex would stumble over; empty where it would not."""
+    text = re.sub(r"(?m)^% .*$", "", text)
+    bare = re.sub(r"\\[%&#$_{}\\]|\\[`'^~=.\"](?=\{)", "", text)
+    depth = 0
+    for char in bare:
+        depth += {"{": 1, "}": -1}.get(char, 0)
+        if depth < 0:
+            return "a brace closes too early"
+    if depth:
+        return "a brace stays open"
+    if re.search(r"(?<!\{)%(?!\n)", bare):
+        return "a bare per cent sign"
+    outside = "".join(bare.split("$")[::2])
+    if bare.count("$") % 2 or re.search(r"[_^#~]", outside):
+        return "a bare special character"
+    begun, ended = re.findall(r"\\begin\{(\w+)", text), re.findall(r"\\end\{(\w+)", text)
+    if sorted(begun) != sorted(ended):
+        return "an environment stays open"
+    for body in re.findall(r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", text, re.S):
+        for line in body[1].splitlines():
+            if line.endswith(r"\\") and line.count(" & ") + 1 != len(body[0]):
+                return f"wrong number of cells: {line}"
+    return "" if text.isascii() else "a letter that pdflatex may lack"
+
+
+def everything(page: Page) -> dict[str, str]:
+    listings = [page.claims, page.costs, *page.listings, *([page.budget] if page.budget else [])]
+    return {
+        **{t.name: latex.comparison(t) for t in page.tables},
+        **{t.name: latex.listing(t) for t in listings},
+    }
+
+
+def test_latex_holds_together(page: Page) -> None:
+    for name, text in everything(page).items():
+        assert not latex_problem(text), name
+        assert r"\toprule" in text
+
+
+def test_latex_carries_marks_references_and_ids(page: Page, records: list[Record]) -> None:
+    text = latex.comparison(page.tables[0])
+    assert (
+        r"\textbf{79.2}$^{*}$ {\scriptsize [78.2, 80.3] n=6; paper 81.25 $\pm$ 1.1 (n=10)}" in text
+    )
+    assert r"$^{\dagger}$" in text
+    assert "4/6 ok" in text
+    assert "selection: best-val" in text
+    ids = " ".join(r.short for r in records[:6])
+    assert f"% ids: shallow (standard): {ids}" in text
+
+
+@given(st.text(max_size=40))
+def test_latex_escapes_any_text(text: str) -> None:
+    assert not latex_problem(latex.escape(text))
+
+
+def test_latex_escapes_each_special() -> None:
+    assert latex.escape(r"_%&#${}") == r"\_\%\&\#\$\{\}"
+    assert latex.escape("~^\\") == r"\textasciitilde{}\textasciicircum{}\textbackslash{}"
+    assert latex.escape("é ş ï α ↑ ⊕") == r"\'{e} \c{s} \"{\i} $\alpha$ $\uparrow$ U+2295"
+    assert latex.escape("a--b-c") == "a-{}-b-c"
+    assert latex.escape("-1.5 to 2-3") == "$-$1.5 to 2-3"
+    assert latex.escape("a\n\tb\x00") == "a b"
+
+
+def test_latex_guards_what_follows_a_line_end() -> None:
+    row = Row((Field("[x]"), Field("1")))
+    text = latex.listing(Listing("l", "L", ("A", "B"), (row,)))
+    assert "{}[x] & 1" in text
+    assert r"\begin{tabular}{ll}" in text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex")
+def test_latex_compiles(page: Page, tmp_path: Path) -> None:
+    body = "\n".join(everything(page).values())
+    (tmp_path / "t.tex").write_text(
+        r"\documentclass{article}\usepackage{booktabs}\usepackage{graphicx}\begin{document}"
+        + f"\n{body}\n"
+        + r"\end{document}"
+    )
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"],
+        cwd=tmp_path, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_markdown_cells(page: Page) -> None:
+    text = markdown.comparison(page.tables[0])
+    assert r"| **79.2**\* [78.2, 80.3] n=6<br>paper 81.25 ± 1.1 (n=10) |" in text
+    assert "71.1 [70.7, 71.5] n=4, 4/6 ok" in text
+    assert "| — |" in text
+    assert "↑ higher is better · split: test · selection: best-val" in text
+    widths = {len(re.findall(r"(?<!\\)\|", s)) for s in text.splitlines() if s.startswith("|")}
+    assert widths == {6}
+
+
+def test_markdown_lists_the_ids_of_each_cell(page: Page) -> None:
+    text = markdown.comparison(page.tables[0])
+    for cell in page.tables[0].cells:
+        if cell.trials:
+            ids = " ".join(f"`{t.id}`" for t in cell.trials)
+            name = markdown.escape(f"{cell.row} / {cell.column}")
+            assert f"- {name}: {ids}\n" in text
+
+
+def test_markdown_escapes() -> None:
+    assert markdown.escape("<script>") == "&lt;script&gt;"
+    assert markdown.escape("a_b%&#|*`~[$\\") == r"a\_b%&amp;#\|\*\`\~\[\$\\"
+    assert markdown.escape("two\nlines") == "two lines"
+
+
+def test_markdown_listing_without_rows() -> None:
+    text = markdown.listing(Listing("l", "L", ("A",), (), ("A note.",)))
+    assert text.splitlines() == ["### L", "", "None.", "", "A note."]
+    assert "None." in markdown.bullets("B", [])
+
+
+def test_csv_reads_back(page: Page, records: list[Record]) -> None:
+    table = page.tables[0]
+    got = pd.read_csv(io.StringIO(delimited.comparison(table)), keep_default_na=False)
+    assert tuple(got.columns) == delimited.COLUMNS
+    assert len(got) == len(table.cells)
+    for line, cell in zip(got.itertuples(), table.cells, strict=True):
+        assert (line.row, line.column) == (cell.row, cell.column)
+        assert line.mean == ("" if cell.mean is None else repr(cell.mean))
+        assert (line.n, line.trials, line.failures) == (cell.n, len(cell.trials), cell.failures)
+        assert line.ids.split() == [t.id for t in cell.trials]
+    first = got.iloc[0]
+    assert (first.reference, first.reference_spread, first.reference_n) == ("81.25", "1.1", "10")
+    assert (first.unit, first.select, first.best, first.stale) == ("%", "best-val", 1, 1)
+    ids = " ".join(got["ids"]).split()
+    assert sorted(ids) == sorted(r.short for r in records)
+
+
+def test_csv_joins_several_printed_numbers(lab: Lab, printed: dict[str, Any]) -> None:
+    row = printed["lab"][0]
+    twice = [row, row.model_copy(update={"value": 80.0, "spread": None, "table": "Table 9"})]
+    page = build(lab(), "laptop", [], twice, figures=False)
+    got = pd.read_csv(io.StringIO(delimited.comparison(page.tables[0])))
+    first = got.iloc[0]
+    assert (first.reference, first.reference_spread) == ("81.25;80.0", "1.1;")
+    assert (first.reference_n, first.reference_table) == ("10;10", "Table 2;Table 9")
+
+
+def test_csv_of_a_listing_is_unrounded(page: Page) -> None:
+    got = pd.read_csv(io.StringIO(delimited.listing(page.claims)))
+    assert got["Claim"].tolist() == ["gate-wins", "gap-grows", "steadier", "same", "budget"]
+    assert got["Estimate"].tolist() == pytest.approx([v.estimate for v in page.verdicts], abs=0)
+    assert got["95 % low"].tolist() == pytest.approx([v.low for v in page.verdicts], abs=0)
+    costs = pd.read_csv(io.StringIO(delimited.listing(page.costs)))
+    assert costs["Parameters, median"].tolist() == [1234567] * 3
+    assert costs["Wall, total"].tolist()[0] == sum(90 + s for s in range(6)) * 4
