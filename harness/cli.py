@@ -31,7 +31,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-out = Console(highlight=False, soft_wrap=True)
+_WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140
+out = Console(highlight=False, soft_wrap=True, width=_WIDTH)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Names = Annotated[list[str] | None, typer.Argument(help="Suites; all of them when left out.")]
@@ -258,7 +259,10 @@ def report(
             f"{len(different)} files in {reports} are not what {results} generates; "
             "run `harness report`"
         )
+    pages = sorted({f"{r.suite}/{r.scale}" for r in records})
     out.print(f"{reports}: {'up to date' if check else 'written'}, open {reports / 'index.html'}")
+    for page in pages:
+        out.print(f"  {reports / page / 'report.html'}", markup=False)
 
 
 @app.command()

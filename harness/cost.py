@@ -1,8 +1,10 @@
 """What a trial costs: seconds, memory, and where there is a card its memory and energy."""
 
+import os
 import resource
 import sys
 import time
+from typing import Any
 
 from harness.record import Cost
 
@@ -67,10 +69,20 @@ def _joules(device: str) -> float | None:
         return None
     try:
         pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByIndex(int(device.partition(":")[2] or 0))
+        handle = _handle(pynvml, int(device.partition(":")[2] or 0))
         return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1000
     except pynvml.NVMLError:
         return None
+
+
+def _handle(nvml: Any, index: int) -> Any:
+    """The card that CUDA calls `index`: NVML numbers all cards, CUDA the visible ones."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    cards = [card.strip() for card in visible.split(",") if card.strip()]
+    card = cards[index] if index < len(cards) else str(index)
+    if card.isdigit():
+        return nvml.nvmlDeviceGetHandleByIndex(int(card))
+    return nvml.nvmlDeviceGetHandleByUUID(card)
 
 
 def _difference(after: float | None, before: float | None) -> float | None:

@@ -246,8 +246,11 @@ def reachable(needs: Iterable[dict[str, str]], nodes: dict[str, Node]) -> set[st
 
 def _identified(thing: Method | Task | Artifact) -> dict[str, Any]:
     """What of a method, task or artifact decides numbers: not its label, notes or import path."""
-    kept = {"name", "version", "params", "protocol", "metrics", "optional"}
-    return {k: v for k, v in thing.model_dump(mode="json").items() if k in kept}
+    kept = {k: getattr(thing, k) for k in ("name", "version", "params")}
+    if isinstance(thing, Task):
+        kept["protocol"] = thing.protocol
+        kept |= {"metrics": sorted(thing.metrics), "optional": sorted(thing.optional)}
+    return kept
 
 
 def _filtered(

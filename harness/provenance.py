@@ -1,5 +1,6 @@
 """What ran, where, with what: commit, packages, hardware, threads, flags."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -103,13 +104,15 @@ def _versions() -> dict[str, str]:
     found = {}
     for name in _PACKAGES:
         if _MODULES.get(name, name) in sys.modules:
-            found[name] = importlib.metadata.version(name)
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # a bare source tree
+                found[name] = importlib.metadata.version(name)
     return found
 
 
 def _shortened(word: str) -> str:
     """A path keeps its last part only: machine paths have no place in a record."""
-    return Path(word).name if "/" in word and "*" not in word else word
+    option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    return option + equals + (Path(value).name if "/" in value else value)
 
 
 def _git(folder: Path, *words: str) -> str | None:

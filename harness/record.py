@@ -23,7 +23,8 @@ Status = Literal["ok", "diverged", "oom", "timeout", "failed"]
 def canonical(value: Any) -> str:
     """The one JSON text of a value: sorted keys, no spaces, no NaN, integral floats as integers.
 
-    Equal values give equal texts whatever their key order, tuple or list, `1` or `1.0`.
+    Equal values give equal texts whatever their key order, tuple or list, `1` or `1.0` (below
+    2**53, where floats stop telling integers apart).
 
     Raises:
         ValueError: a NaN or an infinity, or something that JSON cannot hold.
@@ -31,7 +32,9 @@ def canonical(value: Any) -> str:
 
     def plain(v: Any) -> Any:
         if isinstance(v, Mapping):
-            return {str(k): plain(x) for k, x in v.items()}
+            if odd := [k for k in v if not isinstance(k, str)]:
+                raise ValueError(f"key {odd[0]!r} of type {type(odd[0]).__name__} is not JSON")
+            return {k: plain(x) for k, x in v.items()}
         if isinstance(v, list | tuple):
             return [plain(x) for x in v]
         if isinstance(v, float):

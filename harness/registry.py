@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from harness.errors import SpecError, UsageError
+from harness.errors import HarnessError, SpecError, UsageError
 from harness.suite import Reference, Suite
 
 GROUP = "harness.suites"
@@ -74,8 +74,13 @@ def load(name: str) -> Suite:
         raise SpecError(
             f"suite {name} ({origin.module}): {place + ': ' if place else ''}{message}"
         ) from None
-    except (ImportError, AttributeError, SyntaxError, NameError, TypeError) as error:
-        raise SpecError(f"suite {name} ({origin.module}) cannot be loaded: {error}") from None
+    except HarnessError:
+        raise
+    except Exception as error:  # a suite's own code may raise anything
+        reason = (str(error).splitlines() or [""])[0]
+        raise SpecError(
+            f"suite {name} ({origin.module}) cannot be loaded: {type(error).__name__}: {reason}"
+        ) from error
     if not isinstance(made, Suite) or made.name != name:
         raise SpecError(
             f"suite {name} ({origin.module}): {origin.function}() must return Suite(name={name!r})"
@@ -94,12 +99,18 @@ def references(suite: Suite) -> tuple[Reference, ...]:
         return ()
     rows = []
     with path.open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.DictReader(file), start=2):
-            try:
+        lines = csv.DictReader(file)
+        try:
+            for row in lines:
+                if None in row:
+                    raise SpecError(f"{path}:{lines.line_num}: more cells than the header has")
                 rows.append(Reference.model_validate({k: v for k, v in row.items() if v != ""}))
-            except ValidationError as error:
-                first = error.errors()[0]
-                raise SpecError(f"{path}:{number}: {first['loc']}: {first['msg']}") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise SpecError(f"{path}:{lines.line_num}: {place}: {first['msg']}") from None
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise SpecError(f"{path}:{lines.line_num + 1}: not UTF-8 CSV ({error})") from None
     return tuple(rows)
 
 
@@ -124,6 +135,8 @@ def call(path: str) -> Callable[..., Any]:
         raise SpecError(
             f"{path}: no module {error.name!r}; install what the suite's README names"
         ) from None
+    except (ImportError, SyntaxError) as error:
+        raise SpecError(f"{path}: the module cannot be imported: {error}") from None
     except AttributeError:
         raise SpecError(f"{path}: the module has no {function!r}") from None
     return found  # type: ignore[no-any-return]
@@ -146,28 +159,73 @@ def source_digest(import_path: str) -> str:
     Follows import statements without importing, so that a changed figure or README leaves a
     trial's digest alone and a changed layer does not. Comments, docstrings and formatting do not
     count.
+
+    Raises:
+        SpecError: the module has no source file, or one that it reaches does not parse.
     """
     start = import_path.partition(":")[0]
     package = start.rpartition(".")[0]
+    folders = _folders(package)
     pending, seen = [start], dict[str, str]()
     while pending:
         module = pending.pop()
-        spec = importlib.util.find_spec(module) if module not in seen else None
-        if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        path = _source(module, package, folders) if module not in seen else None
+        if path is None:
             continue
-        tree = _without_docstrings(ast.parse(Path(spec.origin).read_bytes()))
+        try:
+            tree = _without_docstrings(ast.parse(path.read_bytes()))
+        except (SyntaxError, ValueError) as error:
+            raise SpecError(f"{path}: not Python source: {error}") from None
         seen[module] = ast.unparse(tree)
-        for node in ast.walk(tree):
-            names = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            pending += [n for n in names if package and n.startswith(f"{package}.") and _exists(n)]
+        inside = module if path.name == "__init__.py" else module.rpartition(".")[0]
+        if package:
+            pending += [name for node in ast.walk(tree) for name in _imported(node, inside)]
+    if start not in seen:
+        raise SpecError(f"{import_path}: no source file for module {start!r}")
     whole = hashlib.sha256()
     for module in sorted(seen):
-        whole.update(f"{module}\0{seen[module]}\0".encode())
+        if seen[module]:  # an empty `__init__.py` is no code
+            whole.update(f"{module}\0{seen[module]}\0".encode())
     return whole.hexdigest()
+
+
+def _folders(package: str) -> list[Path]:
+    """Where a package's modules lie; importing its parents is all that finding out takes."""
+    try:
+        spec = importlib.util.find_spec(package) if package else None
+    except ModuleNotFoundError:
+        return []
+    return [Path(root) for root in (spec.submodule_search_locations or [])] if spec else []
+
+
+def _source(module: str, package: str, folders: Iterable[Path]) -> Path | None:
+    """The source file of a module of the package, found without importing the module."""
+    if not package:
+        spec = importlib.util.find_spec(module) if "." not in module else None
+        found = Path(spec.origin) if spec and spec.origin else Path()
+        return found if found.suffix == ".py" else None
+    if module != package and not module.startswith(f"{package}."):
+        return None
+    parts = module.removeprefix(package).split(".")[1:]
+    for root in folders:
+        whole = root.joinpath(*parts)
+        for path in (whole / "__init__.py", whole.with_name(f"{whole.name}.py")):
+            if path.is_file() and (parts or path.name == "__init__.py"):
+                return path
+    return None
+
+
+def _imported(node: ast.AST, inside: str) -> list[str]:
+    """Modules that an import statement in package `inside` may mean."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    base = node.module or ""
+    if node.level:
+        above = inside.split(".")[: len(inside.split(".")) - node.level + 1]
+        base = ".".join([*above, base] if base else above)
+    return [base, *(f"{base}.{alias.name}" for alias in node.names)]
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
@@ -179,10 +237,3 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
                 if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))
             ]
     return tree
-
-
-def _exists(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False

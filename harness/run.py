@@ -7,6 +7,7 @@
 import hashlib
 import math
 import random
+import shutil
 import signal
 import sys
 import threading
@@ -221,8 +222,17 @@ class Context:
         """The folder that a dataset's file paths start from, every file verified.
 
         Raises:
+            MethodError: neither the task nor the artifact says that it reads it.
             DataError: it is missing or damaged.
         """
+        declared = list(self._task.datasets) if self._task else []
+        if isinstance(self.subject, Artifact):
+            declared += self.subject.datasets
+        if name not in declared:
+            raise MethodError(
+                f"{self.subject.name} reads dataset {name!r}, which is not among its datasets: "
+                f"{', '.join(declared) or 'none'}"
+            )
         found = self._sources.verified({d.name: d for d in self.suite.datasets}[name])
         self.origins[name] = found.origin
         return found.folder
@@ -314,16 +324,25 @@ class Context:
         return curves | self.all_series
 
 
-def execute(job: Job, notify: Callable[[Progress], None] | None = None) -> Outcome:
+def execute(
+    job: Job,
+    notify: Callable[[Progress], None] | None = None,
+    *,
+    grace: float | None = None,
+) -> Outcome:
     """Runs a job to its end in this process.
 
     A method that fails leaves a record that says so. Damaged data, a full disk or a suite that
     does not hold together leave none: they are the environment's, and the trial stays to be run.
+
+    `grace`, for a process that does nothing else: seconds from being asked to stop until the
+    kernel ends the process, should its method not have come to a step by then.
     """
     store = Store(Path(job.results), Path(job.cache))
     lock = store.lock(job.id)
     try:
-        lock.acquire()
+        # A trial can be left to whoever has it. An artifact is waited for: others need it.
+        lock.acquire(timeout=0 if job.artifact is None else -1)
     except Timeout:
         return Outcome(BUSY, "another process is at work on it")
     try:
@@ -335,11 +354,11 @@ def execute(job: Job, notify: Callable[[Progress], None] | None = None) -> Outco
         sources = Sources.of(Path(job.data) if job.data else None, store.cache)
         context = Context(trial, store, sources, node=node, seconds=job.seconds, notify=notify)
         _seed_libraries(context)
-        with _Signals(context):
+        with _Signals(context, grace):
             if node is not None:
                 return _make(context, node, function, store)
             record = _run(context, job, trial, function)
-        store.commit(record)
+            store.commit(record)
         if record.status != "ok":
             return Outcome(FAILED, f"{record.status}: {record.error}")
         store.clear_trial(trial.id)
@@ -386,6 +405,7 @@ def _make(
     function: Callable[[Context], Mapping[str, JsonValue] | None],
     store: Store,
 ) -> Outcome:
+    shutil.rmtree(context.out, ignore_errors=True)  # what an interrupted attempt left
     context.out.mkdir(parents=True, exist_ok=True)
     try:
         info = dict(function(context) or {})
@@ -430,7 +450,8 @@ def _record(job: Job, trial: Trial, started: str, **outcome: Any) -> Record:
 
 def _keep_traceback(context: Context, problem: Exception) -> Path:
     path = context.out.parent / "error.txt"
-    write_atomic(path, "".join(traceback.format_exception(problem)).encode())
+    text = "".join(traceback.format_exception(problem))
+    write_atomic(path, text.encode(errors="backslashreplace"))
     return path
 
 
@@ -469,7 +490,7 @@ def _checked(metrics: Mapping[str, float], trial: Trial) -> dict[str, float]:
 
 def _classify(problem: Exception) -> tuple[Status, str]:
     """The status of an exception, and one line that says what happened."""
-    line = (str(problem).splitlines() or [""])[0]
+    line = _printable((str(problem).splitlines() or [""])[0])
     name = type(problem).__name__
     if isinstance(problem, Diverged):
         return "diverged", line
@@ -478,7 +499,7 @@ def _classify(problem: Exception) -> tuple[Status, str]:
     if isinstance(problem, MemoryError) or name == "OutOfMemoryError" or "alloc" in line:
         return "oom", f"{name}: {line}"
     if isinstance(problem, ValidationError):
-        line = problem.errors()[0]["msg"]
+        line = _printable(problem.errors()[0]["msg"])
     return "failed", line if isinstance(problem, HarnessError) else f"{name}: {line}"
 
 
@@ -505,8 +526,9 @@ def _seed_libraries(context: Context) -> None:
 class _Signals:
     """While it is open, SIGINT and SIGTERM ask the trial to stop at its next step."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, grace: float | None) -> None:
         self._context = context
+        self._grace = grace
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> None:
@@ -520,6 +542,13 @@ class _Signals:
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._context.stopping.set()
+        if self._grace is not None:
+            signal.setitimer(signal.ITIMER_REAL, self._grace)
+
+
+def _printable(line: str) -> str:
+    """The line with everything that a terminal or JSON would trip over written as an escape."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 def _rounded(values: Sequence[float]) -> tuple[float, ...]:

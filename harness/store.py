@@ -8,19 +8,20 @@
 A file is either whole or absent: it is written beside its place, flushed to the disk and renamed.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 from pydantic import JsonValue, ValidationError
 
-from harness.errors import StoreError
+from harness.errors import MethodError, StoreError
 from harness.record import SCHEMA_VERSION, Record, canonical, digest
 
 MANIFEST = "artifact.json"
@@ -71,7 +72,8 @@ def write_atomic(path: Path, data: bytes) -> None:
             "free space or make the folder writable, then run the same command again"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there is none, or its folder is no folder
+            temporary.unlink()
 
 
 def file_digest(path: Path) -> str:
@@ -136,24 +138,18 @@ class Store:
     def load(self, suite: str = "*", scale: str = "*") -> Loaded:
         """All records below the results folder, in the order of their file names."""
         records, damaged = [], []
-        for path in sorted(self.results.glob(f"{suite}/{scale}/*.json")):
+        for path in sorted(self.results.glob(f"{suite}/{scale}/[!.]*.json")):
             try:
-                if path.is_symlink() or not path.is_file():
-                    raise StoreError("not a plain file")
-                record = parse_record(path.read_bytes())
-                home = (path.parent.parent.name, path.parent.name, path.name)
-                if home != (record.suite, record.scale, record.file_name):
-                    raise StoreError("the record in it belongs under another name")
-                records.append(record)
+                records.append(_read_record(path))
             except (StoreError, OSError) as error:
                 damaged.append(Damaged(path, str(error)))
         return Loaded(records, damaged)
 
     def find(self, identity: str, suite: str, scale: str) -> Record | None:
         """The intact record of one identity, without reading the others."""
-        for path in self.results.glob(f"{suite}/{scale}/*--{identity[:12]}.json"):
+        for path in self.results.glob(f"{suite}/{scale}/[!.]*--{identity[:12]}.json"):
             try:
-                record = parse_record(path.read_bytes())
+                record = _read_record(path)
             except (StoreError, OSError):
                 continue
             if record.id == identity:
@@ -216,9 +212,13 @@ class Store:
         manifest = folder / MANIFEST
         try:
             content = json.loads(manifest.read_bytes())
+            checksum = content.pop("checksum")
             files = dict(content["files"])
-        except (ValueError, KeyError, TypeError, OSError):
+            whole = digest(content) == checksum and folder.name.endswith(f"-{content['id'][:12]}")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError):
             raise StoreError(self._artifact_advice(manifest, "unreadable")) from None
+        if not whole:
+            raise StoreError(self._artifact_advice(manifest, "damaged"))
         for file, expected in files.items():
             path = folder / file
             if not path.is_file() or file_digest(path) != expected:
@@ -231,18 +231,29 @@ class Store:
     def commit_artifact(
         self, folder: Path, work: Path, spec: dict[str, JsonValue], info: dict[str, JsonValue]
     ) -> None:
-        """Turns a finished working folder into the artifact at `folder`, the manifest last."""
-        files = {
-            path.relative_to(work).as_posix(): file_digest(path)
-            for path in sorted(work.rglob("*"))
-            if path.is_file()
-        }
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        work.replace(folder)
-        manifest = {"id": digest(spec), "spec": spec, "files": files, "info": info}
-        write_atomic(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+        """Turns a finished working folder into the artifact at `folder`, the manifest last.
+
+        Raises:
+            MethodError: `info` holds something that is not JSON, a NaN for instance.
+            StoreError: the disk is full, the folder is not writable, ...
+        """
+        try:
+            files = {
+                path.relative_to(work).as_posix(): file_digest(path)
+                for path in sorted(work.rglob("*"))
+                if path.is_file()
+            }
+            manifest = {"id": digest(spec), "spec": spec, "files": files, "info": info}
+            text = json.dumps({**manifest, "checksum": digest(manifest)}, indent=1)
+            if folder.exists():
+                shutil.rmtree(folder)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            work.replace(folder)
+        except ValueError as error:
+            raise MethodError(f"artifact {folder.name}: {error}") from None
+        except OSError as error:
+            raise StoreError(f"cannot write {folder}: {error.strerror or error}") from error
+        write_atomic(folder / MANIFEST, (text + "\n").encode())
 
     def artifacts(self) -> Iterator[Path]:
         """Every artifact folder, finished or not."""
@@ -262,7 +273,7 @@ class Store:
         stem = folder / f"checkpoint-{step:012d}"
         write_atomic(stem.with_suffix(".safetensors"), tensors)
         body = {"step": step, "tensors": hashlib.sha256(tensors).hexdigest(), "meta": meta}
-        text = json.dumps({**body, "checksum": digest(body)})
+        text = json.dumps({**body, "checksum": _sum(body)})
         write_atomic(stem.with_suffix(".json"), text.encode())
         for old in sorted(folder.glob("checkpoint-*.json"))[:-_KEPT_CHECKPOINTS]:
             old.unlink(missing_ok=True)
@@ -276,8 +287,8 @@ class Store:
             try:
                 content = json.loads(path.read_bytes())
                 checksum = content.pop("checksum")
-                whole = digest(content) == checksum and file_digest(tensors) == content["tensors"]
-            except (ValueError, KeyError, TypeError, AttributeError, OSError):
+                whole = _sum(content) == checksum and file_digest(tensors) == content["tensors"]
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError):
                 whole = False
             if whole:
                 return Checkpoint(int(content["step"]), tensors, content["meta"])
@@ -298,6 +309,22 @@ class Store:
                 path.unlink(missing_ok=True)
                 count += 1
         return count
+
+
+def _read_record(path: Path) -> Record:
+    """The verified record of a plain file that bears the record's own name."""
+    if path.is_symlink() or not path.is_file():
+        raise StoreError("not a plain file")
+    record = parse_record(path.read_bytes())
+    home = (path.parent.parent.name, path.parent.name, path.name)
+    if home != (record.suite, record.scale, record.file_name):
+        raise StoreError("the record in it belongs under another name")
+    return record
+
+
+def _sum(body: Mapping[str, object]) -> str:
+    """sha256 of a checkpoint's JSON, which may hold infinities: a best score before the first."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -55,7 +55,7 @@ class Metric(Spec):
     """The data it is measured on: `test`, `val`, `held-out documents`, ..."""
     select: str
     """Which state of the training it belongs to: `best-val`, `last`, ..."""
-    digits: int = 1
+    digits: int = Field(default=1, ge=0)
     """Decimals in tables."""
 
 
@@ -278,7 +278,8 @@ class Figure(Spec):
     name: Name
     title: str
     draw: ImportPath
-    """`draw(runs, figure) -> matplotlib Figure`; `runs` is what `store.frame` returns."""
+    """`draw(records, suite, figure)` returns a matplotlib Figure, or None where there is nothing
+    to draw; the records are those of one scale, one for each trial, in the suite's order."""
     params: Params = Field(default_factory=dict)
     caption: str = ""
 
@@ -351,6 +352,14 @@ class Suite(Spec):
                 raise ValueError(f"scale {scale.name}: seeds must be distinct, >= 0, at least one")
             self._match(f"scale {scale.name}", "method", scale.methods, self.methods)
             self._match(f"scale {scale.name}", "task", scale.tasks, self.tasks)
+            pairs = [f"{m.name}/{t.name}" for m in self.methods for t in self.tasks]
+            for pattern in scale.exclude:
+                if not fnmatch.filter(pairs, pattern):
+                    raise ValueError(
+                        f"scale {scale.name}: no method/task matches {pattern!r} in exclude"
+                    )
+        if self.headline:
+            _known("headline", "table", [self.headline], {t.name for t in self.tables})
         _acyclic(self.artifacts)
         return self
 

@@ -1,13 +1,16 @@
 """This machine: a process a job, forked from a server that has imported the heavy modules once."""
 
+import contextlib
 import ctypes
 import multiprocessing
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -16,15 +19,20 @@ from typing import Any
 
 from harness import provenance
 from harness.executors import Event, Work
-from harness.run import FAILED, INTERRUPTED, Job, Outcome, Progress, execute, failure
+from harness.run import DONE, FAILED, INTERRUPTED, Job, Outcome, Progress, execute, failure
 from harness.store import Store
 
 PRELOAD = "HARNESS_PRELOAD"
 """Environment variable that tells the fork server which suites to load before it forks."""
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 _EXIT_SECONDS = 5.0
 """How long a process that has said its last word may take to end."""
 _GRACE_SECONDS = 60.0
 """How long a job may take to reach its next step after it was asked to stop."""
+_MONTH = 30 * 86400.0
+_SERVER_DIED = 255
+"""Exit code that a process seems to have when the fork server died before it."""
+_NOT_RUN = "not run: an artifact that it needs failed"
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -66,11 +74,11 @@ class Local:
         context.set_forkserver_preload(["harness.executors.local", "harness.executors.preload"])
         self._stops = 0
         before = {
-            number: signal.signal(number, self._count_stop)
-            for number in (signal.SIGINT, signal.SIGTERM)
+            number: signal.signal(number, self._count_stop) for number in _STOPS
         }
         running: list[_Running] = []
         try:
+            _start_server()
             return self._drive(list(work), running, context, observe)
         finally:
             for item in running:
@@ -133,8 +141,14 @@ class Local:
                 continue
             waiting.remove(item)
             broken = [key for key in item.after if key in ended and ended[key].code != 0]
+            if broken and ended[broken[0]].code != FAILED:
+                ended[item.job.id] = ended[broken[0]]
+                observe(Event(item.job, outcome=ended[item.job.id]))
+                continue
             if broken:
-                line = f"not run: an artifact that it needs failed ({ended[broken[0]].line})"
+                line = ended[broken[0]].line
+                if not line.startswith(_NOT_RUN):
+                    line = f"{_NOT_RUN} ({line})"
                 ended[item.job.id] = Outcome(FAILED, line, recorded=False)
                 observe(Event(item.job, outcome=ended[item.job.id]))
                 continue
@@ -152,7 +166,8 @@ def _start(job: Job, slot: int, context: multiprocessing.context.ForkServerConte
         job = job._replace(device=f"cuda:{slot}")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(job, theirs), daemon=False)
-    process.start()
+    with _no_script():
+        process.start()
     theirs.close()
     return _Running(job, process, ours, slot, time.monotonic(), provenance.now())
 
@@ -161,17 +176,25 @@ def _child(job: Job, messages: Connection) -> None:
     """Runs one job in its own process; what libraries print goes to the trial's log."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the owner passes it on
     _die_with_parent()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+    # The last resort for a method that is stuck outside Python when its owner is gone.
+    signal.setitimer(signal.ITIMER_REAL, min(job.seconds, _MONTH) + 3 * _GRACE_SECONDS)
     folder = Store(Path(job.results), Path(job.cache)).trial_folder(job.id)
     folder.mkdir(parents=True, exist_ok=True)
     log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
         os.dup2(log, stream.fileno())
-    try:
-        outcome = execute(job, messages.send)
+
+    def notify(progress: Progress) -> None:
+        try:
+            messages.send(progress)
+        except OSError:  # the owner is gone
+            signal.raise_signal(signal.SIGTERM)
+
+    outcome = execute(job, notify, grace=2 * _GRACE_SECONDS)
+    with contextlib.suppress(OSError):  # the record or the checkpoint is on the disk
         messages.send(outcome)
-    except BrokenPipeError:
-        return  # the parent is gone; the record or the checkpoint is on the disk
     sys.exit(outcome.code)
 
 
@@ -186,6 +209,7 @@ def _hear(item: _Running, observe: Callable[[Event], None], late: str) -> Outcom
                 observe(Event(item.job, progress=message, seconds=seconds))
             else:
                 item.outcome = message
+        ended = ended and (bool(late) or item.process.exitcode != _SERVER_DIED)
     except (EOFError, OSError):
         item.process.join(timeout=_EXIT_SECONDS)
         ended = not item.process.is_alive()
@@ -199,6 +223,8 @@ def _hear(item: _Running, observe: Callable[[Event], None], late: str) -> Outcom
 def _post_mortem(item: _Running, late: str) -> Outcome:
     """The outcome of a job whose process died without a word."""
     code = item.process.exitcode or 0
+    if _left_record(item):
+        return Outcome(DONE)
     if late == "stop" or -code in (signal.SIGTERM, signal.SIGINT):
         return Outcome(INTERRUPTED)
     if late == "limit":
@@ -216,6 +242,15 @@ def _post_mortem(item: _Running, late: str) -> Outcome:
     return Outcome(FAILED, f"{status}: {line}")
 
 
+def _left_record(item: _Running) -> bool:
+    """Whether the process died between its good record and its last word."""
+    if item.job.artifact is not None:
+        return False
+    store = Store(Path(item.job.results), Path(item.job.cache))
+    record = store.find(item.job.id, item.job.suite, item.job.scale)
+    return record is not None and record.status == "ok" and record.provenance.started >= item.started
+
+
 def _late(item: _Running, asked: float | None) -> str:
     now = time.monotonic()
     if asked is not None and now - asked > _GRACE_SECONDS:
@@ -229,7 +264,35 @@ def _passed(deadline: float | None) -> bool:
     return deadline is not None and time.monotonic() > deadline
 
 
+def _start_server() -> None:
+    """Starts the fork server with the stopping signals held back.
+
+    Sent to the whole group, as Ctrl-C and `timeout` do, they would end it and with it the means to
+    start or hear of a process. What it forks lets them through when it is ready to act on them.
+    """
+    resource_tracker.ensure_running()  # would let the signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _no_script() -> Iterator[None]:
+    """Hides the script that started the run: every process would execute it once more."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
+
+
 def _die_with_parent() -> None:
     """Asks Linux to send SIGTERM when the fork server ends, which it does with its owner."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    owner = multiprocessing.parent_process()
+    if owner is not None and not owner.is_alive():
+        sys.exit(INTERRUPTED)

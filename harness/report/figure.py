@@ -2,14 +2,13 @@
 
 import io
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from harness.errors import HarnessError, SpecError
+from harness.record import Record
 from harness.registry import call
-from harness.suite import Figure
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
+from harness.suite import Figure, Suite
 
 STYLE: dict[str, object] = {
     "axes.axisbelow": True,
@@ -49,8 +48,8 @@ class Picture(NamedTuple):
     """Why there is no picture; empty where there is one."""
 
 
-def draw(figure: Figure, runs: "DataFrame") -> Picture:
-    """Draws a suite's figure from its runs.
+def draw(figure: Figure, suite: Suite, records: Sequence[Record]) -> Picture:
+    """Draws a suite's figure from the records of one scale.
 
     A drawing function that cannot cope with the records at hand (too few, one method missing)
     leaves a picture that says so: one figure does not cost the whole report.
@@ -62,7 +61,7 @@ def draw(figure: Figure, runs: "DataFrame") -> Picture:
     from matplotlib.figure import Figure as Drawing
 
     picture = Picture(figure.name, figure.title, figure.caption)
-    if runs.empty:
+    if not records:
         return picture._replace(problem="no records to draw")
     function = call(figure.draw)
     settings: Any = {**STYLE, "svg.hashsalt": figure.name}
@@ -70,7 +69,7 @@ def draw(figure: Figure, runs: "DataFrame") -> Picture:
         mpl.rcdefaults()
         mpl.rcParams.update(settings)
         try:
-            drawing = function(runs, figure)
+            drawing = function(records, suite, figure)
         except HarnessError as error:
             return picture._replace(problem=_one_line(str(error)))
         except Exception as error:

@@ -41,10 +41,16 @@ class Overview(NamedTuple):
 
 
 def chapter(suite: Suite, pages: Sequence[Page]) -> Chapter:
-    """A suite's part of the index, from the pages of its scales."""
+    """A suite's part of the index, from the pages of its scales.
+
+    Smoke stays out of it: it measures nothing, and its records are not kept.
+    """
+    pages = [page for page in pages if page.scale != "smoke"]
     by_name = {page.scale: page for page in pages}
     statuses = []
     for scale in suite.scales:
+        if scale.name == "smoke":
+            continue
         page = by_name.pop(scale.name, None)
         want = len(planned(suite, scale)) * len(scale.seeds)
         statuses.append(_status(scale.name, want, page))

@@ -91,7 +91,8 @@ def build(
         tables = [table for table in made if table is not None]
         verdicts = tuple(judge(suite, scale_name, runs))
         pictures = [
-            draw(f, runs) if figures else Picture(f.name, f.title, f.caption) for f in suite.figures
+            draw(f, suite, selection.used) if figures else Picture(f.name, f.title, f.caption)
+            for f in suite.figures
         ]
     want = len(planned(suite, scale)) * len(scale.seeds) if scale else 0
     ok = sum(r.status == "ok" for r in selection.used)

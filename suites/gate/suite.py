@@ -560,10 +560,7 @@ def _datasets() -> tuple[Dataset, ...]:
     for spec in DATASETS.values():
         whole = spec.sha256 if spec.sha256 and len(spec.sha256) == 64 else None
         files = (
-            {
-                f"{spec.path}/{file}": None
-                for file in ("raw/edge.csv.gz", "raw/node-feat.csv.gz", "raw/node-label.csv.gz")
-            }
+            {f"{spec.path}/{file}": None for file in _OGB_FILES}
             if spec.name == "ogbn-arxiv"
             else {spec.path: whole}
         )
@@ -576,14 +573,22 @@ def _datasets() -> tuple[Dataset, ...]:
                 sizes=f"{spec.nodes:,} nodes, {spec.edges:,} edges, {spec.features} features, "
                 f"{spec.classes} classes",
                 splits="public split" if spec.splits == 1 else f"{spec.splits} splits in the file",
-                fetch="suites.gate.graphs:fetch" if spec.name in _FETCHED else None,
+                fetch="suites.gate.hub:fetch" if spec.name in _FETCHED else None,
                 note=spec.note,
             )
         )
     return tuple(made)
 
 
-_FETCHED = frozenset({"minesweeper", *_SMALL, *_LARGE})
+_FETCHED = frozenset({"minesweeper", *_SMALL, *_LARGE, "ogbn-arxiv"})
+_OGB_FILES = (
+    "raw/edge.csv.gz",
+    "raw/node-feat.csv.gz",
+    "raw/node-label.csv.gz",
+    "split/time/train.csv.gz",
+    "split/time/valid.csv.gz",
+    "split/time/test.csv.gz",
+)
 
 
 def suite() -> Suite:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from harness.record import Cost, Provenance, Record, digest
+from harness.runs import frame
 from harness.suite import (
     Beats,
     Dataset,
@@ -219,22 +220,23 @@ def _figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """The module that the suite's figures name."""
     module = types.ModuleType("lab_figures")
 
-    def scatter(runs: Any, figure: Any) -> Any:
+    def scatter(records: Any, suite: Any, figure: Any) -> Any:
         from matplotlib.figure import Figure as Drawing
 
         drawing = Drawing()
         axes = drawing.subplots()
-        part = runs[(runs["metric"] == "acc") & runs["value"].notna()]
+        part = frame(records, suite)
+        part = part[(part["metric"] == "acc") & part["value"].notna()]
         for method, group in part.groupby("method", sort=True):
             axes.scatter(group["seed"], group["value"], label=method.upper())
         axes.set(xlabel="Seed", ylabel="Accuracy, %")
         axes.legend()
         return drawing
 
-    def broken(runs: Any, figure: Any) -> Any:
+    def broken(records: Any, suite: Any, figure: Any) -> Any:
         raise KeyError("no <such> method")
 
     module.scatter, module.broken = scatter, broken  # type: ignore[attr-defined]
-    module.nothing = lambda runs, figure: None  # type: ignore[attr-defined]
-    module.wrong = lambda runs, figure: 3  # type: ignore[attr-defined]
+    module.nothing = lambda records, suite, figure: None  # type: ignore[attr-defined]
+    module.wrong = lambda records, suite, figure: 3  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "lab_figures", module)

@@ -8,7 +8,6 @@ import pytest
 from harness.errors import HarnessError, SpecError
 from harness.record import Record
 from harness.report.figure import draw
-from harness.runs import frame
 from harness.suite import Figure, Suite
 
 Lab = Callable[..., Suite]
@@ -20,11 +19,10 @@ def named(function: str) -> Figure:
 
 def test_the_same_bytes_whatever_the_settings(lab: Lab, records: list[Record]) -> None:
     suite = lab()
-    runs = frame(records, suite)
-    one = draw(named("scatter"), runs)
+    one = draw(named("scatter"), suite, records)
     with mpl.rc_context({"axes.facecolor": "red", "svg.hashsalt": "other", "font.size": 20}):
         before = dict(mpl.rcParams)
-        two = draw(named("scatter"), runs)
+        two = draw(named("scatter"), suite, records)
         assert dict(mpl.rcParams) == before
     assert one == two
     assert one.svg.startswith(b"<?xml")
@@ -41,12 +39,12 @@ def test_pyplot_is_left_without_open_figures(
 
     import matplotlib.pyplot as plt
 
-    def with_pyplot(runs: object, figure: object) -> object:
+    def with_pyplot(records: object, suite: object, figure: object) -> object:
         return plt.figure()
 
     monkeypatch.setattr(sys.modules["lab_figures"], "scatter", with_pyplot)
     mpl.use("agg")
-    assert draw(named("scatter"), frame(records, lab())).svg
+    assert draw(named("scatter"), lab(), records).svg
     assert plt.get_fignums() == []
 
 
@@ -55,21 +53,21 @@ def test_a_figure_that_cannot_be_drawn_says_why(
 ) -> None:
     import sys
 
-    runs = frame(records, lab())
-    assert draw(named("broken"), runs).problem == "KeyError: 'no <such> method'"
-    assert draw(named("nothing"), runs).problem == "no records to draw"
-    assert draw(named("scatter"), frame([], lab())).problem == "no records to draw"
+    suite = lab()
+    assert draw(named("broken"), suite, records).problem == "KeyError: 'no <such> method'"
+    assert draw(named("nothing"), suite, records).problem == "no records to draw"
+    assert draw(named("scatter"), suite, []).problem == "no records to draw"
 
-    def refuses(runs: object, figure: object) -> object:
+    def refuses(records: object, suite: object, figure: object) -> object:
         raise HarnessError("two\nlines")
 
     monkeypatch.setattr(sys.modules["lab_figures"], "scatter", refuses)
-    assert draw(named("scatter"), runs).problem == "two lines"
+    assert draw(named("scatter"), suite, records).problem == "two lines"
 
 
 def test_a_wrong_function_is_an_error(lab: Lab, records: list[Record]) -> None:
-    runs = frame(records, lab())
+    suite = lab()
     with pytest.raises(SpecError, match="must return a matplotlib Figure"):
-        draw(named("wrong"), runs)
+        draw(named("wrong"), suite, records)
     with pytest.raises(SpecError, match="lab_figures:absent"):
-        draw(named("absent"), runs)
+        draw(named("absent"), suite, records)

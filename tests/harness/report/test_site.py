@@ -129,7 +129,9 @@ def test_the_index_shows_the_largest_scale(lab: Lab, record: Make, tmp_path: Pat
     generate([suite], [*records, lost], tmp_path, figures=False)
     text = (tmp_path / "index.md").read_text()
     assert "At laptop scale:" in text
-    assert "| [smoke](lab/smoke/report.md) | 4 | 0 | 12 | 5 not judged |" in text
+    assert "| [laptop](lab/laptop/report.md) | 24 | 0 | " in text
+    assert "smoke" not in text  # it measures nothing
+    assert (tmp_path / "lab/smoke/report.html").exists()
     assert "| [paper](lab/paper/report.md) | 0 | 0 | 0 |" in text
     assert "holds at laptop scale" in text
     assert (tmp_path / "lab/paper/report.html").exists()

@@ -1,0 +1,230 @@
+"""The suite's pictures, from records alone.
+
+Colours stay with methods across figures; every point that is a mean carries its 95 % interval.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+
+from harness.record import Record
+from harness.runs import cells, frame
+from harness.stats import Interval, mean_interval
+from harness.suite import Figure, Suite, Task, select
+
+COLOURS = {
+    "gat": "#d97706",
+    "gat-shared": "#f2b25c",
+    "gate": "#1d4ed8",
+    "gate-shared": "#7da2f5",
+    "mlp": "#6b7280",
+    "mlp-gat": "#a3a3a3",
+    "residual-gat": "#15803d",
+    "gat-sep": "#7cb68f",
+    "gcn": "#be123c",
+    "sage": "#7e22ce",
+    "fagcn": "#0f766e",
+}
+
+
+def depth(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
+    """Score against depth, one panel a graph."""
+    tasks = _present(records, suite, protocol="standard")
+    graphs = {
+        graph: sorted(group, key=lambda t: int(str(t.params["depth"])))
+        for graph, group in _by_graph(tasks).items()
+        if len(group) > 1
+    }
+    if not graphs:
+        return None
+    grouped = cells(frame(records, suite))
+    drawing, axes = _panels(len(graphs), columns=4, width=2.5, height=2.1)
+    for place, (axis, (graph, group)) in enumerate(zip(axes, graphs.items(), strict=False)):
+        metric = group[0].metrics[0]
+        methods = [m.name for m in suite.methods]
+        for shift, method in enumerate(methods):
+            points = []
+            for task in group:
+                values = grouped[(method, task.name, metric)].values
+                if len(values):
+                    points.append((int(str(task.params["depth"])), mean_interval(values)))
+            if not points:
+                continue
+            x = np.array([d for d, _ in points]) + 0.04 * (shift - len(methods) / 2)
+            y, low, high = np.array([_bounds(interval) for _, interval in points]).T
+            axis.errorbar(
+                x, y, yerr=[y - low, high - y], color=COLOURS[method], label=method, marker="o",
+                markersize=2.5, linewidth=1.1, elinewidth=0.8,
+            )  # fmt: skip
+        axis.set_title(graph)
+        axis.set_xticks([int(str(t.params["depth"])) for t in group])
+        if place % 4 == 0:
+            axis.set_ylabel(f"{suite.metric('accuracy').split} score, %")
+        axis.set_xlabel("layers")
+    _legend(drawing, axes)
+    return drawing
+
+
+def alpha(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
+    """Histograms of alpha_vv, one row a task and one column a layer."""
+    deepest = [t for t in _present(records, suite, protocol="standard") if t.params["depth"] == 5]
+    order = ("self-er8", "self-cora-random", "neighbour3", "minesweeper", "actor", "cora")
+    chosen = [t for name in order for t in deepest if t.params["graph"] == name]
+    methods = [m for m in ("gat", "gate") if any(r.method == m for r in records)]
+    if not chosen or not methods:
+        chosen = [
+            t for t in _present(records, suite, protocol="standard") if _has_alpha(records, t)
+        ]
+        if not chosen or not methods:
+            return None
+    layers = max(int(str(t.params["depth"])) for t in chosen)
+    drawing = Drawing(figsize=(1.75 * layers + 0.6, 1.25 * len(chosen) + 0.7))
+    axes = drawing.subplots(len(chosen), layers, sharex=True, squeeze=False)
+    for place, (row, task) in enumerate(zip(axes, chosen, strict=True)):
+        for layer, axis in enumerate(row, start=1):
+            for method in methods:
+                total, edges = _histogram(records, method, task, layer)
+                if total is not None:
+                    axis.stairs(
+                        total / total.sum(), edges, color=COLOURS[method], label=method,
+                        fill=True, alpha=0.55,
+                    )  # fmt: skip
+            axis.set_yticks([])
+            axis.set_xlim(0, 1)
+            axis.grid(visible=False)
+            if place == 0:
+                axis.set_title(f"layer {layer}")
+            if place == len(chosen) - 1:
+                axis.set_xlabel("alpha_vv")
+        row[0].set_ylabel(str(task.params["graph"]), rotation=0, ha="right", va="center")
+    _legend(drawing, list(axes.flat))
+    return drawing
+
+
+def energy(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
+    """Neighbour Dirichlet energy by layer, median over seeds and the whole range."""
+    tasks = _present(records, suite, protocol="standard")
+    deepest = [t for t in tasks if int(str(t.params["depth"])) >= 5] or tasks
+    if not deepest:
+        return None
+    drawing, axes = _panels(len(deepest), columns=4, width=2.5, height=2.1)
+    for place, (axis, task) in enumerate(zip(axes, deepest, strict=False)):
+        for method in (m.name for m in suite.methods):
+            lines = [
+                np.array(r.series["energy-by-layer"].y)
+                for r in records
+                if (r.method, r.task) == (method, task.name) and "energy-by-layer" in r.series
+            ]
+            if not lines:
+                continue
+            stack = np.maximum(np.stack(lines), 1e-6)
+            layers = np.arange(stack.shape[1])
+            axis.plot(layers, np.median(stack, axis=0), color=COLOURS[method], label=method)
+            axis.fill_between(
+                layers, stack.min(axis=0), stack.max(axis=0), color=COLOURS[method], alpha=0.08
+            )
+        axis.set_yscale("log")
+        axis.set_title(task.name)
+        axis.set_xlabel("layer")
+        if place % 4 == 0:
+            axis.set_ylabel("Dirichlet energy")
+    _legend(drawing, axes)
+    return drawing
+
+
+def protocols(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
+    """The same method, graph and depth under both protocols, side by side."""
+    tasks = {t.name: t for t in _present(records, suite)}
+    both = [
+        (tasks[name], tasks[f"{name}-paper-code"])
+        for name in tasks
+        if f"{name}-paper-code" in tasks
+    ]
+    if not both:
+        return None
+    grouped = cells(frame(records, suite))
+    methods = [m.name for m in suite.methods if any(r.method == m.name for r in records)]
+    drawing, axes = _panels(len(both), columns=2, width=4.6, height=2.6)
+    for axis, pair in zip(axes, both, strict=False):
+        for offset, (task, hatch) in enumerate(zip(pair, ("", "////"), strict=True)):
+            for place, method in enumerate(methods):
+                values = grouped[(method, task.name, task.metrics[0])].values
+                if not len(values):
+                    continue
+                mean, low, high = _bounds(mean_interval(values))
+                x = place + 0.38 * offset
+                axis.bar(
+                    x, mean, width=0.36, color=COLOURS[method], hatch=hatch,
+                    edgecolor="white", linewidth=0.5,
+                )  # fmt: skip
+                axis.vlines(x, low, high, color="#111827", linewidth=1)
+        axis.set_xticks([i + 0.19 for i in range(len(methods))], methods, rotation=30, ha="right")
+        axis.set_ylim(bottom=40)
+        axis.set_title(f"{pair[0].name}: standard, and hatched the released code's")
+        axis.set_ylabel("ROC-AUC, %")
+    return drawing
+
+
+def _present(
+    records: Sequence[Record], suite: Suite, protocol: str | None = None
+) -> tuple[Task, ...]:
+    there = {r.task for r in records}
+    kept = [t for t in suite.tasks if t.name in there and protocol in (None, t.protocol)]
+    return select(kept, ("*",))
+
+
+def _by_graph(tasks: Iterable[Task]) -> dict[str, list[Task]]:
+    groups: dict[str, list[Task]] = {}
+    for task in tasks:
+        groups.setdefault(str(task.params["graph"]), []).append(task)
+    return groups
+
+
+def _has_alpha(records: Sequence[Record], task: Task) -> bool:
+    return any(r.task == task.name and "alpha-layer-1" in r.series for r in records)
+
+
+def _histogram(
+    records: Sequence[Record], method: str, task: Task, layer: int
+) -> tuple[np.ndarray[Any, np.dtype[np.float64]] | None, Any]:
+    name = f"alpha-layer-{layer}"
+    found = [
+        r.series[name]
+        for r in records
+        if (r.method, r.task) == (method, task.name) and name in r.series
+    ]
+    if not found:
+        return None, None
+    return np.sum([s.y for s in found], axis=0), np.array([*found[0].x, 1.0])
+
+
+def _bounds(interval: Interval) -> tuple[float, float, float]:
+    """Mean, low and high; an interval that one seed cannot have has no length in a picture."""
+    mean = interval.mean if interval.mean is not None else math.nan
+    low = interval.low if interval.low is not None else mean
+    return mean, low, interval.high if interval.high is not None else mean
+
+
+def _panels(count: int, columns: int, width: float, height: float) -> tuple[Drawing, list[Axes]]:
+    rows = -(-count // columns)
+    columns = min(count, columns)
+    drawing = Drawing(figsize=(width * columns, height * rows + 0.4))
+    axes = list(drawing.subplots(rows, columns, squeeze=False).flat)
+    for axis in axes[count:]:
+        axis.set_visible(False)
+    return drawing, axes
+
+
+def _legend(drawing: Drawing, axes: Sequence[Axes]) -> None:
+    """One legend for all panels, each method once, in the order of first appearance."""
+    found: dict[str, Any] = {}
+    for axis in axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    drawing.legend(
+        list(found.values()), list(found), loc="outside upper center", ncols=min(len(found), 7)
+    )

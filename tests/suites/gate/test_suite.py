@@ -1,0 +1,79 @@
+"""The experiment as data: what it names exists, and each scale runs what it says."""
+
+import fnmatch
+
+import pytest
+
+from harness import plan, registry
+from harness.suite import Level, Suite
+from suites.gate.datasets import DATASETS
+from suites.gate.model import METHODS
+
+
+@pytest.fixture(scope="module")
+def gate() -> Suite:
+    return registry.load("gate")
+
+
+def test_every_named_function_exists(gate: Suite) -> None:
+    paths = {m.run for m in gate.methods} | {f.draw for f in gate.figures} | set(gate.preload)
+    paths |= {d.fetch for d in gate.datasets if d.fetch}
+    assert all(callable(registry.call(path)) for path in paths)
+
+
+def test_methods_are_the_networks_that_can_be_built(gate: Suite) -> None:
+    assert {m.params["network"] for m in gate.methods} == set(METHODS)
+    assert all(m.name == m.params["network"] for m in gate.methods)
+
+
+def test_datasets_carry_sizes_and_digests_of_the_table(gate: Suite) -> None:
+    assert {d.name for d in gate.datasets} == set(DATASETS)
+    texas = next(d for d in gate.datasets if d.name == "texas")
+    assert texas.files == {DATASETS["texas"].path: DATASETS["texas"].sha256}
+    roman = next(d for d in gate.datasets if d.name == "roman-empire")
+    assert set(roman.files.values()) == {None}  # a prefix of a digest is no digest
+
+
+def test_smoke_needs_no_data_and_runs_every_method(gate: Suite) -> None:
+    pairs = plan.pairs(gate, gate.scale("smoke"))
+    assert {m.name for m, _ in pairs} == set(METHODS)
+    assert not any(t.datasets for _, t in pairs)
+
+
+def test_laptop_covers_the_whole_synthetic_test_bed(gate: Suite) -> None:
+    scale = gate.scale("laptop")
+    names = {t.name for _, t in plan.pairs(gate, scale)}
+    hops = {f"neighbour{k}-l{depth}" for k in (1, 2, 3) for depth in range(k, k + 3)}
+    self_sufficient = {
+        f"self-{graph}-l{depth}"
+        for graph in ("er2", "er8", "cora-own", "cora-random")
+        for depth in (1, 2, 5)
+    }
+    assert hops | self_sufficient <= names
+    assert len(scale.seeds) == 10
+    assert scale.params["epochs"]["neighbour-dependent"] >= 2000  # type: ignore[call-overload, index]
+
+
+def test_heterophilic_claims_speak_of_one_protocol(gate: Suite) -> None:
+    for claim in gate.claims:
+        protocols = {
+            t.protocol
+            for t in gate.tasks
+            for pattern in claim.tasks
+            if fnmatch.fnmatchcase(t.name, pattern)
+        }
+        assert protocols == {"standard"}, claim.name
+
+
+def test_alpha_claims_only_name_networks_with_middle_layers(gate: Suite) -> None:
+    for claim in gate.claims:
+        if isinstance(claim, Level) and claim.metric == "alpha-middle":
+            assert claim.a in {"gat", "gat-shared", "gate", "gate-shared"}
+            assert all(pattern.endswith("-l5") for pattern in claim.tasks)
+
+
+def test_references_name_metrics_that_exist(gate: Suite) -> None:
+    metrics = {m.name for m in gate.metrics}
+    printed = registry.references(gate)
+    assert {r.metric for r in printed} <= metrics
+    assert [r.value for r in printed if r.source == "paper"] == [79.57]
