@@ -1,17 +1,13 @@
 """GATE against GAT: can graph attention switch its neighbours off, and does that help?
 
-The experiment on a few screens: methods, tasks, seeds, scales, claims, tables, figures. Margins
-were fixed before the first laptop run.
+The experiment on a few screens: methods, tasks, seeds, scales, tables, figures; the claims stand
+in `claims.py`.
 """
 
 from harness.suite import (
-    Beats,
-    Claim,
-    Competitive,
     Dataset,
     Figure,
     Kind,
-    Level,
     Method,
     Metric,
     Paper,
@@ -20,12 +16,11 @@ from harness.suite import (
     Suite,
     Table,
     Task,
-    Trend,
 )
+from suites.gate.claims import SMALL, claims
 from suites.gate.datasets import DATASETS
 
 _BASE = ("gat", "gat-shared", "gate", "gate-shared", "mlp", "residual-gat")
-_SMALL = ("texas", "wisconsin", "cornell", "actor", "chameleon-filtered", "squirrel-filtered")
 _LARGE = ("tolokers", "roman-empire", "amazon-ratings", "questions")
 _CITATION = ("cora", "citeseer", "pubmed")
 _OPTIONAL = ("alpha-middle", "energy", "mad")
@@ -108,7 +103,7 @@ def _tasks() -> tuple[Task, ...]:
         tasks.append(
             _task("minesweeper-generated", depth, "minesweeper-generated", "roc-auc", **more)
         )
-    for name in ("minesweeper", *_SMALL, *_LARGE):
+    for name in ("minesweeper", *SMALL, *_LARGE):
         metric = DATASETS[name].metric
         hard = "hard-roc-auc" if metric == "roc-auc" else metric
         for depth in (2, 5, 10):
@@ -175,189 +170,10 @@ def _metrics() -> tuple[Metric, ...]:
     )
 
 
-def _claims() -> tuple[Claim, ...]:
-    random_labels = ("self-er2-l[25]", "self-er8-l[25]", "self-cora-random-l[25]")
-    small = tuple(f"{name}-l[25]" for name in _SMALL)
-    claims: list[Claim] = []
-    for gate, gat in (("gate", "gat"), ("gate-shared", "gat-shared")):
-        sharing = ", shared weights" if gat == "gat-shared" else ""
-        claims += [
-            Beats(
-                name=f"self-sufficient{'-shared' if sharing else ''}",
-                text=f"GATE beats GAT where neighbours are noise, 2 and 5 layers{sharing}.",
-                source="synthetic self-sufficient task",
-                metric="accuracy",
-                tasks=random_labels,
-                a=gate,
-                b=gat,
-                margin=5.0,
-            ),
-            Level(
-                name=f"alpha-gate{'-shared' if sharing else ''}",
-                text=f"GATE's middle layers give nearly all weight to the node itself{sharing}.",
-                source="alpha_vv histograms",
-                metric="alpha-middle",
-                tasks=("self-er8-l5", "self-cora-random-l5"),
-                a=gate,
-                bound=0.9,
-                direction="above",
-                margin=0.05,
-            ),
-            Level(
-                name=f"alpha-gat{'-shared' if sharing else ''}",
-                text=f"GAT's middle layers cannot{sharing}: alpha_vv stays below one half.",
-                source="alpha_vv histograms",
-                metric="alpha-middle",
-                tasks=("self-er8-l5", "self-cora-random-l5"),
-                a=gat,
-                bound=0.5,
-                direction="below",
-                margin=0.05,
-            ),
-            Trend(
-                name=f"depth{'-shared' if sharing else ''}",
-                text=f"With depth GATE keeps or gains what GAT loses{sharing}.",
-                source="depth, self-sufficient and citation graphs",
-                metric="accuracy",
-                tasks=("self-*-l[25]", "cora-l[25]", "citeseer-l[25]"),
-                a=gate,
-                b=gat,
-                over="depth",
-                direction="up",
-                margin=0.5,
-                group=("graph",),
-            ),
-            Beats(
-                name=f"minesweeper{'-shared' if sharing else ''}",
-                text=f"GATE beats GAT on minesweeper{sharing}.",
-                source="heterophilic graphs, ROC-AUC",
-                metric="roc-auc",
-                tasks=("minesweeper-l[25]",),
-                a=gate,
-                b=gat,
-                margin=1.0,
-            ),
-            Beats(
-                name=f"heterophilic{'-shared' if sharing else ''}",
-                text=f"GATE beats GAT on small heterophilic graphs{sharing}.",
-                source="heterophilic graphs, accuracy",
-                metric="accuracy",
-                tasks=small,
-                a=gate,
-                b=gat,
-                margin=1.0,
-            ),
-            Competitive(
-                name=f"homophilic{'-shared' if sharing else ''}",
-                text=f"GATE is no worse than GAT on homophilic graphs{sharing}.",
-                source="citation graphs, accuracy",
-                metric="accuracy",
-                tasks=("cora-l[25]", "citeseer-l[25]"),
-                a=gate,
-                b=gat,
-                margin=1.0,
-            ),
-            Beats(
-                name=f"neighbours{'-shared' if sharing else ''}",
-                text="GATE beats GAT where labels come from neighbours and layers are spare"
-                f"{sharing}.",
-                source="synthetic neighbour-dependent task",
-                metric="accuracy",
-                tasks=("neighbour1-l[23]", "neighbour2-l[34]", "neighbour3-l[45]"),
-                a=gate,
-                b=gat,
-                margin=1.0,
-            ),
-            Beats(
-                name=f"smoothing{'-shared' if sharing else ''}",
-                text=f"GATE smooths less than GAT: higher MAD in the last hidden layer{sharing}.",
-                source="smoothness measures",
-                metric="mad",
-                tasks=("minesweeper-l5", *(f"{name}-l5" for name in _SMALL)),
-                a=gate,
-                b=gat,
-                margin=0.02,
-            ),
-            Beats(
-                name=f"energy{'-shared' if sharing else ''}",
-                text=f"GATE keeps more Dirichlet energy in the last hidden layer{sharing}.",
-                source="smoothness measures",
-                metric="energy",
-                tasks=("minesweeper-l5", *(f"{name}-l5" for name in _SMALL)),
-                a=gate,
-                b=gat,
-                margin=0.1,
-            ),
-        ]
-    claims += [
-        Beats(
-            name="control-residual-self",
-            text="GATE beats a GAT with a plain linear residual where neighbours are noise.",
-            source="control: no paper prints it",
-            metric="accuracy",
-            tasks=random_labels,
-            a="gate",
-            b="residual-gat",
-            margin=1.0,
-        ),
-        Beats(
-            name="control-residual-minesweeper",
-            text="GATE beats a GAT with a plain linear residual on minesweeper.",
-            source="control: no paper prints it",
-            metric="roc-auc",
-            tasks=("minesweeper-l[25]",),
-            a="gate",
-            b="residual-gat",
-            margin=1.0,
-        ),
-        Beats(
-            name="control-residual-heterophilic",
-            text="GATE beats a GAT with a plain linear residual on small heterophilic graphs.",
-            source="control: no paper prints it",
-            metric="accuracy",
-            tasks=small,
-            a="gate",
-            b="residual-gat",
-            margin=1.0,
-        ),
-        Beats(
-            name="control-sep-self",
-            text="GATE beats GAT-sep where neighbours are noise.",
-            source="control: no paper prints it",
-            metric="accuracy",
-            tasks=random_labels,
-            a="gate",
-            b="gat-sep",
-            margin=1.0,
-        ),
-        Beats(
-            name="control-sep-minesweeper",
-            text="GATE beats GAT-sep on minesweeper.",
-            source="control: no paper prints it",
-            metric="roc-auc",
-            tasks=("minesweeper-l[25]",),
-            a="gate",
-            b="gat-sep",
-            margin=1.0,
-        ),
-        Beats(
-            name="control-mlp-heterophilic",
-            text="GATE beats an MLP on small heterophilic graphs: the graph helps at all.",
-            source="MLP baseline of the released code",
-            metric="accuracy",
-            tasks=small,
-            a="gate",
-            b="mlp",
-            margin=1.0,
-        ),
-    ]
-    return tuple(claims)
-
-
 def _scales() -> tuple[Scale, ...]:
-    small = tuple(f"{name}-l[25]" for name in (*_SMALL, "cora", "citeseer"))
+    small = tuple(f"{name}-l[25]" for name in (*SMALL, "cora", "citeseer"))
     synthetic = ("self-*", "neighbour*")
-    codes = ("minesweeper-l[25]*", *(f"{name}-l5-paper-code" for name in _SMALL))
+    codes = ("minesweeper-l[25]*", *(f"{name}-l5-paper-code" for name in SMALL))
     return (
         Scale(
             name="smoke",
@@ -384,7 +200,7 @@ def _scales() -> tuple[Scale, ...]:
             exclude=(
                 "gat-sep/neighbour*",
                 "gat-sep/*-paper-code",
-                *(f"gat-sep/{name}-*" for name in (*_SMALL, *_CITATION)),
+                *(f"gat-sep/{name}-*" for name in (*SMALL, *_CITATION)),
             ),
             params={
                 "nodes": 1000,
@@ -481,7 +297,7 @@ def _tables() -> tuple[Table, ...]:
             name="heterophilic",
             title="Heterophilic graphs",
             metric="accuracy",
-            tasks=tuple(f"{name}-l*" for name in (*_SMALL, "roman-empire", "amazon-ratings")),
+            tasks=tuple(f"{name}-l*" for name in (*SMALL, "roman-empire", "amazon-ratings")),
             rows="tasks",
             note="Rows that end in paper-code use edges one way, as the released loader does.",
         ),
@@ -518,7 +334,7 @@ def _tables() -> tuple[Table, ...]:
             name="selection",
             title="Without selection: the last epoch of the same runs",
             metric="accuracy-last",
-            tasks=("self-*", "neighbour*", *(f"{name}-l*" for name in (*_SMALL, *_CITATION))),
+            tasks=("self-*", "neighbour*", *(f"{name}-l*" for name in (*SMALL, *_CITATION))),
             rows="tasks",
         ),
     )
@@ -580,7 +396,7 @@ def _datasets() -> tuple[Dataset, ...]:
     return tuple(made)
 
 
-_FETCHED = frozenset({"minesweeper", *_SMALL, *_LARGE, "ogbn-arxiv"})
+_FETCHED = frozenset({"minesweeper", *SMALL, *_LARGE, "ogbn-arxiv"})
 _OGB_FILES = (
     "raw/edge.csv.gz",
     "raw/node-feat.csv.gz",
@@ -609,7 +425,7 @@ def suite() -> Suite:
         metrics=_metrics(),
         scales=_scales(),
         datasets=_datasets(),
-        claims=_claims(),
+        claims=claims(),
         tables=_tables(),
         figures=_figures(),
         headline="self-sufficient",
