@@ -11,17 +11,17 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
 
-from harness import console, plan, registry
+from harness import console, options, plan, registry
 from harness.data import Sources
 from harness.errors import ClaimError, DataError, HarnessError, StoreError, UsageError
 from harness.record import Record
 from harness.store import Damaged, Store
-from harness.suite import Dataset, Scale, Suite
+from harness.suite import Scale, Suite
 
 app = typer.Typer(
     help="Reproduces the experiments of papers on attention parameters, "
@@ -34,6 +34,11 @@ app = typer.Typer(
 _WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140
 out = Console(highlight=False, soft_wrap=True, width=_WIDTH)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+_Misuse: Any = typer.BadParameter.__mro__[1]
+"""Typer's error for an unknown option or verb, wherever it keeps the class."""
+_STALE_SECONDS = 60.0
+"""A temporary file that has lain so long has lost its writer."""
 
 Names = Annotated[list[str] | None, typer.Argument(help="Suites; all of them when left out.")]
 ScaleName = Annotated[str, typer.Option("--scale", help="smoke, laptop, gpu or paper.")]
@@ -79,8 +84,11 @@ def show(name: Annotated[str, typer.Argument(help="A suite.")]) -> None:
     """Methods, tasks, claims, printed numbers, and what differs from the paper."""
     suite = registry.load(name)
     paper = suite.paper
-    out.print(f"{paper.title}. {paper.authors}. {paper.venue} {paper.year}. arXiv {paper.arxiv}")
-    out.print(f"{suite.summary}\n")
+    out.print(
+        f"{paper.title}. {paper.authors}. {paper.venue} {paper.year}. arXiv {paper.arxiv}\n"
+        f"{suite.summary}\n",
+        markup=False,
+    )
     rows: list[tuple[object, ...]] = [
         (m.name, m.kind, m.label, " ".join((*m.deviations, m.note))) for m in suite.methods
     ]
@@ -107,7 +115,7 @@ def show(name: Annotated[str, typer.Argument(help="A suite.")]) -> None:
     if printed:
         out.print(f"\n{len(printed)} printed numbers in {suite.references}:")
         rows = [
-            (r.table, r.task, r.method, r.metric, _spread(r.value, r.spread), r.source)
+            (r.table, r.task, r.method, r.metric, console.spread(r.value, r.spread), r.source)
             for r in printed
         ]
         console.table(("table", "task", "method", "metric", "value", "source"), rows, out)
@@ -154,7 +162,9 @@ def run(
     methods: Pick = "",
     tasks: Pick = "",
     seeds: Seeds = "",
-    jobs: Annotated[int, typer.Option(help="Trials at a time; 0: as many as there are cores.")] = 0,
+    jobs: Annotated[
+        int, typer.Option(min=0, help="Trials at a time; 0: as many as there are cores.")
+    ] = 0,
     device: Device = "auto",
     data: Data = None,
     results: Results = Path("results"),
@@ -168,7 +178,8 @@ def run(
     from harness.executors.local import Local
 
     store = _store(results)
-    deadline = time.monotonic() + _seconds(limit) if limit else None
+    store.sweep(_STALE_SECONDS)
+    deadline = time.monotonic() + options.seconds(limit) if limit else None
     damaged = 0
     plans, work, known = [], [], []
     for suite in _suites(names, scale):
@@ -190,7 +201,7 @@ def run(
         if made.todo:
             store.probe(suite.name, made.scale.name)
     if work:
-        workers = jobs or min(_workers(made) for made in plans)
+        workers = jobs or min(options.workers(made) for made in plans)
         with console.Watch(out, console.Estimate(known, plans), plans, workers) as watch:
             finished = Local(workers, deadline).run(work, watch)
         if watch.busy:
@@ -202,10 +213,14 @@ def run(
         failed = len(watch.failures)
     else:
         failed = 0
-    if damaged:
-        raise typer.Exit(StoreError.exit_code)
+    absent = sum(step.state == "no data" for made in plans for step in made.steps)
     if failed:
         err.print(f"{failed} failed; run them again with --rerun failed, once mended")
+    if absent:
+        err.print(f"{absent} trials left out for want of data; the lines above say which")
+    if damaged:
+        raise typer.Exit(StoreError.exit_code)
+    if failed or absent:
         raise typer.Exit(1)
 
 
@@ -247,7 +262,7 @@ def report(
     store = _store(results)
     suites = _suites(None, None)
     records = [r for suite in suites for r in _records(store, suite)]
-    current, stale = _standing(suites, records)
+    current, stale = plan.standing(suites, records)
     printed = {suite.name: registry.references(suite) for suite in suites}
     different = site.generate(
         suites, records, reports, references=printed, current=current, stale=stale, check=check
@@ -282,14 +297,20 @@ def claims(
     against = 0
     for suite in _suites(names, scale or None):
         records = _records(store, suite)
-        current, _ = _standing([suite], records)
+        current, _ = plan.standing([suite], records)
         for size in suite.scales:
             here = [r for r in records if r.scale == size.name and r.id in current[suite.name]]
             if (scale and size.name != scale) or not here:
                 continue
             verdicts = judge(suite, size.name, frame(here, suite))
             rows = [
-                (v.claim, v.label, _estimate(v.estimate, v.low, v.high, v.unit), v.n, v.reason)
+                (
+                    v.claim,
+                    v.label,
+                    console.estimate(v.estimate, v.low, v.high, v.unit),
+                    v.n,
+                    v.reason,
+                )
                 for v in verdicts
             ]
             out.print(f"{suite.name} at {size.name} scale")
@@ -324,16 +345,16 @@ def compare(
             raise UsageError(registry.unknown("method", name, there, f"harness show {suite.name}"))
     store = _store(results)
     records = _records(store, suite)
-    current, _ = _standing([suite], records)
+    current, _ = plan.standing([suite], records)
     here = [r for r in records if r.scale == scale and r.id in current[suite.name]]
-    found = paired(suite, frame(here, suite), first, second, tasks=_words(tasks))
+    found = paired(suite, frame(here, suite), first, second, tasks=options.words(tasks))
     rows = [
         (
             c.task,
             c.metric,
-            _estimate(c.difference.mean, c.difference.low, c.difference.high, c.unit),
+            console.estimate(c.difference.mean, c.difference.low, c.difference.high, c.unit),
             c.difference.n,
-            _p(c.p_holm),
+            console.rounded(c.p_holm),
         )
         for c in found
     ]
@@ -351,7 +372,7 @@ def data_list(data: Data = None) -> None:
     """Every dataset: licence, source, sizes, and whether it is here."""
     sources = _data(data)
     rows = []
-    for suite, dataset in _datasets(()):
+    for suite, dataset in registry.datasets(()):
         found = sources.find(dataset)
         where = found.origin if found else sources.missing(dataset)
         rows.append(
@@ -365,7 +386,7 @@ def data_check(names: Names = None, data: Data = None) -> None:
     """Checks every file that is here against its digest."""
     sources = _data(data)
     bad = 0
-    for _, dataset in _datasets(names or ()):
+    for _, dataset in registry.datasets(names or ()):
         try:
             found = sources.verified(dataset)
         except DataError as error:
@@ -383,16 +404,23 @@ def data_check(names: Names = None, data: Data = None) -> None:
 def data_prepare(names: Names = None, data: Data = None) -> None:
     """Fetches from the public hubs what is not here; needs the network."""
     sources = _data(data)
-    for _, dataset in _datasets(names or ()):
+    bad = 0
+    for _, dataset in registry.datasets(names or ()):
         if sources.find(dataset) is not None:
             out.print(f"{dataset.name}: here")
         elif dataset.fetch is None:
+            bad += bool(names)
             out.print(f"{dataset.name}: cannot be fetched; {sources.missing(dataset)}")
         else:
-            sources.hub.mkdir(parents=True, exist_ok=True)
-            registry.call(dataset.fetch)(dataset, sources.hub)
-            sources.verified(dataset)
-            out.print(f"{dataset.name}: fetched")
+            try:
+                sources.fetch(dataset)
+            except DataError as error:
+                bad += 1
+                err.print(str(error), markup=False)
+            else:
+                out.print(f"{dataset.name}: fetched")
+    if bad:
+        raise DataError(f"{bad} datasets could not be prepared; the lines above say why")
 
 
 @app.command()
@@ -437,38 +465,34 @@ def gc(
     Records are never removed.
     """
     store = _store(results)
-    wanted: set[str] = set()
-    for name in registry.origins():
-        suite = registry.load(name)
-        for scale in suite.scales:
-            for device in ("cpu", "cuda"):
-                found, nodes = plan.trials(suite, scale, device)
-                wanted |= {trial.id for trial in found} | set(nodes)
-    gone = [
-        folder
-        for folder in store.artifacts()
-        if not any(folder.name.endswith(f"-{key[:12]}") for key in wanted)
-    ]
-    short = {key[:32] for key in wanted}
-    gone += [f for f in sorted(store.cache.glob("trials/*")) if f.name not in short]
+    gone = plan.leftovers(store)
     for folder in gone:
         out.print(f"{'would remove' if dry_run else 'removed'} {folder}", markup=False)
         if not dry_run:
             shutil.rmtree(folder)
-    swept = 0 if dry_run else store.sweep()
+    swept = 0 if dry_run else store.sweep(_STALE_SECONDS)
     out.print(f"{len(gone)} folders, {swept} temporary files")
 
 
 def main() -> NoReturn:
     """Entry point: one line and an exit code for every error that is the user's to mend."""
     try:
-        app(standalone_mode=True)
+        code = app(standalone_mode=False, prog_name="harness")
     except HarnessError as error:
         err.print(f"harness: {error}", markup=False)
         raise SystemExit(error.exit_code) from None
+    except _Misuse as error:
+        line = error.format_message()
+        if "\n" not in line:  # with no verb at all it is the help text
+            line = f"harness: {line} (see `{error.ctx.command_path} --help`)"
+        err.print(line, markup=False)
+        raise SystemExit(UsageError.exit_code) from None
+    except OSError as error:
+        err.print(f"harness: {error.filename or 'input/output'}: {error.strerror}", markup=False)
+        raise SystemExit(StoreError.exit_code) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    raise SystemExit(0)
+    raise SystemExit(code or 0)
 
 
 def _store(results: Path) -> Store:
@@ -525,7 +549,7 @@ def _plan(
     data: Path | None,
     rerun: plan.Rerun,
 ) -> plan.Plan:
-    filters = plan.Filters(_words(methods), _words(tasks), _numbers(seeds))
+    filters = plan.Filters(options.words(methods), options.words(tasks), options.numbers(seeds))
     chosen = _scale(suite, scale)
     return plan.make(
         suite,
@@ -533,7 +557,7 @@ def _plan(
         records,
         store,
         _data(data),
-        device=_device(device, chosen),
+        device=options.device(device, chosen),
         filters=filters,
         rerun=rerun,
     )
@@ -543,7 +567,7 @@ def _summarise(made: plan.Plan, records: Sequence[Record]) -> None:
     states = Counter(step.state for step in made.steps)
     estimate = console.Estimate(records, [made])
     seconds = sum(estimate.of(made.suite.name, t.method.name, t.task.name) for t in made.todo)
-    rest = f"{len(made.todo)} to run, about {console.duration(seconds / _workers(made))}"
+    rest = f"{len(made.todo)} to run, about {console.duration(seconds / options.workers(made))}"
     out.print(
         f"{made.suite.name} at {made.scale.name} scale on {made.device}: "
         f"{console.counted(states)}; {rest if made.todo else 'nothing to do'}"
@@ -561,9 +585,9 @@ def _power(suite: Suite, scale: Scale, records: Sequence[Record]) -> None:
         (
             p.claim,
             p.n,
-            _round(p.mde_sd, "sd"),
-            _round(p.mde, p.unit),
-            _round(p.margin, p.unit),
+            console.rounded(p.mde_sd, "sd"),
+            console.rounded(p.mde, p.unit),
+            console.rounded(p.margin, p.unit),
             p.n_for_margin or "-",
         )
         for p in power(suite, scale.name, frame(records, suite) if records else None)
@@ -571,102 +595,3 @@ def _power(suite: Suite, scale: Scale, records: Sequence[Record]) -> None:
     headers = ("claim", "seeds", "can show", "in its unit", "margin", "seeds for the margin")
     out.print("smallest effect that each claim can show with 80 % power:")
     console.table(headers, rows, out)
-
-
-def _standing(
-    suites: Sequence[Suite], records: Sequence[Record]
-) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
-    """Identities that today's suites would give, and those whose code has changed since."""
-    current: dict[str, set[str]] = {}
-    stale: dict[str, set[str]] = {}
-    for suite in suites:
-        own = [r for r in records if r.suite == suite.name]
-        wanted = {
-            trial.id: trial.method
-            for scale in suite.scales
-            for device in sorted({str(r.spec["device"]) for r in own if r.scale == scale.name})
-            for trial in plan.trials(suite, scale, device)[0]
-        }
-        current[suite.name] = {r.id for r in own if r.id in wanted}
-        stale[suite.name] = {r.id for r in own if r.id in wanted and plan.is_stale(r, wanted[r.id])}
-    return current, stale
-
-
-def _datasets(names: Sequence[str]) -> list[tuple[Suite, Dataset]]:
-    found = [
-        (suite, dataset)
-        for suite in map(registry.load, registry.origins())
-        for dataset in suite.datasets
-    ]
-    there = {dataset.name for _, dataset in found}
-    for name in names:
-        if name not in there:
-            raise UsageError(registry.unknown("dataset", name, there, "harness data list"))
-    return [item for item in found if not names or item[1].name in names]
-
-
-def _device(wanted: str, scale: Scale) -> str:
-    if wanted not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"unknown device {wanted!r}: allowed are cpu, cuda, auto; see --device")
-    if wanted == "cpu" or (wanted == "auto" and scale.name not in ("gpu", "paper")):
-        return "cpu"
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    if wanted == "cuda":
-        raise UsageError("--device cuda: torch finds no card here; use --device cpu")
-    return "cpu"
-
-
-def _workers(made: plan.Plan) -> int:
-    if made.device.startswith("cuda"):
-        import torch
-
-        return max(torch.cuda.device_count(), 1)
-    return max((os.cpu_count() or 1) // made.scale.threads, 1)
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    numbers: list[int] = []
-    for word in _words(text):
-        first, dash, last = word.partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
-            raise UsageError(f"seeds {text!r}: {word!r} is not a number or a range like 0-4")
-        numbers += range(int(first), int(last or first) + 1)
-    return tuple(dict.fromkeys(numbers))
-
-
-def _seconds(text: str) -> float:
-    units = {"s": 1, "m": 60, "h": 3600}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 60)
-    try:
-        seconds = float(number) * unit
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < 1e9:
-        raise UsageError(f"time {text!r}: give minutes, or a number with s, m or h, e.g. 90m")
-    return seconds
-
-
-def _spread(value: float, spread: float | None) -> str:
-    return f"{value:g}" if spread is None else f"{value:g} ± {spread:g}"
-
-
-def _estimate(estimate: float | None, low: float | None, high: float | None, unit: str) -> str:
-    if estimate is None:
-        return "-"
-    interval = "" if low is None or high is None else f" [{low:.3g}, {high:.3g}]"
-    return f"{estimate:+.3g}{interval} {unit}".rstrip()
-
-
-def _round(value: float | None, unit: str) -> str:
-    return "-" if value is None else f"{value:.2g} {unit}".rstrip()
-
-
-def _p(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2g}"

@@ -160,3 +160,21 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], console: Con
 def counted(counts: Mapping[Any, int]) -> str:
     """Counts as a phrase: `3 done, 1 failed`."""
     return ", ".join(f"{number} {what}" for what, number in counts.items() if number) or "none"
+
+
+def spread(value: float, spread: float | None) -> str:
+    """A printed number with its spread."""
+    return f"{value:g}" if spread is None else f"{value:g} ± {spread:g}"
+
+
+def estimate(estimate: float | None, low: float | None, high: float | None, unit: str) -> str:
+    """A difference with its interval and unit."""
+    if estimate is None:
+        return "-"
+    interval = "" if low is None or high is None else f" [{low:.3g}, {high:.3g}]"
+    return f"{estimate:+.3g}{interval} {unit}".rstrip()
+
+
+def rounded(value: float | None, unit: str = "") -> str:
+    """Two significant digits and the unit, or a dash."""
+    return "-" if value is None else f"{value:.2g} {unit}".rstrip()

@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.errors import DataError
+from harness import registry
+from harness.errors import DataError, HarnessError
 from harness.store import file_digest
 from harness.suite import Dataset
 
@@ -63,6 +64,32 @@ class Sources(NamedTuple):
                     f"{actual[:12]}..., expected {expected[:12]}...); replace it by the original"
                 )
         return found
+
+    def fetch(self, dataset: Dataset) -> Found:
+        """Gets a dataset from its public hub, verified; a damaged one leaves nothing behind.
+
+        Raises:
+            DataError: offline, or not what its entry says.
+        """
+        if dataset.fetch is None:
+            raise DataError(f"dataset {dataset.name}: cannot be fetched; {self.missing(dataset)}")
+        self.hub.mkdir(parents=True, exist_ok=True)
+        try:
+            registry.call(dataset.fetch)(dataset, self.hub)
+        except HarnessError:
+            raise
+        except Exception as error:  # whatever the network and its libraries come up with
+            reason = (str(error).splitlines() or [""])[0]
+            raise DataError(
+                f"dataset {dataset.name}: not fetched ({type(error).__name__}: {reason}); "
+                "go online and try again"
+            ) from error
+        try:
+            return self.verified(dataset)
+        except DataError:
+            for file in dataset.files:
+                (self.hub / file).unlink(missing_ok=True)
+            raise
 
     def missing(self, dataset: Dataset) -> str:
         """What to do about a dataset that is not there."""

@@ -5,6 +5,7 @@ Order: seed 0 of every method before seed 1 of any, so that a stopped run leaves
 
 import fnmatch
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from harness import registry
@@ -206,6 +207,50 @@ def make(
 def is_stale(record: Record, method: Method) -> bool:
     """Whether the method's source has changed since the record was written."""
     return record.provenance.source_digest != registry.source_digest(method.run)
+
+
+def leftovers(store: Store) -> list[Path]:
+    """Folders of the cache that no suite refers to any more, or whose trial has its record."""
+    wanted: set[str] = set()
+    suspects = [*store.artifacts(), *store.cache.glob("trials/*")]
+    for name in registry.origins() if suspects else ():
+        suite = registry.load(name)
+        for scale in suite.scales:
+            for device in ("cpu", "cuda"):
+                found, nodes = trials(suite, scale, device)
+                wanted |= {trial.id for trial in found} | set(nodes)
+    gone = [
+        folder
+        for folder in store.artifacts()
+        if not any(folder.name.endswith(f"-{key[:12]}") for key in wanted)
+    ]
+    finished = {r.id for r in store.load().records if r.status == "ok"}
+    unfinished = {key[:32] for key in wanted - finished}
+    gone += [
+        folder
+        for folder in sorted(store.cache.glob("trials/*"))
+        if folder.name not in unfinished and not store.locked(folder.name)
+    ]
+    return gone
+
+
+def standing(
+    suites: Sequence[Suite], records: Sequence[Record]
+) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+    """Identities that today's suites would give, and those whose code has changed since."""
+    current: dict[str, set[str]] = {}
+    stale: dict[str, set[str]] = {}
+    for suite in suites:
+        own = [r for r in records if r.suite == suite.name]
+        wanted = {
+            trial.id: trial.method
+            for scale in suite.scales
+            for device in sorted({str(r.spec["device"]) for r in own if r.scale == scale.name})
+            for trial in trials(suite, scale, device)[0]
+        }
+        current[suite.name] = {r.id for r in own if r.id in wanted}
+        stale[suite.name] = {r.id for r in own if r.id in wanted and is_stale(r, wanted[r.id])}
+    return current, stale
 
 
 def _state(trial: Trial, record: Record | None, store: Store) -> tuple[State, str]:

@@ -11,14 +11,14 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from harness.errors import HarnessError, SpecError, UsageError
-from harness.suite import Reference, Suite
+from harness.suite import Dataset, Reference, Suite
 
 GROUP = "harness.suites"
 
@@ -69,11 +69,11 @@ def load(name: str) -> Suite:
         made = getattr(importlib.import_module(origin.module), origin.function)()
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
-        raise SpecError(
-            f"suite {name} ({origin.module}): {place + ': ' if place else ''}{message}"
-        ) from None
+        if first["loc"]:
+            place = ".".join(map(str, (error.title, *first["loc"])))
+            message = f"{place}: {message}, found {repr(first['input'])[:60]}"
+        raise SpecError(f"suite {name} ({origin.module}): {message}") from None
     except HarnessError:
         raise
     except Exception as error:  # a suite's own code may raise anything
@@ -150,6 +150,20 @@ def unknown(what: str, name: str, allowed: Iterable[str], command: str) -> str:
     return (
         f"unknown {what} {name!r}: {hint}there are {', '.join(allowed) or 'none'}; see `{command}`"
     )
+
+
+def datasets(names: Sequence[str]) -> list[tuple[Suite, Dataset]]:
+    """The named datasets of all suites, each with its suite; all where none is named.
+
+    Raises:
+        UsageError: no suite has a dataset of that name.
+    """
+    found = [(suite, dataset) for suite in map(load, origins()) for dataset in suite.datasets]
+    there = {dataset.name for _, dataset in found}
+    for name in names:
+        if name not in there:
+            raise UsageError(unknown("dataset", name, there, "harness data list"))
+    return [item for item in found if not names or item[1].name in names]
 
 
 @functools.cache

@@ -348,6 +348,7 @@ def execute(
     try:
         trial, node = _rebuild(job)
         if not job.force and _finished(job, node, store):
+            store.clear_trial(job.id)
             return Outcome(DONE)
         function = registry.call(node.artifact.make if node else trial.method.run)
         settle_libraries(job.threads, job.device)

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -133,7 +134,7 @@ class Store:
         for folder in (self.results / suite / scale, self.cache):
             path = folder / ".probe"
             write_atomic(path, bytes(65536))
-            path.unlink()
+            path.unlink(missing_ok=True)  # another process may be probing too
 
     def load(self, suite: str = "*", scale: str = "*") -> Loaded:
         """All records below the results folder, in the order of their file names."""
@@ -161,7 +162,10 @@ class Store:
         for number in range(1, 10_000):
             aside = path.with_name(f"{path.name}.corrupt-{number}")
             if not aside.exists():
-                path.replace(aside)
+                try:
+                    path.replace(aside)
+                except OSError as error:
+                    raise StoreError(f"cannot move {path} aside: {error.strerror}") from None
                 return aside
         raise StoreError(f"{path}: ten thousand damaged copies beside it; remove some")
 
@@ -301,13 +305,18 @@ class Store:
         """Removes a finished trial's working folder."""
         shutil.rmtree(self.trial_folder(identity), ignore_errors=True)
 
-    def sweep(self) -> int:
-        """Removes temporary files that killed writers left behind; returns how many."""
+    def sweep(self, age: float = 0.0) -> int:
+        """Removes temporary files that killed writers left behind; returns how many.
+
+        `age`: seconds that a file must have lain untouched; living writers need a moment.
+        """
         count = 0
         for root in (self.results, self.cache):
             for path in root.glob("**/.tmp-*"):
-                path.unlink(missing_ok=True)
-                count += 1
+                with contextlib.suppress(OSError):  # its writer lives and has just finished
+                    if time.time() - path.stat().st_mtime >= age:
+                        path.unlink()
+                        count += 1
         return count
 
 

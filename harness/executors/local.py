@@ -1,11 +1,11 @@
 """This machine: a process a job, forked from a server that has imported the heavy modules once."""
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import types
 from collections.abc import Callable, Iterator, Sequence
@@ -73,9 +73,7 @@ class Local:
         os.environ[PRELOAD] = ",".join(sorted({item.job.suite for item in work}))
         context.set_forkserver_preload(["harness.executors.local", "harness.executors.preload"])
         self._stops = 0
-        before = {
-            number: signal.signal(number, self._count_stop) for number in _STOPS
-        }
+        before = {number: signal.signal(number, self._count_stop) for number in _STOPS}
         running: list[_Running] = []
         try:
             _start_server()
@@ -110,7 +108,8 @@ class Local:
                 self._launch(waiting, running, ended, context, observe)
             if not running:
                 continue
-            handles: list[Any] = [item.process.sentinel for item in running]
+            # Without the fork server a process seems to have ended; then its pipe is what counts.
+            handles: list[Any] = [i.process.sentinel for i in running if i.process.is_alive()]
             wait([*handles, *(item.messages for item in running)], timeout=0.5)
             for item in list(running):
                 late = _late(item, asked)
@@ -175,7 +174,7 @@ def _start(job: Job, slot: int, context: multiprocessing.context.ForkServerConte
 def _child(job: Job, messages: Connection) -> None:
     """Runs one job in its own process; what libraries print goes to the trial's log."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the owner passes it on
-    _die_with_parent()
+    _end_with_owner()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
     # The last resort for a method that is stuck outside Python when its owner is gone.
     signal.setitimer(signal.ITIMER_REAL, min(job.seconds, _MONTH) + 3 * _GRACE_SECONDS)
@@ -247,8 +246,8 @@ def _left_record(item: _Running) -> bool:
     if item.job.artifact is not None:
         return False
     store = Store(Path(item.job.results), Path(item.job.cache))
-    record = store.find(item.job.id, item.job.suite, item.job.scale)
-    return record is not None and record.status == "ok" and record.provenance.started >= item.started
+    found = store.find(item.job.id, item.job.suite, item.job.scale)
+    return found is not None and found.status == "ok" and found.provenance.started >= item.started
 
 
 def _late(item: _Running, asked: float | None) -> str:
@@ -289,10 +288,12 @@ def _no_script() -> Iterator[None]:
         sys.modules["__main__"] = script
 
 
-def _die_with_parent() -> None:
-    """Asks Linux to send SIGTERM when the fork server ends, which it does with its owner."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-    owner = multiprocessing.parent_process()
-    if owner is not None and not owner.is_alive():
-        sys.exit(INTERRUPTED)
+def _end_with_owner() -> None:
+    """Asks this process to stop once the one that started the run is gone, by whatever means."""
+
+    def watch() -> None:
+        if (owner := multiprocessing.parent_process()) is not None:
+            owner.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,583 @@
+"""The verbs, as a user meets them: in a process of their own, over the toy suites."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from harness import cli
+
+VERBS = {
+    "list": set(),
+    "show": set(),
+    "plan": {
+        "--scale", "--methods", "--tasks", "--seeds", "--device", "--data", "--results", "--rerun",
+        "--all",
+    },
+    "run": {
+        "--scale", "--methods", "--tasks", "--seeds", "--jobs", "--device", "--data", "--results",
+        "--time", "--rerun",
+    },
+    "status": {"--results", "--data"},
+    "report": {"--results", "--reports", "--check"},
+    "claims": {"--scale", "--results", "--strict"},
+    "compare": {"--scale", "--tasks", "--results"},
+    "data list": {"--data"},
+    "data check": {"--data"},
+    "data prepare": {"--data"},
+    "doctor": {"--results", "--repair"},
+    "gc": {"--results", "--dry-run"},
+}  # fmt: skip
+"""The whole command line. It stays small: what is to be varied lives in a suite."""
+
+
+def commands(group: Any = None, path: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Every command below a group, by its words."""
+    found: dict[str, Any] = {}
+    for name, command in (group or typer.main.get_command(cli.app)).commands.items():
+        deeper = hasattr(command, "commands")
+        found |= commands(command, (*path, name)) if deeper else {" ".join((*path, name)): command}
+    return found
+
+
+def options(command: Any) -> set[str]:
+    """The option names of a command."""
+    return {o for p in command.params if p.param_type_name == "option" for o in p.opts} - {"--help"}
+
+
+def assert_clean(done: Any) -> None:
+    """No traceback, no colours, no control characters."""
+    assert "Traceback" not in done.text
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", done.text)
+
+
+@pytest.fixture
+def call(
+    toys: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Any]:
+    """`call(project, *words, env=None)`: as `project.run`, but in this process, which is faster.
+
+    For verbs that start no trials. `test_both_ways_agree` holds the two ways together.
+    """
+
+    def run(project: Any, *words: str, env: dict[str, str] | None = None) -> Any:
+        monkeypatch.chdir(project.root)
+        monkeypatch.delenv("HARNESS_DATA", raising=False)
+        monkeypatch.setenv("HARNESS_CACHE", str(project.cache))
+        for name, value in (env or {}).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["harness", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return project.done(end.value.code, *capsys.readouterr())
+
+    return run
+
+
+# -- the shape of the command line ----------------------------------------------------------------
+
+
+def test_verbs_and_options_are_frozen() -> None:
+    assert {name: options(command) for name, command in commands().items()} == VERBS
+    assert len(set().union(*VERBS.values())) <= 20
+
+
+def test_every_verb_and_option_says_what_it_does() -> None:
+    for command in commands().values():
+        assert len(command.help) > 20
+        assert command.help.split("\n")[0].endswith((".", ","))
+        for parameter in command.params:
+            assert parameter.help or parameter.name == "help"
+
+
+@pytest.mark.parametrize("words", [(), ("data",)])
+def test_without_a_verb_the_help_is_shown(project: Any, words: tuple[str, ...]) -> None:
+    done = project.run(*words)
+    assert done.code == 2
+    assert_clean(done)
+    wanted = {name.split()[-1] for name in VERBS if words or " " not in name}
+    if words:
+        wanted = {"list", "check", "prepare"}
+    assert wanted <= set(re.findall(r"^  (\w+)  ", done.text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("words", ["rnu", "show", "run tyo", "claims toy --scale lap", "status"])
+def test_both_ways_agree(project: Any, call: Any, words: str) -> None:
+    assert call(project, *words.split()) == project.run(*words.split())
+
+
+@pytest.mark.parametrize("verb", [(), ("run",), ("data", "check")])
+def test_help(project: Any, verb: tuple[str, ...]) -> None:
+    done = project.run(*verb, "--help")
+    assert (done.code, done.err) == (0, "")
+    assert_clean(done)
+    assert done.out.startswith(f"Usage: {' '.join(('harness', *verb))} [OPTIONS]")
+    for option in options(commands()[" ".join(verb)]) if verb else ():
+        assert option in done.out
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("rnu", r"No such command 'rnu'\. Did you mean 'run'\? \(see `harness --help`\)"),
+        (
+            "run toy --scal smoke",
+            r"No such option: --scal .*--scale.* \(see `harness run --help`\)",
+        ),
+        ("run toy --rerun faild", r"Invalid value for '--rerun': .*'failed', 'stale', 'all'.*"),
+        ("run toy --jobs many", r"Invalid value for '--jobs': .*"),
+        ("run toy --jobs -1", r"Invalid value for '--jobs': .*"),
+        ("show", r"Missing argument 'name'\. .*"),
+        ("show toy more", r".*unexpected extra argument.*more.*"),
+        (
+            "data lst",
+            r"No such command 'lst'\. Did you mean 'list'\? \(see `harness data --help`\)",
+        ),
+        ("run tyo", r"unknown suite 'tyo': did you mean 'toy'\? there are .*; see `harness list`"),
+        (
+            "run toy --scale smok",
+            r"unknown scale 'smok': did you mean 'smoke'\? there are laptop, smoke; "
+            r"see `harness show toy`",
+        ),
+        (
+            "run toy --methods walk,drfit",
+            r"unknown method 'drfit': did you mean 'drift'\? there are drift, walk; .*",
+        ),
+        ("run toy --tasks sh*t,q*", r"unknown task 'q\*': there are long, short; .*"),
+        ("run toy --seeds 0-1,7", r"scale smoke has no seed 7; it has 0, 1; see --seeds"),
+        ("run toy --scale laptop --seeds 6", r"scale laptop has no seed 6; it has 0-5; .*"),
+        ("run toy --seeds one", r"seeds 'one': 'one' is not a number or a range like 0-4"),
+        ("run toy --device gpu", r"unknown device 'gpu': allowed are cpu, cuda, auto; .*"),
+        ("run toy --time soon", r"time 'soon': give minutes, or a number with s, m or h, .*"),
+        ("run toy --time -5m", r"time '-5m': give minutes, .*"),
+        ("compare walk toy/drift", r"name the suite too: 'walk' should read suite/method, .*"),
+        ("compare toy/wakl toy/drift", r"unknown method 'wakl': did you mean 'walk'\? .*"),
+        ("compare toy/walk toy/drift", r"no task at laptop scale has records of both .*"),
+        ("compare toy/walk toy/drift --scale gpu", r"unknown scale 'gpu': .*"),
+        ("claims toy --scale lap", r"unknown scale 'lap': did you mean 'laptop'\? .*"),
+        ("data check onlin", r"unknown dataset 'onlin': did you mean 'online'\? .*"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    project: Any, words: str, line: str, call: Any
+) -> None:
+    done = call(project, *words.split())
+    assert done.code == 2
+    assert re.fullmatch(f"harness: {line}\n", done.err)
+    assert done.out == ""
+
+
+@pytest.mark.parametrize("variable", [False, True])
+def test_a_data_folder_that_is_not_there(project: Any, call: Any, variable: bool) -> None:
+    words = () if variable else ("--data", "nowhere")
+    done = call(project, "run", "toy", *words, env={"HARNESS_DATA": "nowhere"} if variable else {})
+    assert done.code == 1
+    assert done.err == (
+        "harness: data folder nowhere does not exist; set --data or HARNESS_DATA, or leave both "
+        "out\n"
+    )
+
+
+# -- before anything has run ----------------------------------------------------------------------
+
+
+def test_list(project: Any) -> None:
+    done = project.run("list")
+    assert (done.code, done.err) == (0, "")
+    assert_clean(done)
+    assert re.search(r"^toy +Walks \(0000\.00000\) +laptop +24 +0 +5 s of one core", done.out, re.M)
+    assert re.search(r"^toy-chain +Walks \(0000\.00000\) +smoke +24 +5 ", done.out, re.M)
+
+
+def test_show(project: Any, call: Any) -> None:
+    done = call(project, "show", "toy")
+    assert (done.code, done.err) == (0, "")
+    assert_clean(done)
+    assert "Walks. A. Toy. Nowhere 2024. arXiv 0000.00000\n" in done.out
+    assert "Does a walk that is lifted [more] end higher?" in done.out
+    assert re.search(r"^walk +proposed +Walk", done.out, re.M)
+    assert re.search(
+        r"^higher +beats +table 1 +The walk ends higher than the drift\.", done.out, re.M
+    )
+    assert "2 printed numbers in reference.csv:" in done.out
+    assert re.search(r"^1 +short +walk +height +0\.9 ± 0\.1 +paper", done.out, re.M)
+
+
+def test_plan_gives_reasons_and_power(project: Any, call: Any) -> None:
+    done = call(project, "plan", "toy", "--scale", "laptop")
+    assert (done.code, done.err) == (0, "")
+    assert_clean(done)
+    lines = done.out.splitlines()
+    assert lines[0] == "toy at laptop scale on cpu: 24 missing; 24 to run, about 2 s" or re.match(
+        r"toy at laptop scale on cpu: 24 missing; 24 to run, about \d+ s", lines[0]
+    )
+    assert lines[1] == "  run     24  missing: no record yet"
+    assert lines[2] == "smallest effect that each claim can show with 80 % power:"
+    assert lines[3].split() == [
+        "claim",
+        "seeds",
+        "can",
+        "show",
+        "in",
+        "its",
+        "unit",
+        "margin",
+        "seeds",
+        "for",
+        "the",
+        "margin",
+    ]
+    assert lines[4].split()[:2] == ["higher", "6"]
+    assert not project.results.exists()
+
+
+def test_plan_with_a_line_for_every_trial(project: Any, call: Any) -> None:
+    done = call(project, "plan", "toy", "--all", "--methods", "w*", "--seeds", "1")
+    rows = [line.split("  ") for line in done.out.splitlines()[2:4]]
+    assert [row[0] for row in rows] == ["walk on short, seed 1", "walk on long, seed 1"]
+    assert "no record yet" in done.out
+
+
+def test_plan_shows_artifacts_and_missing_data(project: Any, call: Any) -> None:
+    done = call(project, "plan", "toy-chain", "--methods", "read-both", "--tasks", "short")
+    assert done.out.count("artifact by-seed: to be made") == 2
+    assert done.out.count("artifact by-task: to be made") == 1
+    assert done.out.count("artifact combined: to be made") == 2
+    done = call(project, "plan", "toy-data")
+    assert "  2 no data" in done.out or "2 no data" in done.out
+    assert re.search(r"skip +1 +no data: dataset offline: offline/words\.txt not found;", done.out)
+
+
+# -- running --------------------------------------------------------------------------------------
+
+
+def test_run_takes_names_and_globs_and_twice_is_nothing_to_do(project: Any) -> None:
+    pick = ("run", "toy", "toy-false", "--methods", "w*", "--tasks", "sh?rt", "--seeds", "0-1",
+            "--jobs", "1", "--device", "cpu", "--time", "10m")  # fmt: skip
+    done = project.run(*pick)
+    assert (done.code, done.err) == (0, "")
+    assert_clean(done)
+    assert [line.partition(" at ")[0] for line in done.out.splitlines()] == ["toy", "toy-false"]
+    assert [(r.suite, r.method, r.task, r.seed) for r in project.records()] == [
+        (suite, "walk", "short", seed) for suite in ("toy", "toy-false") for seed in (0, 1)
+    ]
+    (first, *_) = project.records()
+    assert first.provenance.command == ("harness", *pick)
+    assert first.provenance.threads == 1
+    (project.results / ".tmp-dead").write_text("")
+    os.utime(project.results / ".tmp-dead", (0, 0))
+    done = project.run(*pick)
+    assert done.out == (
+        "toy at smoke scale on cpu: 2 done; nothing to do\n"
+        "toy-false at smoke scale on cpu: 2 done; nothing to do\n"
+    )
+    assert project.records()[0] == first
+    done = project.run(*pick[:2], *pick[3:], "--rerun", "all")
+    assert done.code == 0
+    assert project.records()[0].outcome() == first.outcome()
+    assert project.leftovers() == []
+
+
+def test_stale_trials_are_told_and_run_again_when_asked(project: Any, write_suite: Any) -> None:
+    env = write_suite(SUITE_WITH_METHOD.format(1))
+    assert project.run("run", "written", env=env).code == 0
+    write_suite(SUITE_WITH_METHOD.format("1 * 1"))
+    done = project.run("run", "written", env=env)
+    assert done.out == "written at smoke scale on cpu: 1 stale; nothing to do\n"
+    plan = project.run("plan", "written", env=env)
+    assert "skip     1  stale: recorded, but the code has changed since" in plan.out
+    assert project.run("run", "written", "--rerun", "stale", env=env).code == 0
+    assert "1 done" in project.run("status", "written", env=env).out
+
+
+SUITE_WITH_METHOD = """
+    def method(ctx):
+        return {{"height": {}}}
+    def suite():
+        return _walk_suite(methods=(Method(name="walk", run="written_package:method"),))
+    """
+
+
+def test_the_script_that_started_a_run_is_not_run_by_every_trial(project: Any) -> None:
+    script = project.root / "script.py"
+    script.write_text(
+        "open('ran', 'a').write('x')\n"
+        "from harness.cli import main\n"
+        "if __name__ == '__main__':\n"
+        "    main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script), "run", "toy", "--tasks", "short"],
+        cwd=project.root, env=project.env, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert (project.root / "ran").read_text() == "x"
+    assert len(project.records()) == 4
+
+
+def test_a_closed_pipe_is_no_traceback(project: Any) -> None:
+    process = project.start("list")
+    process.stdout.close()
+    process.stdout = None
+    done = project.finish(process)
+    assert "Traceback" not in done.err
+
+
+# -- reading the records --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(make_project: Any) -> Any:
+    """A project with the records of two suites at laptop scale. Tests leave it as it is."""
+    project = make_project()
+    assert project.run("run", "toy", "toy-false", "--scale", "laptop").code == 0
+    return project
+
+
+def test_status(finished: Any, call: Any) -> None:
+    done = call(finished, "status")
+    assert (done.code, done.err) == (0, "")
+    assert_clean(done)
+    rows = [re.split(r" {2,}", line.strip()) for line in done.out.splitlines()]
+    assert rows[0] == ["suite", "scale", "trials", "spent"]
+    assert [row[:3] for row in rows[1:]] == [
+        ["toy", "laptop", "24 done"],
+        ["toy-false", "laptop", "24 done"],
+    ]
+    assert len(call(finished, "status", "toy").out.splitlines()) == 2
+
+
+def test_claims(finished: Any, call: Any) -> None:
+    done = call(finished, "claims", "toy", "--strict")
+    assert (done.code, done.err) == (0, "")
+    assert_clean(done)
+    assert done.out.startswith("toy at laptop scale\nclaim ")
+    assert re.search(r"^higher +holds at laptop scale.* \+0\.9 \[0\.9, 0\.9\] m +6", done.out, re.M)
+    assert call(finished, "claims", "toy", "--scale", "smoke").out == ""
+
+
+def test_a_contradicted_claim_is_exit_code_3_when_strict(finished: Any, call: Any) -> None:
+    done = call(finished, "claims", "toy-false")
+    assert done.code == 0
+    assert re.search(r"^higher +contradicted at laptop scale +-0\.9", done.out, re.M)
+    done = call(finished, "claims", "--strict")
+    assert done.code == 3
+    assert done.err == "harness: 1 claims are contradicted by the records\n"
+
+
+def test_compare(finished: Any, call: Any) -> None:
+    done = call(finished, "compare", "toy/walk", "toy/drift")
+    assert (done.code, done.err) == (0, "")
+    assert_clean(done)
+    rows = done.out.splitlines()
+    assert rows[0].split()[:5] == ["task", "metric", "walk", "-", "drift"]
+    assert re.match(r"short +height +\+0\.9 \[0\.9, 0\.9\] m +6 ", rows[1])
+    assert [row.split()[0] for row in rows[1:]] == ["short", "short", "long", "long"]
+    done = call(finished, "compare", "toy/walk", "drift", "--tasks", "lo*")
+    assert [row.split()[0] for row in done.out.splitlines()[1:]] == ["long", "long"]
+
+
+def test_report_and_its_check(finished: Any, call: Any) -> None:
+    done = call(finished, "report")
+    assert (done.code, done.err) == (0, "")
+    assert_clean(done)
+    reports = finished.root / "reports"
+    page = (reports / "toy" / "laptop" / "report.html").read_text()
+    assert "The walk ends higher than the drift." in page
+    before = {p: p.read_bytes() for p in reports.rglob("*") if p.is_file()}
+    done = call(finished, "report", "--check")
+    assert (done.code, done.err) == (0, "")
+    assert "up to date" in done.out
+    path = reports / "toy" / "laptop" / "report.html"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    done = call(finished, "report", "--check")
+    assert done.code == 4
+    assert done.err == (
+        "toy/laptop/report.html: differs\n"
+        "harness: 1 files in reports are not what results generates; run `harness report`\n"
+    )
+    assert path.read_bytes() == data
+    assert call(finished, "report").code == 0
+    assert {p: p.read_bytes() for p in reports.rglob("*") if p.is_file()} == before
+
+
+# -- data -----------------------------------------------------------------------------------------
+
+
+def test_data_list_check_and_prepare(project: Any, call: Any) -> None:
+    rows = call(project, "data", "list", env={"COLUMNS": "400"}).out
+    assert re.search(r"^toy-data +online +3 words +CC0 +nowhere +online/words\.txt not", rows, re.M)
+    done = call(project, "data", "check", "online")
+    assert done.code == 1
+    assert done.err.splitlines() == [
+        "dataset online: online/words.txt not found; point --data or HARNESS_DATA at a folder that "
+        "has it, or `harness data prepare online` online",
+        "harness: 1 datasets are missing or damaged; the lines above say which",
+    ]
+    done = call(project, "data", "prepare", "online")
+    assert (done.code, done.out, done.err) == (0, "online: fetched\n", "")
+    assert call(project, "data", "prepare", "online").out == "online: here\n"
+    done = call(project, "data", "check", "online")
+    assert (done.code, done.out) == (0, "online: hub, 1 of 1 digests match\n")
+    assert re.search(r"^toy-data +online .* hub *$", call(project, "data", "list").out, re.M)
+    done = project.run("run", "toy-data", "--tasks", "words-online")
+    assert (done.code, done.err) == (0, "")
+    assert project.records()[0].data == {"online": "hub"}
+    path = project.cache / "data" / "online" / "words.txt"
+    path.write_bytes(b"one two thr")
+    done = call(project, "data", "check")
+    assert done.code == 1
+    assert f"dataset online: {path} is damaged" in done.err
+
+
+def test_data_that_cannot_be_had(project: Any, call: Any) -> None:
+    done = call(project, "data", "prepare", "offline", "garbled")
+    assert done.code == 1
+    assert_clean(done)
+    assert done.out.startswith("offline: cannot be fetched; offline/words.txt not found; point")
+    assert "dataset garbled: " in done.err
+    assert "is damaged" in done.err
+    assert done.err.endswith("harness: 2 datasets could not be prepared; the lines above say why\n")
+    assert not (project.cache / "data" / "garbled" / "words.txt").exists()
+
+
+# -- damage ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def damaged(project: Any) -> Any:
+    """A project with four records, one of them damaged by a flipped bit."""
+    assert project.run("run", "toy", "--methods", "walk").code == 0
+    path = sorted(project.results.glob("toy/smoke/*"))[2]
+    data = path.read_bytes()
+    path.write_bytes(
+        data.replace(b'"height": 1', b'"height": 0', 1).replace(b'"height": 0.', b'"height": 3.', 1)
+    )
+    assert path.read_bytes() != data
+    return project, path
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def test_reading_verbs_tell_of_damage_and_touch_nothing(damaged: Any, call: Any) -> None:
+    project, path = damaged
+    before = tree(project.results)
+    name = path.relative_to(project.root)
+    line = f"{name}: checksum does not match the content"
+    for words in ("report", "claims", "status", "compare toy/walk toy/drift", "doctor"):
+        done = call(project, *words.split())
+        assert done.code == 4, words
+        assert_clean(done)
+        assert done.err.splitlines()[0].removeprefix("damaged record: ") == line
+        assert len(done.err.splitlines()) <= 2
+        assert tree(project.results) == before
+    assert not (project.root / "reports").exists()
+    assert call(project, "plan", "toy").code == 0
+
+
+def test_run_moves_damage_aside_and_makes_the_record_anew(damaged: Any) -> None:
+    project, path = damaged
+    content = path.read_bytes()
+    others = {name: data for name, data in tree(project.results).items() if path.name not in name}
+    done = project.run("run", "toy", "--methods", "walk")
+    assert done.code == 4
+    assert done.err == (
+        f"damaged record: {path.relative_to(project.root)}: checksum does not match the content; "
+        f"moved to {path.name}.corrupt-1, its trial counts as missing\n"
+    )
+    assert done.out.startswith("toy at smoke scale on cpu: ")
+    assert "3 done" in done.out
+    assert "1 missing" in done.out
+    assert path.with_name(f"{path.name}.corrupt-1").read_bytes() == content
+    now = tree(project.results)
+    assert {name: now[name] for name in others} == others
+    assert len(project.records()) == 4
+    assert project.run("run", "toy", "--methods", "walk").code == 0
+    assert project.run("doctor").code == 0
+
+
+def test_doctor_repairs(damaged: Any, call: Any) -> None:
+    project, path = damaged
+    done = call(project, "doctor")
+    assert done.out == "3 records intact, 1 problems\n"
+    assert done.err.splitlines()[1] == (
+        "harness: 1 damaged files; `harness doctor --repair` moves them aside"
+    )
+    done = call(project, "doctor", "--repair")
+    assert done.code == 0
+    assert done.err.endswith(
+        f"checksum does not match the content; moved to {path.name}.corrupt-1\n"
+    )
+    assert not path.exists()
+    done = call(project, "doctor")
+    assert (done.code, done.out, done.err) == (0, "3 records intact, 0 problems\n", "")
+
+
+def test_doctor_names_records_of_no_suite(project: Any, write_suite: Any) -> None:
+    env = write_suite("def suite():\n    return _walk_suite()\n")
+    assert project.run("run", "written", env=env).code == 0
+    done = project.run("doctor")
+    assert done.code == 0
+    assert re.fullmatch(r"written/walk--short--s0--\w+\.json: no suite of that name\n", done.err)
+
+
+# -- tidying up -----------------------------------------------------------------------------------
+
+
+def test_gc_removes_what_nobody_refers_to_and_no_record(project: Any, call: Any) -> None:
+    pick = ("run", "toy-chain", "--methods", "read-seed,read-broken", "--tasks", "short")
+    assert project.run(*pick).code == 1
+    wanted = {p.name for p in project.cache.glob("artifacts/*/*")}
+    for folder in ("artifacts/toy-chain/by-seed-0123456789ab", "trials/0123456789abcdef"):
+        (project.cache / folder).mkdir(parents=True)
+        (project.cache / folder / "file").write_text("")
+    trial = project.records()[0].id[:32]
+    for folder in (f"trials/{trial}", "trials/fedcba9876543210"):
+        (project.cache / folder).mkdir()
+    for name, seconds in ((".tmp-dead", 0), (".tmp-living", 4e9)):
+        (project.results / "toy-chain" / name).write_text("")
+        os.utime(project.results / "toy-chain" / name, (seconds, seconds))
+    before = tree(project.root)
+    with project.store.lock("fedcba9876543210"):
+        done = call(project, "gc", "--dry-run")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines() == [
+        f"would remove {project.cache}/artifacts/toy-chain/by-seed-0123456789ab",
+        *sorted(
+            f"would remove {project.cache}/trials/{name}" for name in (trial, "0123456789abcdef")
+        ),
+        "3 folders, 0 temporary files",
+    ]
+    assert set(tree(project.root)) - set(before) <= {
+        str(p.relative_to(project.root)) for p in project.cache.glob("locks/*")
+    }
+    done = call(project, "gc")
+    assert done.code == 0
+    assert done.out.splitlines()[-1] == "4 folders, 1 temporary files"
+    assert {p.name for p in project.cache.glob("artifacts/*/*")} == wanted
+    gone = {name for name in before if name not in tree(project.root)}
+    assert {Path(name).name for name in gone} == {"file", ".tmp-dead"}
+    assert call(project, "gc").out == "0 folders, 0 temporary files\n"
+
+
+def test_records_are_plain_json(project: Any) -> None:
+    assert (
+        project.run("run", "toy", "--methods", "walk", "--tasks", "short", "--seeds", "0").code == 0
+    )
+    (path,) = project.results.glob("*/*/*.json")
+    content = json.loads(path.read_text())
+    assert content["spec"]["method"]["params"] == {"lift": 1}
+    assert str(project.root) not in path.read_text()

@@ -1,0 +1,180 @@
+"""What a run shows: estimates, lines in a log, a live display on a terminal."""
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from harness import console, plan
+from harness.console import Estimate, Watch
+from harness.data import Sources
+from harness.executors import Event
+from harness.plan import Plan
+from harness.run import BUSY, DONE, FAILED, INTERRUPTED, Job, Outcome, Progress
+from harness.store import Store
+
+
+@pytest.fixture
+def made(toy_suite: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """The toy suite at laptop scale: 3 methods x 4 tasks x 5 seeds, a guess of 10 s each."""
+    monkeypatch.setattr(plan.registry, "source_digest", lambda _: "0" * 64)
+    suite = toy_suite()
+    return plan.make(
+        suite, suite.scale("laptop"), [], Store(tmp_path, tmp_path), Sources(None, tmp_path)
+    )
+
+
+def job(made: Plan, index: int, artifact: str | None = None) -> Job:
+    """The job of the plan's trial of that index."""
+    trial = made.todo[index]
+    return Job(
+        suite="toy", scale="laptop", method=trial.method.name, task=trial.task.name,
+        seed=trial.seed, device="cpu", id=trial.id if artifact is None else "a" * 64,
+        artifact=artifact, results="", cache="", data=None, threads=1, seconds=1, commit=None,
+        dirty=None, source_digest="",
+    )  # fmt: skip
+
+
+def watched(made: Plan, terminal: bool = False, workers: int = 1) -> tuple[Watch, io.StringIO]:
+    """A watch on a console that writes to a string."""
+    file = io.StringIO()
+    screen = Console(file=file, force_terminal=terminal, width=100, color_system=None)
+    return Watch(screen, Estimate([], [made]), [made], workers), file
+
+
+# -- Estimate -------------------------------------------------------------------------------------
+
+
+def test_an_estimate_knows_own_trials_then_kin_then_the_guess(
+    made: Plan, toy_suite: Any, make_record: Any
+) -> None:
+    suite = toy_suite()
+    estimate = Estimate([], [made])
+    assert estimate.of("toy", "ant", "deep-x") == 10
+    for seconds in (1, 2, 30):
+        estimate.add("toy", "ant", "deep-x", seconds)
+    estimate.add("toy", "bee", "deep-x", 4)
+    assert estimate.of("toy", "ant", "deep-x") == 2
+    assert estimate.of("toy", "bee", "deep-x") == 4
+    assert estimate.of("toy", "cat", "deep-x") == 3
+    assert estimate.of("toy", "ant", "deep-y") == 10
+    records = [
+        make_record(suite, "ant", "deep-x", 0, {"accuracy": 1, "loss": 1}),
+        make_record(suite, "ant", "deep-y", 0, {}, status="failed"),
+        make_record(suite, "ant", "shallow-y", 0, {"accuracy": 1, "loss": 1}, scale="paper"),
+    ]
+    estimate = Estimate(records, [made])
+    assert estimate.of("toy", "bee", "deep-x") == 1
+    assert estimate.of("toy", "ant", "deep-y") == 10
+    assert estimate.of("toy", "ant", "shallow-y") == 10
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "0 s"),
+        (99, "99 s"),
+        (100, "2 min"),
+        (5399, "90 min"),
+        (5400, "1.5 h"),
+        (9e5, "250.0 h"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert console.duration(seconds) == text
+
+
+def test_counted() -> None:
+    assert console.counted({"done": 3, "failed": 0, "missing": 1}) == "3 done, 1 missing"
+    assert console.counted({"done": 0}) == "none"
+
+
+# -- Watch ----------------------------------------------------------------------------------------
+
+
+def test_a_log_gets_failures_only(made: Plan) -> None:
+    watch, file = watched(made)
+    with watch:
+        for index, outcome in enumerate(
+            (
+                Outcome(DONE),
+                Outcome(BUSY, "another process"),
+                Outcome(FAILED, "failed: [red]it[/] broke"),
+                Outcome(FAILED, "not run", recorded=False),
+                Outcome(INTERRUPTED),
+            )
+        ):
+            watch(Event(job(made, index)))
+            watch(Event(job(made, index), progress=Progress(1, 2), seconds=1))
+            watch(Event(job(made, index), outcome=outcome, seconds=2))
+    titles = [job(made, index).title for index in range(5)]
+    assert file.getvalue() == (
+        f"failed {titles[2]}: failed: [red]it[/] broke\nfailed {titles[3]}: not run\n"
+    )
+    assert [j.title for j, _ in watch.failures] == titles[2:4]
+    assert watch.unrecorded == 1
+    assert [j.title for j in watch.busy] == titles[1:2]
+
+
+def test_a_log_gets_a_line_now_and_then(made: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    watch, file = watched(made)
+    for index in range(40):
+        now[0] += 2
+        watch(Event(job(made, index)))
+        watch(Event(job(made, index), outcome=Outcome(DONE), seconds=2))
+    lines = file.getvalue().splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("15 of 60 trials, about ")
+    assert lines[1] == "31 of 60 trials, about 58 s left"
+
+
+def test_remaining_time_counts_what_runs_what_waits_and_who_works(made: Plan) -> None:
+    watch, _ = watched(made, workers=2)
+    assert watch.remaining() == 60 * 10 / 2
+    watch(Event(job(made, 0)))
+    assert watch.remaining() == 60 * 10 / 2
+    watch(Event(job(made, 0), progress=Progress(25, 100), seconds=10))
+    assert watch.remaining() == (59 * 10 + 30) / 2
+    watch(Event(job(made, 0), outcome=Outcome(DONE), seconds=40))
+    kin = [t for t in made.todo[1:] if t.task.name == made.todo[0].task.name]
+    assert watch.remaining() == (len(kin) * 40 + (59 - len(kin)) * 10) / 2
+    watch(Event(job(made, 1), outcome=Outcome(FAILED, "x"), seconds=1))
+    assert watch.remaining() == ((len(kin) - 1) * 40 + (59 - len(kin)) * 10) / 2
+
+
+def test_artifacts_are_shown_but_teach_nothing(made: Plan) -> None:
+    watch, file = watched(made, terminal=True)
+    with watch:
+        watch(Event(job(made, 0, artifact="stone")))
+        watch(Event(job(made, 0, artifact="stone"), outcome=Outcome(DONE), seconds=500))
+    assert watch.remaining() == 600
+    assert "ok artifact stone, 8 min" in file.getvalue()
+
+
+def test_a_terminal_gets_a_line_for_every_trial_and_the_bars(made: Plan) -> None:
+    watch, file = watched(made, terminal=True)
+    with watch:
+        watch(Event(job(made, 0)))
+        watch(Event(job(made, 0), progress=Progress(3, 7), seconds=1))
+        watch._bars.refresh()
+        watch(Event(job(made, 0), outcome=Outcome(DONE), seconds=2))
+    shown = file.getvalue()
+    assert f"ok {job(made, 0).title}, 2 s\n" in shown
+    assert "trials" in shown
+    assert "3/7" in shown
+    assert "0/60" in shown
+    assert "left" in shown
+
+
+def test_a_table_shows_brackets_as_they_are_and_folds_what_is_long() -> None:
+    file = io.StringIO()
+    console.table(
+        ("a", "b [95 %]"), [("[bold]x[/]", 1), ("y" * 50, "")], Console(file=file, width=40)
+    )
+    lines = file.getvalue().splitlines()
+    assert lines[0].split() == ["a", "b", "[95", "%]"]
+    assert lines[1].split() == ["[bold]x[/]", "1"]
+    assert sum(line.count("y") for line in lines) == 50

@@ -1,0 +1,240 @@
+"""The shape of the house: which module may import which, how long one may be, what none may do."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import harness
+import suites
+
+ENGINE = Path(harness.__file__).parent
+SUITES = Path(suites.__file__).parent
+ROOT = ENGINE.parent
+SOURCES = sorted([*ENGINE.rglob("*.py"), *SUITES.rglob("*.py")])
+HEAVY = ("torch", "pandas", "scipy", "matplotlib", "numpy", "numba", "jinja2", "transformers")
+
+# Who may import whom inside the engine. Arrows run one way, from the bottom of this table to its
+# top; a module of a package (`report`, `executors`) counts as the package, which may import itself.
+ALLOWED = {
+    "errors": set(),
+    "suite": set(),
+    "stats": set(),
+    "record": {"suite"},
+    "store": {"errors", "record"},
+    "registry": {"errors", "suite"},
+    "data": {"errors", "registry", "store", "suite"},
+    "cost": {"record"},
+    "provenance": {"record"},
+    "training": {"errors", "store"},
+    "plan": {"data", "errors", "record", "registry", "store", "suite"},
+    "runs": {"errors", "record", "stats", "suite"},
+    "claims": {"errors", "runs", "stats", "suite"},
+    "report": {"claims", "errors", "record", "registry", "runs", "stats", "store", "suite"},
+    "run": {
+        "cost", "data", "errors", "plan", "provenance", "record", "registry", "store", "suite",
+    },
+    "executors": {
+        "data", "errors", "plan", "provenance", "record", "registry", "run", "store", "suite",
+    },
+    "console": {"executors", "plan", "record", "run", "suite"},
+    "options": {"errors", "plan", "suite"},
+    "cli": {
+        "claims", "console", "data", "errors", "executors", "options", "plan", "provenance", "record",
+        "registry", "report", "run", "runs", "stats", "store", "suite",
+    },
+}  # fmt: skip
+FOR_SUITES = {"errors", "record", "run", "runs", "stats", "store", "suite", "training"}
+
+
+def module_name(path, root=ROOT):
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(tree, inside):
+    """Every module that a tree imports anywhere, `from a import b` as both `a` and `a.b`."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = inside.split(".")[: len(inside.split(".")) - node.level + 1]
+                base = ".".join([*above, base] if base else above)
+            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def imports_of(path):
+    name = module_name(path)
+    inside = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    return imported(ast.parse(path.read_bytes()), inside)
+
+
+def engine_parts(names):
+    """`plan` for `harness.plan` and for `harness.plan.make`."""
+    return {name.split(".")[1] for name in names if name.startswith("harness.")}
+
+
+def python(code):
+    """Runs code in a fresh process; what it prints, read as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_reader_of_imports_sees_every_form():
+    tree = ast.parse(
+        "import a.b, c as d\nfrom e import f as g\nfrom . import h\nfrom .i import j\n"
+        "from ..k import l\ndef late():\n    from m.n import o\n    import p\n"
+    )
+    assert imported(tree, "top.package") == {
+        "a.b", "c", "e", "e.f", "top.package", "top.package.h", "top.package.i",
+        "top.package.i.j", "top.k", "top.k.l", "m.n", "m.n.o", "p",
+    }  # fmt: skip
+    assert engine_parts({"harness", "harness.plan", "harness.plan.make", "other.plan"}) == {"plan"}
+
+
+@pytest.mark.parametrize("path", sorted(ENGINE.rglob("*.py")), ids=module_name)
+def test_arrows_inside_the_engine_run_one_way(path):
+    name = module_name(path)
+    if name == "harness":
+        assert imports_of(path) == set(), "the package itself imports nothing"
+        return
+    part = name.split(".")[1]
+    assert part in ALLOWED, f"give {part} its place in the table of this test"
+    odd = engine_parts(imports_of(path)) - ALLOWED[part] - {part}
+    assert not odd, f"{name} may not import {', '.join(sorted(odd))}"
+
+
+def test_the_table_has_no_circle_and_no_ghost():
+    order = list(ALLOWED)
+    for part, targets in ALLOWED.items():
+        assert all(order.index(target) < order.index(part) for target in targets), part
+        assert (ENGINE / f"{part}.py").exists() or (ENGINE / part).is_dir(), part
+
+
+@pytest.mark.parametrize("path", sorted(ENGINE.rglob("*.py")), ids=module_name)
+def test_the_engine_knows_no_suite(path):
+    assert not [n for n in imports_of(path) if n == "suites" or n.startswith("suites.")]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_nothing_imports_the_command_line(path):
+    assert "cli" not in engine_parts(imports_of(path))
+
+
+@pytest.mark.parametrize("path", sorted(SUITES.glob("*/**/*.py")), ids=module_name)
+def test_suites_stand_alone_on_the_engine(path):
+    own = path.relative_to(SUITES).parts[0]
+    for name in imports_of(path):
+        if name.startswith("suites."):
+            assert name.split(".")[1] == own, f"imports {name}"
+    assert engine_parts(imports_of(path)) <= FOR_SUITES
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_no_module_is_longer_than_600_lines(path):
+    assert len(path.read_text().splitlines()) <= 600, "split it"
+
+
+UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}
+
+
+def unsafe(tree):
+    """What runs code out of data: pickles, `torch.load`, `eval`, `exec`."""
+    found = [name for name in imported(tree, "x") if name.split(".")[0] in UNSAFE_MODULES]
+    found += [n for n in imported(tree, "x") if n in ("torch.load", "torch.save")]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id in ("eval", "exec", "__import__"):
+            found.append(node.id)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            name = f"{node.value.id}.{node.attr}"
+            if name in ("torch.load", "torch.save", "builtins.eval", "builtins.exec"):
+                found.append(name)
+        if isinstance(node, ast.keyword) and node.arg in ("allow_pickle", "shell"):
+            off = isinstance(node.value, ast.Constant) and node.value.value is False
+            found += [] if off else [node.arg]
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_nothing_runs_code_out_of_data(path):
+    assert unsafe(ast.parse(path.read_bytes())) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import pickle", "from pickle import loads", "import cloudpickle as c", "torch.load(f)",
+        "torch.save(x, f)", "from torch import load", "eval('1')", "f = exec", "__import__('os')",
+        "np.load(f, allow_pickle=True)", "np.load(f, allow_pickle=p)", "run(c, shell=True)",
+    ],
+)  # fmt: skip
+def test_the_check_finds_every_such_thing(code):
+    assert unsafe(ast.parse(code))
+
+
+def test_the_check_lets_the_rest_pass():
+    code = (
+        "model.eval()\nsafetensors.torch.load_file(f)\nnp.load(f, allow_pickle=False)\njson.load(f)"
+    )
+    assert unsafe(ast.parse(code)) == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_every_module_says_what_it_is(path):
+    tree = ast.parse(path.read_bytes())
+    assert ast.get_docstring(tree) or not tree.body
+
+
+def test_the_command_line_and_every_suite_load_without_heavy_libraries():
+    loaded = python(
+        "import json, sys\n"
+        "import harness.cli\n"
+        "from harness import plan, registry\n"
+        "for name in registry.origins():\n"
+        "    suite = registry.load(name)\n"
+        "    for scale in suite.scales:\n"
+        "        plan.trials(suite, scale)\n"
+        "    for method in suite.methods:\n"
+        "        registry.source_digest(method.run)\n"
+        "print(json.dumps([*registry.origins(), '--', *sys.modules]))"
+    )
+    names, modules = loaded[: loaded.index("--")], loaded[loaded.index("--") + 1 :]
+    assert "gate" in names
+    assert [name for name in HEAVY if name in modules] == []
+
+
+def test_one_engine_module_alone_needs_torch():
+    names = sorted({module_name(path) for path in ENGINE.rglob("*.py")} - {"harness.training"})
+    loaded = python(
+        "import importlib, json, sys\n"
+        f"for name in {names}:\n"
+        "    importlib.import_module(name)\n"
+        "print(json.dumps(list(sys.modules)))"
+    )
+    assert "torch" not in loaded
+    assert "matplotlib" not in loaded
+
+
+def test_listing_suites_takes_little_time():
+    # Half a second on a quiet machine; the bound leaves room for a busy one.
+    seconds = python(
+        "import json, sys, time\n"
+        "sys.argv = ['harness', 'list']\n"
+        "from harness.cli import main\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code, end.code\n"
+        "print(json.dumps(time.process_time()))"
+    )
+    assert seconds < 1.5

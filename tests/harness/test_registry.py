@@ -1,0 +1,448 @@
+"""Finding suites, saying what is wrong with them, and digests of the source that they run."""
+
+import importlib.metadata
+import sys
+import textwrap
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from harness import registry
+from harness.errors import DataError, SpecError, UsageError
+from harness.suite import Suite
+
+SUITE = """
+from harness.suite import Method, Metric, Paper, Scale, Suite, Task
+
+def suite():
+    return Suite(
+        name="{name}",
+        paper=Paper(title="T", authors="A", arxiv="0", venue="V", year=2024),
+        summary="S",
+        methods=(Method(name="ant", run="{name}.train:run"),),
+        metrics=(Metric(name="loss", label="", unit="", better="lower", split="", select=""),),
+        tasks=(Task(name="t", metrics=("{metric}",)),),
+        scales=(Scale(name="smoke", seeds=(0,), expected_seconds=1),),
+    )
+"""
+
+
+def forget():
+    for cached in (registry.origins, registry.load, registry.source_digest):
+        cached.cache_clear()
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """`write(path, text)`: a file below a folder that is first on `sys.path`, caches emptied."""
+    home = tmp_path / "home"
+    home.mkdir()
+    before = dict(sys.modules)
+    for name in [n for n in sys.modules if n.partition(".")[0] == "suites"]:
+        del sys.modules[name]
+    monkeypatch.syspath_prepend(home)
+    forget()
+
+    def put(path, text=""):
+        file = home / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(textwrap.dedent(text))
+        importlib.invalidate_caches()
+        forget()
+        return file
+
+    put("suites/__init__.py")
+    yield put
+    for name in set(sys.modules) - set(before):
+        if str(home) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+    sys.modules.update({n: m for n, m in before.items() if n.partition(".")[0] == "suites"})
+    forget()
+
+
+@pytest.fixture
+def offer(monkeypatch):
+    """`offer(name=value, ...)`: entry points of the group, as installed packages declare them."""
+
+    def put(**values):
+        entries = [EntryPoint(name, value, registry.GROUP) for name, value in values.items()]
+        monkeypatch.setattr(
+            importlib.metadata,
+            "entry_points",
+            lambda group: entries if group == "harness.suites" else [],
+        )
+        forget()
+
+    return put
+
+
+def put_suite(write, name="alpha", metric="loss"):
+    write(f"suites/{name}/__init__.py")
+    return write(f"suites/{name}/suite.py", SUITE.format(name=name, metric=metric))
+
+
+def line(error):
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+# -- discovery -------------------------------------------------------------------------------------
+
+
+def test_the_folder_and_the_entry_points_are_found_by_name_without_importing(write, offer):
+    put_suite(write, "beta")
+    put_suite(write, "alpha")
+    write("suites/notes/README.md", "no suite here")
+    offer(aardvark="elsewhere.deep:build")
+    assert list(registry.origins()) == ["aardvark", "alpha", "beta"]
+    assert registry.origins()["alpha"] == ("alpha", "suites.alpha.suite", "suite")
+    assert registry.origins()["aardvark"] == ("aardvark", "elsewhere.deep", "build")
+    assert "suites.alpha.suite" not in sys.modules
+
+
+def test_without_a_folder_there_are_the_entry_points_alone(offer, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "suites" else find(name, *a)
+    )
+    offer(alpha="elsewhere:build")
+    assert list(registry.origins()) == ["alpha"]
+    monkeypatch.undo()
+    forget()
+
+
+def test_a_name_offered_twice_is_refused(write, offer):
+    put_suite(write)
+    offer(alpha="elsewhere:build")
+    with pytest.raises(SpecError) as error:
+        registry.origins()
+    assert line(error) == (
+        "suite 'alpha' is offered by suites.alpha.suite and by elsewhere:build; "
+        "rename one of the two entry points"
+    )
+
+
+def test_suites_are_loaded_from_the_folder_and_from_entry_points(write, offer):
+    put_suite(write)
+    write("elsewhere.py", SUITE.format(name="gamma", metric="loss"))
+    offer(gamma="elsewhere:suite")
+    assert isinstance(registry.load("alpha"), Suite)
+    assert registry.load("gamma").name == "gamma"
+    assert registry.load("gamma") is registry.load("gamma")
+
+
+def test_an_unknown_suite_gets_a_suggestion(write, offer):
+    put_suite(write)
+    offer()
+    with pytest.raises(UsageError) as error:
+        registry.load("alpah")
+    assert line(error) == (
+        "unknown suite 'alpah': did you mean 'alpha'? there are alpha; see `harness list`"
+    )
+    with pytest.raises(UsageError, match="unknown suite 'zzz': there are alpha; see"):
+        registry.load("zzz")
+
+
+def test_unknown_names_are_explained():
+    assert registry.unknown("task", "x", [], "harness show toy") == (
+        "unknown task 'x': there are none; see `harness show toy`"
+    )
+    assert "did you mean 'gate'? there are gat-sep, gate;" in registry.unknown(
+        "method", "gaet", iter(["gate", "gat-sep"]), "c"
+    )
+
+
+# -- broken suites ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import nothing_of_that_name", "cannot be loaded: ModuleNotFoundError: No module named"),
+        ("from math import nothing", "cannot be loaded: ImportError: cannot import name"),
+        ("def suite(:", "cannot be loaded: SyntaxError: "),
+        ("print(undefined)", "cannot be loaded: NameError: name 'undefined'"),
+        ("x = 1", "cannot be loaded: AttributeError: module"),
+        ("suite = 3", "cannot be loaded: TypeError: 'int' object is not callable"),
+        ("def suite(): raise KeyError('loss')", "cannot be loaded: KeyError: 'loss'"),
+        ("def suite(): raise ValueError('two\\nlines')", "cannot be loaded: ValueError: two"),
+        ("def suite(): raise ValueError", "cannot be loaded: ValueError: "),
+        ("def suite(): return None", "suite() must return Suite(name='alpha')"),
+        (SUITE.format(name="other", metric="loss"), "suite() must return Suite(name='alpha')"),
+        (SUITE.format(name="alpha", metric="x"), "task t: unknown metric 'x'; there are: loss"),
+        (SUITE.format(name="Alpha!", metric="loss"), "Method.run: String should match pattern"),
+        (
+            SUITE.format(name="alpha", metric="loss").replace('"t", metrics', '"t/u", metrics'),
+            "Task.name: String should match pattern '^[a-z0-9][a-z0-9._+-]{0,63}$', found 't/u'",
+        ),
+    ],
+)
+def test_a_broken_suite_is_one_line(write, code, reason):
+    write("suites/alpha/__init__.py")
+    write("suites/alpha/suite.py", code)
+    with pytest.raises(SpecError) as error:
+        registry.load("alpha")
+    assert line(error).startswith("suite alpha (suites.alpha.suite)")
+    assert reason in line(error)
+
+
+def test_what_a_suite_itself_says_is_passed_on(write):
+    write("suites/alpha/__init__.py")
+    write(
+        "suites/alpha/suite.py",
+        "from harness.errors import DataError\ndef suite(): raise DataError('no table here')",
+    )
+    with pytest.raises(DataError, match=r"^no table here$"):
+        registry.load("alpha")
+
+
+# -- printed numbers -------------------------------------------------------------------------------
+
+HEADER = "table,task,method,metric,value,spread,n,note,source\n"
+
+
+def put_references(write, rows):
+    put_suite(write)
+    write("suites/alpha/reference.csv", HEADER + rows)
+    return registry.load("alpha")
+
+
+def test_printed_numbers_are_read_with_gaps(write):
+    suite = put_references(
+        write, 't1,t,ant,loss,81.5,0.4,10,"a, b",\nt1,t,bee,loss,70,,,,Platonov\n'
+    )
+    first, second = registry.references(suite)
+    assert (first.value, first.spread, first.n, first.note) == (81.5, 0.4, 10, "a, b")
+    assert first.source == "paper"
+    assert (second.spread, second.n, second.source) == (None, None, "Platonov")
+
+
+def test_without_the_file_there_are_none(write):
+    put_suite(write)
+    assert registry.references(registry.load("alpha")) == ()
+
+
+@pytest.mark.parametrize(
+    ("rows", "number", "reason"),
+    [
+        (
+            "t1,t,ant,loss,1,,,,\nt1,t,ant,loss,many,,,,\n",
+            3,
+            "value: Input should be a valid number",
+        ),
+        ("t1,t,ant,loss,nan,,,,\n", 2, "value: Input should be a finite number"),
+        ("t1,t,ant,loss,,,,,\n", 2, "value: Field required"),
+        ('t1,t,ant,loss,1,,,"two\nlines",\nt1,t,ant,loss,1,,x,,\n', 4, "n: Input should be"),
+        ("t1,t,ant,loss,1,,,,,more\n", 2, "more cells than the header has"),
+        ("t1,t\n", 2, "method: Input should be a valid string"),
+    ],
+)
+def test_a_bad_row_is_named_by_file_and_line(write, rows, number, reason):
+    suite = put_references(write, rows)
+    with pytest.raises(SpecError) as error:
+        registry.references(suite)
+    assert f"reference.csv:{number}: {reason}" in line(error)
+
+
+def test_an_unknown_column_is_refused(write):
+    put_suite(write)
+    write("suites/alpha/reference.csv", HEADER.strip() + ",colour\nt1,t,ant,loss,1,,,,,red\n")
+    with pytest.raises(SpecError, match=r"reference\.csv:2: colour: Extra inputs"):
+        registry.references(registry.load("alpha"))
+
+
+def test_a_file_that_is_not_text_is_one_line(write):
+    suite = put_references(write, "")
+    (registry.folder("alpha") / "reference.csv").write_bytes(HEADER.encode() + b"t\xff,t\n")
+    with pytest.raises(SpecError, match=r"reference\.csv:\d: not UTF-8 CSV"):
+        registry.references(suite)
+
+
+def test_the_folder_of_a_suite_is_where_its_source_is(write, offer):
+    path = put_suite(write)
+    assert registry.folder("alpha") == path.parent
+    write("bare/x.py")
+    offer(lost="missing_module:suite", bare="bare:suite")
+    for name in ("lost", "bare"):
+        with pytest.raises(SpecError, match=f"suite {name}: no source file for"):
+            registry.folder(name)
+
+
+# -- functions by import path ----------------------------------------------------------------------
+
+
+def test_calling_gives_the_function(write):
+    write("tools.py", "def double(x): return 2 * x")
+    assert registry.call("tools:double")(21) == 42
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("missing:run", "missing:run: no module 'missing'; install what the suite's README names"),
+        ("tools:triple", "tools:triple: the module has no 'triple'"),
+        ("needy:run", "needy:run: no module 'missing_dependency'; install"),
+        ("partial:run", "partial:run: the module cannot be imported: cannot import name"),
+        ("wrong:run", "wrong:run: the module cannot be imported: invalid syntax"),
+    ],
+)
+def test_a_function_that_is_not_there_is_one_line(write, path, reason):
+    write("tools.py", "def double(x): return 2 * x")
+    write("needy.py", "import missing_dependency")
+    write("partial.py", "from math import nothing")
+    write("wrong.py", "def = 3")
+    with pytest.raises(SpecError) as error:
+        registry.call(path)
+    assert line(error).startswith(reason)
+
+
+# -- digests of the source -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def package(write):
+    """A package whose `train:run` reaches layers, deep.inner and relative siblings."""
+    write("pkg/__init__.py")
+    write(
+        "pkg/train.py",
+        '''
+        """Trains."""
+        import json
+        import elsewhere.figures
+        import pkg.layers
+        from harness.errors import DataError
+        from pkg import optim, missing
+        from pkg.deep.inner import Thing
+
+        def run(ctx):
+            """Runs."""
+            from . import late
+            from .nested import once
+            return pkg.layers.forward(1)  # one step
+        ''',
+    )
+    write("pkg/layers.py", "import numpy\n\ndef forward(x):\n    return x + 1\n")
+    write(
+        "pkg/optim.py", "from pkg.layers import forward\n\nclass Adam:\n    'Adam.'\n    lr = 0.1\n"
+    )
+    write("pkg/late.py", "RATE = 1\n")
+    write("pkg/nested/__init__.py", "from .twice import twice\nfrom .. import train\nonce = 1\n")
+    write("pkg/nested/twice.py", "twice = 2\n")
+    write("pkg/deep/__init__.py", "")
+    write("pkg/deep/inner.py", "class Thing:\n    pass\n")
+    write("pkg/figures.py", "COLOUR = 'red'\n")
+    write("pkg_other.py", "import pkg.layers\n")
+    return lambda: registry.source_digest("pkg.train:run")
+
+
+REACHED = ["layers", "optim", "late", "nested/__init__", "nested/twice", "deep/inner", "train"]
+
+
+@pytest.mark.parametrize("name", REACHED)
+def test_code_that_is_reached_counts(package, write, name):
+    before = package()
+    path = write(f"pkg/{name}.py", open_text(name, write) + "\nchanged = True\n")
+    assert package() != before, path
+
+
+def open_text(name, write):
+    """The present text of a module of the package."""
+    return (write("pkg/README.md").parent / f"{name}.py").read_text()
+
+
+@pytest.mark.parametrize("name", REACHED)
+def test_comments_docstrings_and_layout_do_not_count(package, write, name):
+    before = package()
+    text = open_text(name, write)
+    text = text.replace('"""Trains."""', '"""Trains well."""').replace('"""Runs."""', '"Goes."')
+    text = text.replace("'Adam.'", "'''Adam, as published.'''").replace("  # one step", "")
+    write(f"pkg/{name}.py", f'"""What it is."""\n\n# a note\n{text}\n\n\n# the end\n')
+    assert package() == before
+
+
+@pytest.mark.parametrize("name", ["pkg/figures.py", "pkg/README.md", "pkg_other.py", "pkg/new.py"])
+def test_what_is_not_reached_does_not_count(package, write, name):
+    before = package()
+    write(name, "COLOUR = 'blue'\n")
+    assert package() == before
+
+
+def test_the_code_of_the_package_itself_counts_where_it_is_imported_from(package, write):
+    before = package()
+    write("pkg/__init__.py", '"""Only words."""\n')
+    assert package() == before
+    write("pkg/__init__.py", "optim = None\n")
+    assert package() != before
+
+
+def test_an_empty_package_file_is_no_code(package, write):
+    before = package()
+    write("pkg/__init__.py").unlink()
+    sys.modules.pop("pkg", None)
+    forget()
+    assert package() == before
+
+
+def test_a_module_that_comes_into_being_counts(package, write):
+    before = package()
+    write("pkg/missing.py", "found = True\n")
+    assert package() != before
+
+
+def test_nothing_is_imported_for_a_digest(package):
+    package()
+    assert "pkg.train" not in sys.modules
+    assert "pkg.layers" not in sys.modules
+    assert "pkg.deep.inner" not in sys.modules
+
+
+def test_a_digest_does_not_depend_on_where_the_package_lies(package, write, tmp_path, monkeypatch):
+    before = package()
+    (tmp_path / "home" / "pkg").rename(tmp_path / "pkg")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [n for n in sys.modules if n.partition(".")[0] == "pkg"]:
+        del sys.modules[name]
+    forget()
+    assert package() == before
+
+
+def test_a_module_of_its_own_counts_alone(write):
+    write("single.py", "import helper\n\ndef run(ctx): return {}\n")
+    write("helper.py", "x = 1\n")
+    before = registry.source_digest("single:run")
+    write("helper.py", "x = 2\n")
+    assert registry.source_digest("single:run") == before
+    write("single.py", "import helper\n\ndef run(ctx): return {'a': 1}\n")
+    assert registry.source_digest("single:run") != before
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("missing:run", "missing:run: no source file for module 'missing'"),
+        ("missing.train:run", "missing.train:run: no source file for module 'missing.train'"),
+        ("a.b.c:run", "a.b.c:run: no source file for module 'a.b.c'"),
+        ("pkg.lost:run", "pkg.lost:run: no source file for module 'pkg.lost'"),
+        ("math:sin", "math:sin: no source file for module 'math'"),
+        ("single.part:run", "single.part:run: no source file for module 'single.part'"),
+    ],
+)
+def test_a_function_without_source_is_one_line(package, write, path, reason):
+    write("single.py")
+    with pytest.raises(SpecError) as error:
+        registry.source_digest(path)
+    assert line(error) == reason
+
+
+def test_source_that_does_not_parse_is_one_line(package, write):
+    write("pkg/layers.py", "def forward(:\n")
+    with pytest.raises(SpecError, match=r"layers\.py: not Python source: invalid syntax"):
+        package()
+
+
+def test_gates_digest_imports_no_torch_and_covers_its_kernels():
+    forget()
+    assert len(registry.source_digest("suites.gate.train:run")) == 64
+    folders = registry._folders("suites.gate")
+    assert registry._source("suites.gate.kernels", "suites.gate", folders).name == "kernels.py"

@@ -1,0 +1,517 @@
+"""One trial in this process: what its context offers, and how it ends."""
+
+import hashlib
+import math
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import executors, plan, registry, run
+from harness.data import Sources
+from harness.errors import DataError, Diverged, HarnessError, MethodError, SpecError, StoreError
+from harness.record import Record
+from harness.run import Context, Job, Progress
+from harness.store import Store
+
+pytestmark = pytest.mark.usefixtures("toys")
+ContextFactory = Callable[..., Context]
+
+
+class Clock:
+    """Stands in for the module `time`."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        """Seconds since nothing in particular."""
+        return self.now
+
+
+class Saved:
+    """A state that counts how often it was packed."""
+
+    def __init__(self) -> None:
+        self.packed = 0
+
+    def pack(self) -> tuple[bytes, dict[str, Any]]:
+        """See `harness.run.Resumable`."""
+        self.packed += 1
+        return b"state", {"n": self.packed}
+
+    def unpack(self, checkpoint: Any) -> None:
+        """See `harness.run.Resumable`."""
+        self.packed = checkpoint.meta["n"]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results", tmp_path / "cache")
+
+
+@pytest.fixture
+def context(store: Store) -> ContextFactory:
+    """`context(suite="toy", method=None, task=None, seed=0, artifact=None, data=None, **more)`."""
+
+    def make(
+        suite: str = "toy", method: str | None = None, task: str | None = None, seed: int = 0,
+        artifact: str | None = None, data: Path | None = None, **more: Any,
+    ) -> Context:  # fmt: skip
+        loaded = registry.load(suite)
+        filters = plan.Filters((method,) if method else (), (task,) if task else (), (seed,))
+        found, nodes = plan.trials(loaded, loaded.scale("smoke"), filters=filters)
+        node = next((n for n in nodes.values() if n.artifact.name == artifact), None)
+        return Context(found[0], store, Sources(data, store.cache), node=node, **more)
+
+    return make
+
+
+@pytest.fixture
+def job(store: Store, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Job]:
+    """`job(method, suite="toy-faults", scale="smoke", artifact=None)`."""
+    monkeypatch.delenv("TOY_LOG", raising=False)
+
+    def make(
+        method: str, suite: str = "toy-faults", scale: str = "smoke", artifact: str | None = None
+    ) -> Job:
+        loaded = registry.load(suite)
+        made = plan.make(
+            loaded, loaded.scale(scale), [], store, Sources(None, store.cache),
+            filters=plan.Filters((method,), (), (0,)),
+        )  # fmt: skip
+        jobs = executors.work(made, store, Sources(None, store.cache), source=Path(__file__).parent)
+        return next(w.job for w in jobs if w.job.artifact == artifact)
+
+    return make
+
+
+def only(store: Store) -> Record:
+    """The one record that there is."""
+    (record,) = store.load().records
+    return record
+
+
+# -- parameters and streams -----------------------------------------------------------------------
+
+
+def test_parameters_come_from_the_method_then_the_task_then_the_scale(context: Any) -> None:
+    made = context(method="walk", task="short")
+    assert made.param("lift") == 1.0
+    assert made.param("steps") == 40
+    scale = made.scale.model_copy(update={"params": {"lift": 7, "width": 3}})
+    made.scale = scale
+    assert made.param("lift") == 1.0
+    assert made.param("width") == 3
+    made.subject = made.subject.model_copy(update={"params": {"steps": None}})
+    assert made.param("steps") is None
+    assert made.param("lift") == 7
+
+
+def test_an_unknown_parameter_lists_what_there_is(context: Any) -> None:
+    with pytest.raises(SpecError, match=r"^walk asks for parameter 'height'; .*: lift, steps$"):
+        context(method="walk").param("height")
+
+
+def test_streams_are_golden(context: Any) -> None:
+    made = context(method="walk", task="short", seed=1)
+    assert made.stream("data") == 2861482572547950343
+    assert made.stream("batch", 3, "x") == 253175547628885514
+    text = b"toy\x001\x00batch\x003\x00x"
+    assert made.stream("batch", 3, "x") == int(hashlib.sha256(text).hexdigest()[:16], 16) // 2
+
+
+def test_streams_differ_by_purpose_seed_and_keys_and_by_nothing_else(context: Any) -> None:
+    made = [
+        context(method=method, task=task, seed=seed)
+        for seed in (0, 1)
+        for method in ("walk", "drift")
+        for task in ("short", "long")
+    ]
+    streams = {
+        (c.seed, *key): c.stream(*key)
+        for c in made
+        for key in (("data",), ("init",), ("data", 0), ("data", 1), ("data", "0", 1), ("data0",))
+    }
+    assert len(set(streams.values())) == len(streams) == 12
+    for c in made:
+        assert c.stream("init") == streams[c.seed, "init"]
+    assert all(0 <= value < 2**63 for value in streams.values())
+
+
+def test_generators_stand_on_the_streams_and_leave_the_global_ones_alone(context: Any) -> None:
+    made = context()
+    before = (random.getstate(), np.random.get_state()[1].tolist())  # type: ignore[index]
+    a = made.numpy_generator("data").standard_normal(3)
+    assert a.tolist() == np.random.default_rng(made.stream("data")).standard_normal(3).tolist()
+    assert a.tolist() != made.numpy_generator("init").standard_normal(3).tolist()
+    after = (random.getstate(), np.random.get_state()[1].tolist())  # type: ignore[index]
+    assert before == after
+
+
+# -- artifacts and data ---------------------------------------------------------------------------
+
+
+def test_an_artifact_that_is_not_needed_may_not_be_read(context: Any) -> None:
+    made = context("toy-chain", "read-unnamed")
+    with pytest.raises(MethodError, match=r"^read-unnamed reads artifact 'by-seed' but does not"):
+        made.artifact("by-seed")
+
+
+def test_an_artifact_is_verified_before_it_is_read(context: Any, store: Store) -> None:
+    made = context("toy-chain", "read-seed")
+    with pytest.raises(MethodError, match="artifact 'by-seed' has not been made; run the suite"):
+        made.artifact("by-seed")
+    maker = context("toy-chain", "read-seed", artifact="by-seed")
+    maker.out.mkdir(parents=True)
+    (maker.out / "value.txt").write_text("3")
+    home = store.artifact_folder("toy-chain", "by-seed", maker.id)
+    store.commit_artifact(home, maker.out, maker_spec(maker), {})
+    assert made.artifact("by-seed") == home
+    (home / "value.txt").write_text("4")
+    with pytest.raises(StoreError, match=r"value\.txt: damaged or missing"):
+        made.artifact("by-seed")
+
+
+def maker_spec(maker: Context) -> dict[str, Any]:
+    """The specification of the artifact that a context makes."""
+    suite = maker.suite
+    _, nodes = plan.trials(suite, maker.scale)
+    return nodes[maker.id].spec
+
+
+def test_an_artifact_has_the_task_and_seed_that_it_is_made_over(context: Any) -> None:
+    made = context("toy-chain", "read-both", seed=1, artifact="by-seed")
+    assert made.seed == 1
+    with pytest.raises(MethodError, match="artifact by-seed is not made over tasks"):
+        _ = made.task
+    with pytest.raises(SpecError, match="by-seed asks for parameter 'steps'"):
+        made.param("steps")
+    made = context("toy-chain", "read-both", "short", seed=1, artifact="by-task")
+    assert (made.seed, made.task.name) == (0, "short")
+    assert made.param("steps") == 5
+
+
+def test_data_are_verified_and_their_origin_noted(context: Any, tmp_path: Path) -> None:
+    made = context("toy-data", "count-words", "words-online", data=tmp_path)
+    with pytest.raises(DataError, match=r"^dataset online: online/words\.txt not found; point"):
+        made.dataset("online")
+    (tmp_path / "online").mkdir()
+    (tmp_path / "online" / "words.txt").write_bytes(b"one two three\n")
+    assert made.dataset("online") == tmp_path
+    made.generated("noise")
+    assert made.origins == {"online": "local", "noise": "generated"}
+    (tmp_path / "online" / "words.txt").write_bytes(b"one two three")
+    with pytest.raises(DataError, match="is damaged"):
+        made.dataset("online")
+
+
+@pytest.mark.parametrize("name", ["offline", "nonsense"])
+def test_data_that_the_task_does_not_name_may_not_be_read(context: Any, name: str) -> None:
+    made = context("toy-data", "count-words", "words-online")
+    line = f"^count-words reads dataset '{name}', which is not among its datasets: online$"
+    with pytest.raises(MethodError, match=line):
+        made.dataset(name)
+
+
+# -- what a trial leaves --------------------------------------------------------------------------
+
+
+def test_counts_are_integers_and_later_ones_win(context: Any) -> None:
+    made = context()
+    made.count(parameters=np.int64(7), updates=3.0)
+    made.count(updates=4)
+    assert made.counts == {"parameters": 7, "updates": 4}
+    assert {type(value) for value in made.counts.values()} == {int}
+
+
+def test_curves_are_thinned_to_forty_points_with_both_ends(context: Any) -> None:
+    made = context()
+    for step in range(1000):
+        made.log(step, loss=1 / (step + 1), val=step * 1.0000001)
+    made.log(1000, loss=123456.789)
+    made.log(5, once=1)
+    made.series("last", [0.1 + 0.2], [1e9 / 3], "place")
+    series = made.finished_series()
+    assert set(series) == {"loss", "val", "once", "last"}
+    assert len(series["loss"].x) == 40
+    assert (series["loss"].x[0], series["loss"].x[-1]) == (0, 1000)
+    gaps = np.diff(series["loss"].x)
+    assert gaps.min() >= 25
+    assert gaps.max() <= 26
+    assert series["loss"].y[-1] == 123457.0
+    assert series["val"].y[-1] == 999.0
+    assert (series["once"].x, series["once"].y, series["once"].x_label) == ((5.0,), (1.0,), "step")
+    assert (series["last"].x, series["last"].y) == ((0.3,), (333333000.0,))
+    assert series["last"].x_label == "place"
+
+
+def test_short_curves_keep_every_point(context: Any) -> None:
+    made = context()
+    for step in range(40):
+        made.log(step, loss=step)
+    assert made.finished_series()["loss"].x == tuple(range(40))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_logged_value_that_is_no_number_is_divergence(context: Any, value: float) -> None:
+    with pytest.raises(Diverged, match=rf"^loss is {value} at step 3$"):
+        context().log(3, loss=value)
+
+
+# -- ticks ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(run, "time", made)
+    return made
+
+
+def test_progress_is_told_twice_a_second_at_most(context: Any, clock: Clock) -> None:
+    told: list[Progress] = []
+    made = context(notify=told.append)
+    for step in range(1, 101):
+        made.tick(step, 100)
+        clock.now += 0.1
+    assert told[0] == (1, 100)
+    assert 16 <= len(told) <= 20
+    assert [p.step for p in told] == sorted({p.step for p in told})
+
+
+def test_states_are_saved_every_twenty_seconds(context: Any, clock: Clock, store: Store) -> None:
+    made, state = context(), Saved()
+    for step in range(1, 101):
+        made.tick(step, 100, state)
+        clock.now += 1
+    assert state.packed == 4
+    checkpoint = store.checkpoint(made.id)
+    assert checkpoint is not None
+    assert checkpoint.step == 85  # 22, 43, 64, 85: more than twenty seconds apart
+    assert checkpoint.tensors.read_bytes() == b"state"
+
+
+def test_a_restored_context_has_the_state_the_curves_and_the_cost(context: Any) -> None:
+    made = context()
+    assert made.restore(Saved()) == 0
+    made.log(1, loss=0.5)
+    made.stopping.set()
+    state = Saved()
+    state.packed = 6
+    with pytest.raises(run.Interrupted):
+        made.tick(1, 9, state)
+    again, fresh = context(), Saved()
+    assert again.restore(fresh) == 1
+    assert fresh.packed == 7
+    again.log(2, loss=0.25)
+    assert again.finished_series()["loss"].y == (0.5, 0.25)
+    assert again.cost().sessions == 2
+    spent = made._store.checkpoint(made.id).meta["cost"]  # type: ignore[union-attr]
+    assert again.cost().wall_seconds > spent["wall_seconds"] > 0  # type: ignore[index]
+
+
+def test_stopping_without_a_state_saves_nothing(context: Any, store: Store) -> None:
+    made = context()
+    made.stopping.set()
+    with pytest.raises(run.Interrupted):
+        made.tick(3, 9)
+    assert store.checkpoint(made.id) is None
+
+
+def test_the_time_limit_is_said_with_the_step(context: Any) -> None:
+    made = context(seconds=-1)
+    with pytest.raises(run.TimeLimit, match=r"^stopped after -1 s at step 3 of 9$"):
+        made.tick(3, 9)
+
+
+# -- execute --------------------------------------------------------------------------------------
+
+
+def test_a_good_trial_leaves_a_record_and_nothing_else(job: Any, store: Store) -> None:
+    told: list[Progress] = []
+    made = job("walk", "toy")
+    assert run.execute(made, told.append) == (run.DONE, "", True)
+    record = only(store)
+    assert record.id == made.id
+    assert record.status == "ok"
+    assert record.error is None
+    assert set(record.metrics) == {"height", "noise"}
+    assert record.counts == {"steps": 40}
+    assert set(record.series) == {"height", "last"}
+    assert record.provenance.source_digest == made.source_digest
+    assert record.cost.sessions == 1
+    assert told
+    assert not store.trial_folder(made.id).exists()
+    assert not store.locked(made.id)
+
+
+def test_a_recorded_trial_is_not_run_again_unless_forced(job: Any, store: Store) -> None:
+    made = job("walk", "toy")
+    run.execute(made)
+    before = only(store)
+    assert run.execute(made).code == run.DONE
+    assert only(store) == before
+    assert run.execute(made._replace(force=True, threads=3)).code == run.DONE
+    assert only(store).provenance.threads == 3
+    assert only(store).outcome() == before.outcome()
+
+
+def test_a_trial_that_is_locked_is_left_alone(job: Any, store: Store) -> None:
+    made = job("walk", "toy")
+    with store.lock(made.id):
+        assert run.execute(made) == (run.BUSY, "another process is at work on it", True)
+    assert store.load().records == []
+
+
+@pytest.mark.parametrize(
+    ("method", "status"),
+    [("raises", "failed"), ("nan", "diverged"), ("extra-keys", "failed"), ("no-metrics", "failed")],
+)
+def test_a_failing_method_leaves_a_record(job: Any, store: Store, method: str, status: str) -> None:
+    made = job(method)
+    outcome = run.execute(made)
+    record = only(store)
+    assert (outcome.code, outcome.recorded) == (run.FAILED, True)
+    assert outcome.line == f"{status}: {record.error}"
+    assert record.status == status
+    assert "Traceback" in (store.trial_folder(made.id) / "error.txt").read_text()
+    assert not store.locked(made.id)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (MemoryError("much"), "oom", "MemoryError: much"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "oom", "RuntimeError: Def"),
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA"), "oom", "OutOfMemoryError: CUDA"),
+        (Diverged("loss is nan"), "diverged", "loss is nan"),
+        (run.TimeLimit("stopped"), "timeout", "stopped"),
+        (MethodError("broke its word"), "failed", "broke its word"),
+        (KeyError("a"), "failed", "KeyError: 'a'"),
+        (ValueError(), "failed", "ValueError: "),
+        (ValueError("a\tb\nc"), "failed", r"ValueError: a\tb"),
+    ],
+)
+def test_every_exception_has_a_status_and_a_line(
+    job: Any,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    status: str,
+    line: str,
+) -> None:
+    def method(_: Context) -> dict[str, float]:
+        raise error
+
+    monkeypatch.setattr(registry, "call", lambda _: method)
+    run.execute(job("walk"))
+    assert only(store).status == status
+    assert (only(store).error or "").startswith(line)
+
+
+def test_a_series_that_does_not_fit_is_a_failure_of_the_method(
+    job: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def method(ctx: Context) -> dict[str, float]:
+        ctx.series("x", [1], [1, 2])
+        return {"height": 1.0}
+
+    monkeypatch.setattr(registry, "call", lambda _: method)
+    run.execute(job("walk"))
+    assert (
+        only(store).error == "ValidationError: Value error, series: 1 x values against 2 y values"
+    )
+
+
+@pytest.mark.parametrize("error", [DataError("x"), SpecError("x"), StoreError("x")])
+def test_what_is_not_the_methods_fault_leaves_no_record(
+    job: Any, store: Store, monkeypatch: pytest.MonkeyPatch, error: HarnessError
+) -> None:
+    def method(_: Context) -> dict[str, float]:
+        raise error
+
+    monkeypatch.setattr(registry, "call", lambda _: method)
+    made = job("walk")
+    assert run.execute(made) == (run.FAILED, "x", False)
+    assert store.load().records == []
+    assert not store.locked(made.id)
+
+
+def test_a_trial_over_its_limit_is_a_timeout(job: Any, store: Store) -> None:
+    made = job("hangs-ticking", scale="laptop")._replace(seconds=0.05)
+    outcome = run.execute(made)
+    assert (outcome.code, only(store).status) == (run.FAILED, "timeout")
+
+
+def test_signals_stop_a_trial_and_are_put_back(
+    job: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import signal
+
+    def method(ctx: Context) -> dict[str, float]:
+        ctx.tick(1, 3, Saved())
+        signal.raise_signal(signal.SIGTERM)
+        assert ctx.stopping.is_set()
+        ctx.tick(2, 3, Saved())
+        raise AssertionError("not stopped")
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(registry, "call", lambda _: method)
+    made = job("walk")
+    assert run.execute(made).code == run.INTERRUPTED
+    assert signal.getsignal(signal.SIGTERM) == before
+    checkpoint = store.checkpoint(made.id)
+    assert checkpoint is not None
+    assert checkpoint.step == 2
+    assert store.load().records == []
+
+
+def test_the_global_generators_are_seeded_by_the_trial(job: Any, store: Store) -> None:
+    values = set()
+    for _ in range(2):
+        random.seed()
+        assert run.execute(job("global-random")._replace(force=True)).code == run.DONE
+        values.add(only(store).metrics["height"])
+    assert len(values) == 1
+
+
+def test_a_job_of_a_suite_that_has_changed_is_refused(job: Any, store: Store) -> None:
+    outcome = run.execute(job("walk")._replace(id="0" * 64))
+    assert (outcome.code, outcome.recorded) == (run.FAILED, False)
+    assert (
+        outcome.line == "walk on short, seed 0: the suite changed while it was running; run again"
+    )
+
+
+def test_artifacts_are_made_committed_and_not_made_twice(job: Any, store: Store) -> None:
+    made = job("read-seed", "toy-chain", artifact="by-seed")
+    assert made.title == "artifact by-seed"
+    assert run.execute(made) == (run.DONE, "", True)
+    folder = store.artifact("toy-chain", "by-seed", made.id)
+    assert folder is not None
+    stamp = (folder / "value.txt").stat().st_mtime_ns
+    assert not store.trial_folder(made.id).exists()
+    assert run.execute(made).code == run.DONE
+    assert (folder / "value.txt").stat().st_mtime_ns == stamp
+
+
+def test_a_failing_artifact_leaves_no_record_but_a_traceback(job: Any, store: Store) -> None:
+    made = job("read-broken", "toy-chain", artifact="broken")
+    outcome = run.execute(made)
+    assert (outcome.code, outcome.recorded) == (run.FAILED, False)
+    assert outcome.line.startswith("OSError: the kiln is cold; the traceback is in ")
+    assert "kiln" in Path(outcome.line.rpartition(" ")[2]).read_text()
+    assert store.load().records == []
+    assert store.artifact("toy-chain", "broken", made.id) is None
+
+
+def test_failure_is_the_record_of_a_process_that_died(job: Any) -> None:
+    made = job("walk")
+    record = run.failure(made, "oom", "killed", "2025-01-01T00:00:00+00:00")
+    assert (record.id, record.status, record.error) == (made.id, "oom", "killed")
+    assert record.metrics == {}
+    assert record.sealed().intact()
