@@ -522,6 +522,39 @@ def test_a_record_is_stale_when_the_source_digest_differs(make_suite, recorded, 
     assert plan.is_stale(recorded(trial, source="9" * 64), trial.method)
 
 
+def test_only_what_a_suite_still_wants_stays_in_the_cache(make_suite, recorded, there, monkeypatch):
+    store, _ = there
+    suite = make_suite()
+    monkeypatch.setattr(registry, "origins", lambda: {"toy": None})
+    monkeypatch.setattr(registry, "load", lambda _: suite)
+    assert plan.leftovers(store) == []
+    found, nodes = trials(suite, suite.scale("laptop"), "cuda")
+    done, open_, *_ = found
+    store.commit(recorded(done))
+    for identity in (done.id, open_.id, "0" * 64, "1" * 64):
+        store.trial_folder(identity).mkdir(parents=True)
+    kept = next(iter(nodes.values()))
+    for name, identity in ((kept.artifact.name, kept.id), ("gold", "0" * 64)):
+        store.artifact_folder("toy", name, identity).mkdir(parents=True)
+    with store.lock("1" * 64):
+        assert plan.leftovers(store) == [
+            store.artifact_folder("toy", "gold", "0" * 64),
+            *sorted([store.trial_folder(done.id), store.trial_folder("0" * 64)]),
+        ]
+
+
+def test_records_stand_as_current_stale_or_neither(make_suite, recorded, there):
+    suite = make_suite()
+    found = trials(suite, suite.scale("laptop"))[0]
+    card = the_trial(suite, device="cuda")
+    gone = the_trial(make_suite(ant=changed(ANT, version=2)))
+    records = [recorded(found[0]), recorded(found[1], source="9" * 64), recorded(card)]
+    current, stale = plan.standing([suite], [*records, recorded(gone)])
+    assert current == {"toy": {found[0].id, found[1].id, card.id}}
+    assert stale == {"toy": {found[1].id}}
+    assert plan.standing([changed(suite, name="other")], records) == ({"other": set()},) * 2
+
+
 def test_a_thousand_trials_are_planned_in_a_second(toy_suite, recorded, there):
     suite = toy_suite(
         methods=tuple(Method(name=f"m{i}", run="toy:run", needs=("gold",)) for i in range(10)),

@@ -153,6 +153,33 @@ def test_unknown_names_are_explained():
     )
 
 
+def test_datasets_are_found_by_name_over_all_suites(write, offer):
+    offer()
+    for name, sets in (("alpha", ("sums", "words")), ("beta", ("sums",))):
+        made = "".join(
+            f"Dataset(name='{s}', files={{}}, licence='', source='', sizes='', splits=''),"
+            for s in sets
+        )
+        text = SUITE.format(name=name, metric="loss").replace(
+            "import Method", "import Dataset, Method"
+        )
+        write(f"suites/{name}/__init__.py")
+        write(
+            f"suites/{name}/suite.py",
+            text.replace("        scales", f"        datasets=({made}),\n        scales"),
+        )
+    names = lambda *wanted: [(s.name, d.name) for s, d in registry.datasets(wanted)]  # noqa: E731
+    assert names() == [("alpha", "sums"), ("alpha", "words"), ("beta", "sums")]
+    assert names("sums") == [("alpha", "sums"), ("beta", "sums")]
+    assert names("words", "sums") == names()
+    with pytest.raises(UsageError) as error:
+        names("sums", "word")
+    assert line(error) == (
+        "unknown dataset 'word': did you mean 'words'? there are sums, words; "
+        "see `harness data list`"
+    )
+
+
 # -- broken suites ---------------------------------------------------------------------------------
 
 

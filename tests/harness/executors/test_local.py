@@ -1,5 +1,6 @@
 """The executor of this machine: order, workers, dependents, locks, deadlines."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -171,7 +172,14 @@ def test_an_artifact_that_another_process_makes_is_waited_for(work: Any, store: 
 
 def test_a_deadline_stops_what_runs_and_what_waits(work: Any, store: Store) -> None:
     todo, log = work("toy", tasks=("long",)), Log()
-    assert Local(2, time.monotonic() + 1.0).run(todo, log) is False
+    local = Local(2, math.inf)
+
+    def observe(event: Event) -> None:
+        log(event)
+        if event.progress is not None:
+            local._deadline = time.monotonic()
+
+    assert local.run(todo, observe) is False
     ended = [e.outcome for e in log.ended().values() if e.outcome]
     assert {o.code for o in ended} <= {INTERRUPTED, DONE}
     assert any(o.code == INTERRUPTED for o in ended)
