@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any
 
 from harness import provenance
+from harness.errors import MethodError
 from harness.executors import Event, Work
 from harness.run import DONE, FAILED, INTERRUPTED, Job, Outcome, Progress, execute, failure
 from harness.store import Store
@@ -165,8 +166,14 @@ def _start(job: Job, slot: int, context: multiprocessing.context.ForkServerConte
         job = job._replace(device=f"cuda:{slot}")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(job, theirs), daemon=False)
-    with _no_script():
-        process.start()
+    try:
+        with _no_script():
+            process.start()
+    except (EOFError, ConnectionError) as error:
+        raise MethodError(
+            f"the process that trials fork from died as it loaded {os.environ[PRELOAD]} "
+            f"({type(error).__name__}); what it said is above"
+        ) from None
     theirs.close()
     return _Running(job, process, ours, slot, time.monotonic(), provenance.now())
 

@@ -127,7 +127,7 @@ PATIENCE = "import harness.executors.local as l; l._GRACE_SECONDS = {}"
 
 def test_hanging_trials_time_out(project: Any) -> None:
     done = project.run(
-        "run", "toy-faults", "--scale", "laptop", prelude=PATIENCE.format(1.5)
+        "run", "toy-faults", "--scale", "laptop", prelude=PATIENCE.format(6)
     )  # fmt: skip
     assert done.code == 1
     records = {r.method: r for r in project.records()}
@@ -323,16 +323,40 @@ def test_a_record_that_cannot_be_replaced_stays(project: Any) -> None:
     assert not list(project.root.glob("**/.tmp-*"))
 
 
-def test_one_broken_preload_costs_nothing(project: Any, write_suite: Any) -> None:
+@pytest.mark.parametrize("preload", ["nowhere:nothing", "written_package:broken"])
+def test_one_broken_preload_costs_nothing(project: Any, write_suite: Any, preload: str) -> None:
     env = write_suite(
-        """
+        f"""
+        def broken():
+            raise ValueError("not today")
         def suite():
-            return _walk_suite(preload=("nowhere:nothing",))
+            return _walk_suite(preload=({preload!r},))
         """
     )
     done = project.run("run", "written", env=env)
     assert (done.code, done.err) == (0, "")
     assert len(project.records()) == 1
+
+
+def test_a_crash_while_warming_up_is_one_line(project: Any, write_suite: Any) -> None:
+    env = write_suite(
+        """
+        import os
+        def suite():
+            return _walk_suite(preload=("written_package:crash",))
+        def crash():
+            os.abort()
+        """
+    )
+    done = project.run("run", "written", env=env)
+    assert done.code == 1
+    assert re.fullmatch(
+        r"harness: the process that trials fork from died as it loaded written \(\w+\); "
+        r"what it said is above\n",
+        done.err,
+    )
+    assert project.records() == []
+    assert project.alive() == []
 
 
 @pytest.mark.parametrize(

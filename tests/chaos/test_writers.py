@@ -25,7 +25,8 @@ def test_two_commands_run_each_trial_once(project: Any) -> None:
 
 def test_two_commands_make_each_artifact_once(project: Any) -> None:
     pick = ("run", "toy-chain", "--jobs", "2", "--methods", "read-seed,read-task,read-both")
-    started = [project.start(*pick, env=SLOW) for _ in range(2)]
+    slow = SLOW | {"TOY_STEP_SECONDS": "0.1"}  # an artifact takes two seconds
+    started = [project.start(*pick, env=slow) for _ in range(2)]
     done = [project.finish(process) for process in started]
     assert [(d.code, d.err) for d in done] == [(0, ""), (0, "")]
     assert "failed" not in done[0].out + done[1].out
@@ -39,7 +40,7 @@ def test_two_commands_make_each_artifact_once(project: Any) -> None:
 
 def test_tidying_up_leaves_a_running_command_alone(project: Any, wait_for: Any) -> None:
     pick = ("run", "toy", "--jobs", "2", "--seeds", "0")
-    running = project.start(*pick, env=SLOW | {"TOY_STEP_SECONDS": "0.2"})
+    running = project.start(*pick, env=SLOW | {"TOY_STEP_SECONDS": "1"})
     wait_for(lambda: len(list(project.cache.glob("trials/*/checkpoint-*.json"))) > 1)
     assert project.run("gc").out == "0 folders, 0 temporary files\n"
     assert running.poll() is None
