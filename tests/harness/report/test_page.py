@@ -207,7 +207,7 @@ def test_a_scale_that_is_gone_still_has_a_page(lab: Lab, record: Make) -> None:
 
 
 def test_names_that_reports_keep_are_refused(lab: Lab) -> None:
-    suite = lab(tables=(Table(name="cost", title="T", metric="acc"),))
+    suite = lab(tables=(Table(name="cost", title="T", metric="acc"),), headline="cost")
     with pytest.raises(SpecError, match="table 'cost' has a name"):
         build(suite, "laptop", [])
 
