@@ -47,7 +47,6 @@ ALLOWED = {
         "record", "registry", "report", "run", "runs", "stats", "store", "suite",
     },
 }  # fmt: skip
-TOOLS = {"suites.mixup.tune"}  # run by hand with `python -m`; drive the engine as `cli` does
 FOR_SUITES = {"errors", "record", "run", "runs", "stats", "store", "suite", "training"}
 
 
@@ -138,9 +137,7 @@ def test_suites_stand_alone_on_the_engine(path):
     for name in imports_of(path):
         if name.startswith("suites."):
             assert name.split(".")[1] == own, f"imports {name}"
-    assert not imports_of(path) & TOOLS
-    extra = ALLOWED["cli"] if module_name(path) in TOOLS else set()
-    assert engine_parts(imports_of(path)) <= FOR_SUITES | extra
+    assert engine_parts(imports_of(path)) <= FOR_SUITES
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=module_name)
