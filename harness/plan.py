@@ -211,27 +211,21 @@ def is_stale(record: Record, method: Method) -> bool:
 
 def leftovers(store: Store) -> list[Path]:
     """Folders of the cache that no suite refers to any more, or whose trial has its record."""
+    artifacts, unfinished = list(store.artifacts()), sorted(store.cache.glob("trials/*"))
+    if not artifacts and not unfinished:
+        return []
     wanted: set[str] = set()
-    suspects = [*store.artifacts(), *store.cache.glob("trials/*")]
-    for name in registry.origins() if suspects else ():
-        suite = registry.load(name)
+    for suite in map(registry.load, registry.origins()):
         for scale in suite.scales:
             for device in ("cpu", "cuda"):
                 found, nodes = trials(suite, scale, device)
                 wanted |= {trial.id for trial in found} | set(nodes)
-    gone = [
-        folder
-        for folder in store.artifacts()
-        if not any(folder.name.endswith(f"-{key[:12]}") for key in wanted)
-    ]
     finished = {r.id for r in store.load().records if r.status == "ok"}
-    unfinished = {key[:32] for key in wanted - finished}
-    gone += [
-        folder
-        for folder in sorted(store.cache.glob("trials/*"))
-        if folder.name not in unfinished and not store.locked(folder.name)
+    made, pending = {key[:12] for key in wanted}, {key[:32] for key in wanted - finished}
+    return [
+        *(folder for folder in artifacts if folder.name.rpartition("-")[2] not in made),
+        *(f for f in unfinished if f.name not in pending and not store.locked(f.name)),
     ]
-    return gone
 
 
 def standing(

@@ -12,10 +12,11 @@ def claims() -> tuple[Claim, ...]:
     small = tuple(f"{name}-l[25]" for name in SMALL)
     claims: list[Claim] = []
     for gate, gat in (("gate", "gat"), ("gate-shared", "gat-shared")):
-        sharing = ", shared weights" if gat == "gat-shared" else ""
+        shared = gat == "gat-shared"
+        suffix, sharing = ("-shared", ", shared weights") if shared else ("", "")
         claims += [
             Beats(
-                name=f"self-sufficient{'-shared' if sharing else ''}",
+                name=f"self-sufficient{suffix}",
                 text=f"GATE beats GAT where neighbours are noise, 2 and 5 layers{sharing}.",
                 source="synthetic self-sufficient task",
                 metric="accuracy",
@@ -25,7 +26,7 @@ def claims() -> tuple[Claim, ...]:
                 margin=5.0,
             ),
             Level(
-                name=f"alpha-gate{'-shared' if sharing else ''}",
+                name=f"alpha-gate{suffix}",
                 text=f"GATE's middle layers give nearly all weight to the node itself{sharing}.",
                 source="alpha_vv histograms",
                 metric="alpha-middle",
@@ -36,7 +37,7 @@ def claims() -> tuple[Claim, ...]:
                 margin=0.05,
             ),
             Level(
-                name=f"alpha-gat{'-shared' if sharing else ''}",
+                name=f"alpha-gat{suffix}",
                 text=f"GAT's middle layers cannot{sharing}: alpha_vv stays below one half.",
                 source="alpha_vv histograms",
                 metric="alpha-middle",
@@ -47,7 +48,7 @@ def claims() -> tuple[Claim, ...]:
                 margin=0.05,
             ),
             Trend(
-                name=f"depth{'-shared' if sharing else ''}",
+                name=f"depth{suffix}",
                 text=f"With depth GATE keeps or gains what GAT loses{sharing}.",
                 source="depth, self-sufficient and citation graphs",
                 metric="accuracy",
@@ -60,7 +61,7 @@ def claims() -> tuple[Claim, ...]:
                 group=("graph",),
             ),
             Beats(
-                name=f"minesweeper{'-shared' if sharing else ''}",
+                name=f"minesweeper{suffix}",
                 text=f"GATE beats GAT on minesweeper{sharing}.",
                 source="heterophilic graphs, ROC-AUC",
                 metric="roc-auc",
@@ -70,7 +71,7 @@ def claims() -> tuple[Claim, ...]:
                 margin=1.0,
             ),
             Beats(
-                name=f"heterophilic{'-shared' if sharing else ''}",
+                name=f"heterophilic{suffix}",
                 text=f"GATE beats GAT on small heterophilic graphs{sharing}.",
                 source="heterophilic graphs, accuracy",
                 metric="accuracy",
@@ -80,7 +81,7 @@ def claims() -> tuple[Claim, ...]:
                 margin=1.0,
             ),
             Competitive(
-                name=f"homophilic{'-shared' if sharing else ''}",
+                name=f"homophilic{suffix}",
                 text=f"GATE is no worse than GAT on homophilic graphs{sharing}.",
                 source="citation graphs, accuracy",
                 metric="accuracy",
@@ -90,7 +91,7 @@ def claims() -> tuple[Claim, ...]:
                 margin=1.0,
             ),
             Beats(
-                name=f"neighbours{'-shared' if sharing else ''}",
+                name=f"neighbours{suffix}",
                 text="GATE beats GAT where labels come from neighbours and layers are spare"
                 f"{sharing}.",
                 source="synthetic neighbour-dependent task",
@@ -101,7 +102,7 @@ def claims() -> tuple[Claim, ...]:
                 margin=1.0,
             ),
             Beats(
-                name=f"smoothing{'-shared' if sharing else ''}",
+                name=f"smoothing{suffix}",
                 text=f"GATE smooths less than GAT: higher MAD in the last hidden layer{sharing}.",
                 source="smoothness measures",
                 metric="mad",
@@ -111,7 +112,7 @@ def claims() -> tuple[Claim, ...]:
                 margin=0.02,
             ),
             Beats(
-                name=f"energy{'-shared' if sharing else ''}",
+                name=f"energy{suffix}",
                 text=f"GATE keeps more Dirichlet energy in the last hidden layer{sharing}.",
                 source="smoothness measures",
                 metric="energy",

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure as Drawing
 from harness.record import Record
 from harness.runs import cells, frame
 from harness.stats import Interval, mean_interval
-from harness.suite import Figure, Suite, Task, select
+from harness.suite import Figure, Suite, Task
 
 COLOURS = {
     "gat": "#d97706",
@@ -71,16 +71,13 @@ def depth(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
 
 def alpha(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
     """Histograms of alpha_vv, one row a task and one column a layer."""
-    deepest = [t for t in _present(records, suite, protocol="standard") if t.params["depth"] == 5]
+    tasks = _present(records, suite, protocol="standard")
     order = ("self-er8", "self-cora-random", "neighbour3", "minesweeper", "actor", "cora")
-    chosen = [t for name in order for t in deepest if t.params["graph"] == name]
+    deepest = [t for g in order for t in tasks if (t.params["graph"], t.params["depth"]) == (g, 5)]
+    chosen = deepest or [t for t in tasks if _has_alpha(records, t)]
     methods = [m for m in ("gat", "gate") if any(r.method == m for r in records)]
     if not chosen or not methods:
-        chosen = [
-            t for t in _present(records, suite, protocol="standard") if _has_alpha(records, t)
-        ]
-        if not chosen or not methods:
-            return None
+        return None
     layers = max(int(str(t.params["depth"])) for t in chosen)
     drawing = Drawing(figsize=(1.75 * layers + 0.6, 1.25 * len(chosen) + 0.7))
     axes = drawing.subplots(len(chosen), layers, sharex=True, squeeze=False)
@@ -173,8 +170,7 @@ def _present(
     records: Sequence[Record], suite: Suite, protocol: str | None = None
 ) -> tuple[Task, ...]:
     there = {r.task for r in records}
-    kept = [t for t in suite.tasks if t.name in there and protocol in (None, t.protocol)]
-    return select(kept, ("*",))
+    return tuple(t for t in suite.tasks if t.name in there and protocol in (None, t.protocol))
 
 
 def _by_graph(tasks: Iterable[Task]) -> dict[str, list[Task]]:
