@@ -1,0 +1,249 @@
+"""Permutes the units of one network so that they lie where another network has the like.
+
+Hidden units can change places without changing what a network computes. Two networks trained from
+different initialisations may have learnt the same units in another order, and then average badly;
+aligned first, like meets like. Units are matched by their weights: the permutation that maximises
+the inner product with the reference, found exactly by linear assignment; where permutations depend
+on each other (those of the residual stream and of the layers in it) one is improved at a time until
+none gets better.
+
+What can change places, exactly:
+
+- the hidden units of each feed-forward layer, of the usual architectures too;
+- in the attention of this suite's policies, given the number of heads: the heads; inside a head the
+  channels that queries and keys share, and those that values and projection share;
+- on request the channels of the residual stream of this suite's policies, which run through every
+  layer, the input and output layers included.
+
+Source: Ainsworth et al., "Git Re-Basin" (2023), section 3.2, with the matching of heads added.
+
+Shape suffixes: U units of a group, H heads.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from harness.errors import MethodError
+
+State = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Where the units of a group lie in one tensor: elements `start` to `start + size` of `dim`."""
+
+    key: str
+    dim: int
+    start: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Units:
+    """Units that change places together, and everywhere that they lie.
+
+    Several `parts` are several kinds of channels that the same heads own: units move inside their
+    head, each kind in its own order, and whole heads move with both kinds.
+    """
+
+    name: str
+    parts: tuple[tuple[Axis, ...], ...]
+    heads: int = 1
+
+
+# Feed-forward layers of a block: the layers into the hidden units and the one out of them; torch
+# keeps their weights as [out, in], those marked True are kept as [in, out].
+_BLOCK = re.compile(r"(?:.*\.)?(?:blocks?|h|layers?)\.\d+(?:\.mlp)?")
+_FEED_FORWARD = (
+    (("mlp.up",), "mlp.down", False),
+    (("mlp.c_fc",), "mlp.c_proj", True),
+    (("mlp.gate_proj", "mlp.up_proj"), "mlp.down_proj", False),
+    (("mlp.dense_h_to_4h",), "mlp.dense_4h_to_h", False),
+    (("fc1",), "fc2", False),
+    (("intermediate.dense",), "output.dense", False),
+    (("linear1",), "linear2", False),
+)
+# The residual stream: the dimension of each tensor of this suite's policies that it runs along.
+_RESIDUAL = (
+    (r"embed_(return|state|action)\.(weight|bias)", 0),
+    (r"embed_norm\.(weight|bias)", 0),
+    (r"embed_time\.weight", 1),
+    (r"blocks\.\d+\.(ln_1|ln_2)\.(weight|bias)", 0),
+    (r"blocks\.\d+\.(attn\.qkv|mlp\.up)\.weight", 1),
+    (r"blocks\.\d+\.(attn\.qkv|mlp\.up)\.bias", None),
+    (r"blocks\.\d+\.(attn\.proj|mlp\.down)\.(weight|bias)", 0),
+    (r"ln_f\.(weight|bias)", 0),
+    (r"predict_action\.weight", 1),
+    (r"predict_action\.bias", None),
+)
+
+
+def align(
+    reference: State, other: State, heads: int | None = None, residual: bool = False
+) -> dict[str, Tensor]:
+    """`other` with its units in the places where `reference` has the like; the same function.
+
+    Tensors that only one of the two has, or that differ in shape (the input and output layers of
+    policies for different tasks), take part in the permutation but not in the comparison.
+
+    Args:
+        heads: Attention heads of both; None leaves the attention alone.
+        residual: Permute the residual stream as well.
+
+    Raises:
+        MethodError: nothing can be permuted, heads that do not divide the width, or a residual
+            stream of an architecture that is not this suite's.
+    """
+    groups = [*feed_forward(other), *(attention(other, heads) if heads is not None else [])]
+    if residual:
+        groups.insert(0, residual_stream(other))  # the embeddings tell it before units are matched
+    if not groups:
+        raise MethodError(
+            f"no feed-forward layer known among {', '.join(list(other)[:3])}, ...; "
+            "align models with names such as blocks.0.mlp.up.weight, or merge them unaligned"
+        )
+    aligned = {key: value.detach().clone() for key, value in other.items()}
+    improved = True
+    while improved:
+        improved = False
+        for units in groups:
+            orders = _match(reference, aligned, units)
+            for part, order_U in zip(units.parts, orders, strict=True):
+                if not torch.equal(order_U, torch.arange(len(order_U))):
+                    improved = residual  # without it the groups share nothing: one round is enough
+                    _permute(aligned, part, order_U)
+    return aligned
+
+
+def feed_forward(state: State) -> list[Units]:
+    """The hidden units of every feed-forward layer whose names are known."""
+    found = []
+    for into, out, transposed in _FEED_FORWARD:
+        tail = f".{out}.weight"
+        for key in state:
+            block = key.removesuffix(tail)
+            if block == key or not _BLOCK.fullmatch(block):
+                continue
+            if any(f"{block}.{name}.weight" not in state for name in into):
+                continue
+            size = state[key].shape[0 if transposed else 1]
+            axes = [Axis(key, 0 if transposed else 1, 0, size)]
+            for name in into:
+                axes.append(Axis(f"{block}.{name}.weight", 1 if transposed else 0, 0, size))
+                axes.append(Axis(f"{block}.{name}.bias", 0, 0, size))
+            found.append(Units(key, (tuple(a for a in axes if a.key in state),)))
+    return found
+
+
+def attention(state: State, heads: int) -> list[Units]:
+    """The heads and channels of every attention layer named as this suite names them.
+
+    Raises:
+        MethodError: `heads` does not divide the width.
+    """
+    found = []
+    for key in state:
+        if not key.endswith("attn.qkv.weight"):
+            continue
+        prefix = key.removesuffix("qkv.weight")
+        width = state[f"{prefix}proj.weight"].shape[1]
+        if heads < 1 or width % heads:
+            raise MethodError(f"{heads} heads do not divide the width {width} of {key}")
+        query, keys, value = (
+            (Axis(key, 0, n * width, width), Axis(f"{prefix}qkv.bias", 0, n * width, width))
+            for n in range(3)
+        )
+        match = (*query, *keys)
+        carry = (*value, Axis(f"{prefix}proj.weight", 1, 0, width))
+        parts = tuple(tuple(a for a in axes if a.key in state) for axes in (match, carry))
+        found.append(Units(key, parts, heads))
+    return found
+
+
+def residual_stream(state: State) -> Units:
+    """The channels of the residual stream, in every tensor that they run along.
+
+    Raises:
+        MethodError: a tensor that is not one of this suite's policies.
+    """
+    axes = []
+    for key, value in state.items():
+        dims = [dim for pattern, dim in _RESIDUAL if re.fullmatch(pattern, key)]
+        if not dims:
+            raise MethodError(
+                f"{key} is not a tensor of this suite's policies, whose residual stream is known; "
+                "align without the residual stream"
+            )
+        if dims[0] is not None:
+            axes.append(Axis(key, dims[0], 0, value.shape[dims[0]]))
+    return Units("the residual stream", (tuple(axes),))
+
+
+def _match(reference: State, other: State, units: Units) -> list[Tensor]:
+    """For each part, which unit of `other` belongs in each place; nothing moves without a gain."""
+    alike = [_similarity(reference, other, part) for part in units.parts]
+    if units.heads == 1:
+        return [_assign(alike_UU) for alike_UU in alike]
+    channels = len(alike[0]) // units.heads
+    tiles = [s_UU.view(units.heads, channels, units.heads, channels) for s_UU in alike]
+    inside = [
+        [[_assign(tile[h, :, g]) for g in range(units.heads)] for h in range(units.heads)]
+        for tile in tiles
+    ]
+    places = torch.arange(channels)
+    gains_HH = torch.tensor(
+        [
+            [
+                sum(
+                    float(tile[h, places, g, orders[h][g]].sum())
+                    for tile, orders in zip(tiles, inside, strict=True)
+                )
+                for g in range(units.heads)
+            ]
+            for h in range(units.heads)
+        ],
+        dtype=torch.float64,
+    )
+    moved = _assign(gains_HH).tolist()
+    return [
+        torch.cat([orders[h][g] + g * channels for h, g in enumerate(moved)]) for orders in inside
+    ]
+
+
+def _similarity(reference: State, other: State, part: Sequence[Axis]) -> Tensor:
+    """Inner products of every unit's weights with every other's, over all that is comparable."""
+    size = part[0].size
+    total_UU = torch.zeros(size, size, dtype=torch.float64)
+    for axis in part:
+        theirs, own = reference.get(axis.key), other[axis.key]
+        if theirs is not None and theirs.shape == own.shape:
+            total_UU += _units(theirs, axis) @ _units(own, axis).T
+    return total_UU
+
+
+def _units(tensor: Tensor, axis: Axis) -> Tensor:
+    taken = tensor.detach().narrow(axis.dim, axis.start, axis.size).movedim(axis.dim, 0)
+    return taken.reshape(axis.size, -1).double().cpu()
+
+
+def _assign(gain_UU: Tensor) -> Tensor:
+    """The assignment of the largest total gain; the order as it is, where none is better."""
+    _, columns = linear_sum_assignment(gain_UU.numpy(), maximize=True)
+    order_U = torch.as_tensor(columns, dtype=torch.int64)
+    places = torch.arange(len(order_U))
+    better = float(gain_UU[places, order_U].sum())
+    stay = float(gain_UU.trace())
+    noise = 1e-9 * float(gain_UU.norm())  # of rounding, on which the rounds could go on forever
+    return order_U if better > stay + noise else places
+
+
+def _permute(state: dict[str, Tensor], part: Sequence[Axis], order_U: Tensor) -> None:
+    for axis in part:
+        tensor = state[axis.key]
+        moved = tensor.narrow(axis.dim, axis.start, axis.size)
+        moved.copy_(moved.index_select(axis.dim, order_U.to(tensor.device)))

@@ -1,0 +1,181 @@
+"""The locomotion environments: plain data, D4RL's normalised score, and episodes in lock-step.
+
+Importing this module needs nothing but numpy; gymnasium and MuJoCo are imported when an
+environment is made.
+
+Shape suffixes: B running episodes, S state, A action.
+"""
+
+import dataclasses
+import logging
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import MethodError, SpecError
+
+if TYPE_CHECKING:
+    import gymnasium
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One locomotion task and the numbers that the literature scores it with."""
+
+    name: str
+    id: str
+    """Gymnasium's identifier, version included: data and evaluation must agree on it."""
+    state_dim: int
+    action_dim: int
+    target_return: float
+    """What a Decision Transformer is asked for; the larger one of the two usual targets."""
+    random_return: float
+    """Scores 0 (D4RL's reference minimum)."""
+    expert_return: float
+    """Scores 100 (D4RL's reference maximum)."""
+    max_steps: int = 1000
+
+
+_ROWS = (
+    Environment("hopper", "Hopper-v5", 11, 3, 3600, -20.272305, 3234.3),
+    Environment("halfcheetah", "HalfCheetah-v5", 17, 6, 12000, -280.178953, 12135.0),
+    Environment("walker2d", "Walker2d-v5", 17, 6, 5000, 1.629008, 4592.3),
+    Environment("ant", "Ant-v5", 27, 8, 5000, -325.6, 3879.7),
+)
+
+ENVIRONMENTS: Mapping[str, Environment] = MappingProxyType({row.name: row for row in _ROWS})
+"""All environments by name, in gymnasium's current version."""
+
+
+def environment(name: str, version: str = "v5") -> Environment:
+    """The environment of that name in that version, e.g. `environment("hopper", "v4")`.
+
+    v5 and v4 differ: Walker2d's left foot has friction 1.9 in v5 and 0.9 in v4, Hopper's and
+    Walker2d's healthy reward is paid in v5 only while they are healthy.
+
+    Raises:
+        SpecError: there is no environment of that name.
+    """
+    if name not in ENVIRONMENTS:
+        there = ", ".join(ENVIRONMENTS)
+        raise SpecError(f"unknown environment {name!r}; there are: {there}")
+    found = ENVIRONMENTS[name]
+    return dataclasses.replace(found, id=f"{found.id.rpartition('-')[0]}-{version}")
+
+
+def normalised(env: Environment, ret: float) -> float:
+    """D4RL's score of a return: 0 is a random policy, 100 D4RL's expert."""
+    return 100 * (ret - env.random_return) / (env.expert_return - env.random_return)
+
+
+def make(env: Environment, **options: Any) -> "gymnasium.Env[Any, Any]":
+    """The gymnasium environment; `options` go to it, e.g. `render_mode="rgb_array"`.
+
+    Ant never shows its 78 contact forces: its 27 other values are what version 4 observes.
+
+    Raises:
+        MethodError: gymnasium or MuJoCo is missing, or there is no environment of that id.
+    """
+    try:
+        import gymnasium
+        import mujoco
+    except ModuleNotFoundError as error:
+        raise MethodError(
+            f"{env.id} needs {error.name}; install it with: pip install 'gymnasium[mujoco]'"
+        ) from None
+    # MuJoCo would write its warnings (a model file's old attribute) to a log in this folder.
+    mujoco.set_mju_user_warning(logging.getLogger("mujoco").info)
+    if env.id.startswith("Ant-") and env.id != "Ant-v4":
+        options = {"include_cfrc_ext_in_observation": False} | options
+    try:
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # v4 is old
+            made = gymnasium.make(env.id, **options)
+    except (gymnasium.error.Error, ImportError) as error:  # v2 and v3 have moved elsewhere
+        reason = " ".join(str(error).split())
+        known = ", ".join(e.id for e in ENVIRONMENTS.values())
+        raise MethodError(f"no environment {env.id!r} ({reason}); there are: {known}") from None
+    found = (made.observation_space.shape, made.action_space.shape)
+    if found != ((env.state_dim,), (env.action_dim,)):
+        raise MethodError(
+            f"{env.id} has state and action shapes {found[0]} and {found[1]}; "
+            f"{env.name} needs ({env.state_dim},) and ({env.action_dim},)"
+        )
+    return made
+
+
+class LockStep:
+    """Episodes of one environment that take each step together; finished ones fall out.
+
+    One model call can then serve all of them. The episodes share one MuJoCo model, each has its
+    own state, and each runs exactly as gymnasium's own environment would run it alone.
+    """
+
+    def __init__(self, env: Environment, seeds: Sequence[int], **options: Any) -> None:
+        """Starts one episode for each seed; `options` go to gymnasium."""
+        first: Any = make(env, **options).unwrapped
+        self._first = first
+        self._max_steps = env.max_steps
+        self._envs = [first, *(_twin(first) for _ in seeds[1:])][: len(seeds)]
+        self.running_B = np.arange(len(seeds))
+        """Which of the episodes, counted from 0, are still running."""
+        self.step_count = 0
+        self.physics_seconds = 0.0
+        """Wall-clock time that the steps took, without the resets."""
+        self.states_BS = _stack(
+            [e.reset(seed=int(s))[0] for e, s in zip(self._envs, seeds, strict=True)]
+        )
+        """Current states of the running episodes, float32."""
+
+    def step(self, actions_BA: Floats) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Takes one step in every running episode.
+
+        Returns rewards and whether each terminated, for the episodes that were running before.
+        `running_B` and `states_BS` lose those that ended, by termination or by the step limit.
+        """
+        start = time.perf_counter()
+        results = [e.step(a) for e, a in zip(self._envs, actions_BA, strict=True)]
+        self.physics_seconds += time.perf_counter() - start
+        rewards_B = np.array([r[1] for r in results], dtype=np.float64)
+        terminated_B = np.array([r[2] for r in results], dtype=np.bool_)
+        self.step_count += 1
+        left = terminated_B | (self.step_count >= self._max_steps)
+        if left.any():
+            self._envs = [e for e, gone in zip(self._envs, left, strict=True) if not gone]
+            self.running_B = self.running_B[~left]
+            results = [r for r, gone in zip(results, left, strict=True) if not gone]
+        self.states_BS = _stack([r[0] for r in results]).reshape(
+            len(results), self.states_BS.shape[1]
+        )
+        return rewards_B, terminated_B
+
+    @property
+    def steps_a_second(self) -> float:
+        """Of simulated time."""
+        return 1 / float(self._first.dt)
+
+    def render(self) -> NDArray[np.uint8]:
+        """A picture of the first episode, [height, width, 3]; see gymnasium's `render_mode`."""
+        picture: NDArray[np.uint8] = self._first.render()
+        return picture
+
+
+def _twin(env: Any) -> Any:
+    """Another episode on the same model: compiled once, and small."""
+    import mujoco
+
+    twin = object.__new__(type(env))  # copy.copy would read and compile the model file again
+    twin.__dict__.update(env.__dict__)
+    pass
+    return twin
+
+
+def _stack(states: Sequence[NDArray[np.float64]]) -> Floats:
+    return np.array(states, dtype=np.float32)

@@ -1,0 +1,314 @@
+"""The Decision Transformer: a causal transformer that reads returns-to-go, states and actions.
+
+Three tokens a step, (return-to-go, state, action); the action is read at the state token. Pre-LN
+blocks of GPT-2's layout. The names of the parameters are what merging selects by:
+`blocks.{n}.attn.qkv`, `.attn.proj`, `.mlp.up`, `.mlp.down`, `.ln_1`, `.ln_2`; the rest belongs to
+the task: `embed_*`, `ln_f`, `predict_action`.
+
+Only state tokens are read, and nothing looks at the last action. So the last action token is left
+out, and what follows the attention of the last block runs on the tokens that are read: the same
+function, a sixth cheaper.
+
+Shape suffixes: B batch, K steps of context, T tokens (3K - 1), Q tokens that are read, D width,
+H heads, S state, A action.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from harness.errors import DataError, SpecError
+from harness.store import write_atomic
+
+if TYPE_CHECKING:
+    from suites.merging.trajectories import Statistics
+
+Activation = Literal["relu", "gelu_new"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Everything that decides which parameters a policy has."""
+
+    state_dim: int
+    action_dim: int
+    width: int = 128
+    layers: int = 3
+    heads: int = 1
+    context: int = 20
+    """Steps that it sees, three tokens each."""
+    max_steps: int = 1000
+    """Rows of the time embedding; later steps share the last one."""
+    dropout: float = 0.1
+    activation: Activation = "relu"
+
+
+class Attention(nn.Module):
+    """Causal self-attention through torch's fused kernel."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        if width % heads:
+            raise SpecError(f"{heads} heads do not divide a width of {width}; choose a divisor")
+        self.heads, self.dropout = heads, dropout
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.off = False
+        """Leaves the sublayer out: the ablation that asks whether attention is needed at all."""
+
+    def forward(self, x_BTD: Tensor, mask: Tensor | None, read_Q: Tensor | None) -> Tensor:
+        """What is added to the residual stream of the tokens `read_Q`, or of all, [B,Q,D].
+
+        `mask` is true where a query (of those read) may look at a key; None is plain causal.
+        """
+        width = x_BTD.size(-1)
+        q_BHQE, k_BHTE, v_BHTE = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for part in self.qkv(x_BTD).split(width, dim=-1)
+        )
+        if read_Q is not None:
+            q_BHQE = q_BHQE[:, :, read_Q]
+        y_BHQE = F.scaled_dot_product_attention(
+            q_BHQE,
+            k_BHTE,
+            v_BHTE,
+            attn_mask=mask,
+            dropout_p=self.dropout if self.training else 0.0,
+            is_causal=mask is None,
+        )
+        out_BQD: Tensor = self.proj(y_BHQE.transpose(1, 2).flatten(2))
+        return F.dropout(out_BQD, self.dropout, self.training)
+
+
+class MLP(nn.Module):
+    """Two linear layers with four times the width between them."""
+
+    def __init__(self, width: int, dropout: float, activation: Activation) -> None:
+        super().__init__()
+        self.dropout, self.activation = dropout, activation
+        self.up = nn.Linear(width, 4 * width)
+        self.down = nn.Linear(4 * width, width)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """What is added to the residual stream."""
+        hidden = self.up(x_BTD)
+        hidden = F.relu(hidden) if self.activation == "relu" else F.gelu(hidden, approximate="tanh")
+        out_BTD: Tensor = self.down(hidden)
+        return F.dropout(out_BTD, self.dropout, self.training)
+
+
+class Block(nn.Module):
+    """One pre-LN transformer block, shared by policies and language models."""
+
+    def __init__(self, width: int, heads: int, dropout: float, activation: Activation) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(width)
+        self.attn = Attention(width, heads, dropout)
+        self.ln_2 = nn.LayerNorm(width)
+        self.mlp = MLP(width, dropout, activation)
+
+    def forward(
+        self, x_BTD: Tensor, mask: Tensor | None = None, read_Q: Tensor | None = None
+    ) -> Tensor:
+        """The residual stream after the block, of the tokens `read_Q` alone where they are given.
+
+        `mask` covers all queries, [1 or B,1,T,T].
+        """
+        x_BQD = x_BTD if read_Q is None else x_BTD[:, read_Q]
+        if not self.attn.off:
+            if read_Q is not None and mask is not None:
+                mask = mask[:, :, read_Q]
+            x_BQD = x_BQD + self.attn(self.ln_1(x_BTD), mask, read_Q)
+        out_BQD: Tensor = x_BQD + self.mlp(self.ln_2(x_BQD))
+        return out_BQD
+
+
+class DecisionTransformer(nn.Module):
+    """A return-conditioned policy over a window of the past (Chen et al., 2021).
+
+    As in the released code, one LayerNorm goes over the embeddings before the time embedding is
+    added; the original Decision Transformer adds time first.
+    """
+
+    def __init__(self, shape: Shape, generator: torch.Generator) -> None:
+        """Fresh weights, drawn from the generator."""
+        super().__init__()
+        self.shape = shape
+        width = shape.width
+        with torch.device("meta"):
+            self.embed_return = nn.Linear(1, width)
+            self.embed_state = nn.Linear(shape.state_dim, width)
+            self.embed_action = nn.Linear(shape.action_dim, width)
+            self.embed_norm = nn.LayerNorm(width)
+            self.embed_time = nn.Embedding(shape.max_steps, width)
+            self.blocks = nn.ModuleList(
+                Block(width, shape.heads, shape.dropout, shape.activation)
+                for _ in range(shape.layers)
+            )
+            self.ln_f = nn.LayerNorm(width)
+            self.predict_action = nn.Linear(width, shape.action_dim)
+        self.to_empty(device="cpu")
+        # The body first: what it draws must not depend on the environment's dimensions.
+        init_body([self.blocks, self.embed_time, self.embed_norm, self.ln_f], generator)
+        for layer in (self.embed_return, self.embed_state, self.embed_action, self.predict_action):
+            bound = layer.in_features**-0.5  # torch's default for linear layers
+            nn.init.uniform_(layer.weight, -bound, bound, generator)
+            nn.init.uniform_(layer.bias, -bound, bound, generator)
+
+    def forward(
+        self,
+        states_BKS: Tensor,
+        actions_BKA: Tensor,
+        returns_to_go_BK1: Tensor,
+        timesteps_BK: Tensor,
+        mask_BK: Tensor | None = None,
+    ) -> Tensor:
+        """Actions in [-1, 1] for every step, [B,K,A].
+
+        Args:
+            states_BKS: normalised.
+            actions_BKA: only those before a step are looked at.
+            returns_to_go_BK1: sums of coming rewards, divided by 1000.
+            timesteps_BK: absolute, from 0, below `max_steps`.
+            mask_BK: false where a window is padded; None where none is.
+        """
+        steps_K = torch.arange(states_BKS.size(1), device=states_BKS.device)
+        return self._actions(
+            states_BKS, actions_BKA, returns_to_go_BK1, timesteps_BK, mask_BK, 3 * steps_K + 1
+        )
+
+    def embed(self, states_BKS: Tensor, actions_BKA: Tensor, returns_to_go_BK1: Tensor) -> Tensor:
+        """The three tokens of each step before time is added, [B,K,3,D]."""
+        tokens = (
+            self.embed_return(returns_to_go_BK1),
+            self.embed_state(states_BKS),
+            self.embed_action(actions_BKA),
+        )
+        normed_BK3D: Tensor = self.embed_norm(torch.stack(tokens, dim=2))
+        return normed_BK3D
+
+    @torch.no_grad()
+    def act(
+        self,
+        states_BKS: Tensor,
+        actions_BKA: Tensor,
+        returns_to_go_BK1: Tensor,
+        timesteps_BK: Tensor,
+        mask_BK: Tensor | None = None,
+    ) -> Tensor:
+        """The deterministic action of the last step, without dropout, [B,A]; shapes as above."""
+        was = self.training
+        self.eval()
+        last_1 = torch.tensor([3 * states_BKS.size(1) - 2], device=states_BKS.device)
+        actions_B1A = self._actions(
+            states_BKS, actions_BKA, returns_to_go_BK1, timesteps_BK, mask_BK, last_1
+        )
+        self.train(was)
+        return actions_B1A[:, 0]
+
+    def _actions(
+        self,
+        states_BKS: Tensor,
+        actions_BKA: Tensor,
+        returns_to_go_BK1: Tensor,
+        timesteps_BK: Tensor,
+        mask_BK: Tensor | None,
+        read_Q: Tensor,
+    ) -> Tensor:
+        tokens_BK3D = self.embed(states_BKS, actions_BKA, returns_to_go_BK1)
+        x_BK3D = tokens_BK3D + self.embed_time(timesteps_BK)[:, :, None]
+        x_BTD = x_BK3D.flatten(1, 2)[:, :-1]
+        x_BTD = F.dropout(x_BTD, self.shape.dropout, self.training)
+        mask = attention_mask(x_BTD.size(1), mask_BK, x_BTD.device)
+        *early, last = self.blocks
+        for block in early:
+            x_BTD = block(x_BTD, mask)
+        x_BQD = self.ln_f(last(x_BTD, mask, read_Q))
+        return torch.tanh(self.predict_action(x_BQD))
+
+
+def attention_mask(tokens: int, mask_BK: Tensor | None, device: torch.device) -> Tensor:
+    """True where a token may look at another: causal, padding left out, [1 or B,1,T,T].
+
+    Every token may look at itself, so that padded ones get some finite value too.
+    """
+    causal_TT = torch.ones(tokens, tokens, dtype=torch.bool, device=device).tril()
+    if mask_BK is None:
+        return causal_TT[None, None]
+    seen_BT = mask_BK.repeat_interleave(3, dim=1)[:, :tokens]
+    itself_TT = torch.eye(tokens, dtype=torch.bool, device=device)
+    return (causal_TT & seen_BT[:, None, None, :]) | itself_TT
+
+
+@torch.no_grad()
+def init_body(parts: Iterable[nn.Module], generator: torch.Generator) -> None:
+    """GPT-2's initialisation: N(0, 0.02), biases 0, residual projections smaller by sqrt(2L)."""
+    modules = [module for part in parts for module in part.modules()]
+    layers = sum(isinstance(module, Block) for module in modules)
+    for module in modules:
+        if isinstance(module, nn.LayerNorm):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding | nn.Linear):
+            nn.init.normal_(module.weight, 0.0, 0.02, generator)
+        if isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)
+    for module in modules:
+        if isinstance(module, Block):
+            module.attn.proj.weight /= math.sqrt(2 * layers)
+            module.mlp.down.weight /= math.sqrt(2 * layers)
+
+
+def save(policy: DecisionTransformer, statistics: "Statistics", folder: Path) -> None:
+    """Writes `model.safetensors` and `config.json`, each atomically."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "shape": asdict(policy.shape),
+        "state_mean": statistics.mean_S.tolist(),
+        "state_std": statistics.std_S.tolist(),
+    }
+    tensors = {k: v.detach().cpu().contiguous() for k, v in policy.state_dict().items()}
+    write_atomic(folder / "model.safetensors", to_bytes(tensors))
+    write_atomic(folder / "config.json", json.dumps(config, indent=1).encode())
+
+
+def load(folder: Path) -> "tuple[DecisionTransformer, Statistics]":
+    """A saved policy, in evaluation mode, with the statistics that its states are normalised by.
+
+    Raises:
+        DataError: a file is missing, damaged, or the two do not belong together.
+    """
+    import numpy as np
+
+    from suites.merging.trajectories import Statistics
+
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        shape = Shape(**config["shape"])
+        statistics = Statistics(
+            np.array(config["state_mean"], np.float32), np.array(config["state_std"], np.float32)
+        )
+        policy = DecisionTransformer(shape, torch.Generator())
+        policy.load_state_dict(load_file(folder / "model.safetensors"))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = _first_lines(str(error).splitlines())
+        raise DataError(
+            f"policy {folder}: cannot be read ({reason}); it needs config.json and "
+            "model.safetensors as the suite writes them"
+        ) from None
+    return policy.eval(), statistics
+
+
+def _first_lines(lines: Iterable[str]) -> str:
+    """The message's first two lines as one: torch names the key that is wrong in the second."""
+    return " ".join(line.strip() for line in list(lines)[:2]) or "empty message"

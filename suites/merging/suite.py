@@ -1,0 +1,629 @@
+"""Merged against individual Decision Transformers on MuJoCo locomotion.
+
+The experiment on a few screens: methods, tasks, seeds, scales, tables, figures; the claims stand
+in `claims.py`.
+"""
+
+from harness.suite import (
+    Artifact,
+    Dataset,
+    Figure,
+    Kind,
+    Method,
+    Metric,
+    Paper,
+    Params,
+    Scale,
+    Suite,
+    Table,
+    Task,
+)
+from suites.merging.claims import claims
+from suites.merging.recipes import FILES
+
+ENVIRONMENTS = ("hopper", "halfcheetah", "walker2d")
+_LABELS = {"hopper": "Hopper", "halfcheetah": "HalfCheetah", "walker2d": "Walker2d"}
+
+_VARIANTS: dict[str, Params] = {
+    "different": {"init": "different", "extras": [], "size": "standard", "watched": True},
+    "common": {"init": "common", "extras": [], "size": "standard", "watched": False},
+    "pretrained": {"init": "pretrained", "extras": [], "size": "standard", "watched": False},
+    "regularised": {
+        "init": "pretrained", "extras": ["start"], "size": "standard", "watched": False,
+    },
+    "cotrained": {
+        "init": "pretrained",
+        "extras": ["start", "centres", "text"],
+        "size": "standard",
+        "watched": False,
+    },
+    "narrow": {"init": "common", "extras": [], "size": "narrow", "watched": False},
+}  # fmt: skip
+"""How policies are initialised and trained; the first is a policy for itself."""
+
+_STARTS = {
+    "different": "random bodies",
+    "common": "one random body",
+    "pretrained": "language model",
+    "regularised": "language model, regularised",
+    "cotrained": "language model, co-trained",
+    "narrow": "one random body, narrow",
+}
+
+
+def _artifacts() -> tuple[Artifact, ...]:
+    made = [Artifact(name="language-model", make="suites.merging.artifacts:make_language_model")]
+    for env in ENVIRONMENTS:
+        for suffix, quality in (("", {}), ("-base", {"quality": "medium"})):
+            made.append(
+                Artifact(
+                    name=f"data-{env}{suffix}",
+                    make="suites.merging.artifacts:make_data",
+                    params={"environment": env, **quality},
+                    datasets=("d4rl",),
+                )
+            )
+    for variant, params in _VARIANTS.items():
+        language = ("language-model",) if params["init"] == "pretrained" else ()
+        made += [
+            Artifact(
+                name=f"policy-{env}-{variant}",
+                make="suites.merging.artifacts:make_policy",
+                params={"environment": env, **params},
+                needs=(f"data-{env}", *language),
+                over=("seed",),
+            )
+            for env in ENVIRONMENTS
+        ]
+    for name, forgetful in (("multitask", False), ("multitask-forgetful", True)):
+        made.append(
+            Artifact(
+                name=name,
+                make="suites.merging.artifacts:make_multitask",
+                params={"forgetful": forgetful},
+                needs=_each("data-{}-base"),
+                over=("seed",),
+            )
+        )
+    made += [
+        Artifact(
+            name=f"finetuned-{env}",
+            make="suites.merging.artifacts:make_finetuned",
+            params={"environment": env},
+            needs=("multitask", f"data-{env}"),
+            over=("seed",),
+        )
+        for env in ENVIRONMENTS
+    ]
+    return tuple(made)
+
+
+def _each(template: str) -> tuple[str, ...]:
+    return tuple(template.format(env) for env in ENVIRONMENTS)
+
+
+def _methods() -> tuple[Method, ...]:
+    made: list[Method] = []
+
+    def method(
+        name: str,
+        function: str,
+        policies: str,
+        label: str,
+        kind: Kind = "proposed",
+        needs: tuple[str, ...] = (),
+        deviations: tuple[str, ...] = (),
+        **params: object,
+    ) -> None:
+        made.append(
+            Method(
+                name=name,
+                run=f"suites.merging.methods:{function}",
+                params={"policies": policies, **params},
+                needs=(*dict.fromkeys((*_each(policies), *needs)),),
+                label=label,
+                kind=kind,
+                deviations=deviations,
+            )
+        )
+
+    data = _each("data-{}")
+    for variant, start in _STARTS.items():
+        policies, suffix = f"policy-{{}}-{variant}", _suffix(variant)
+        method(f"individual{suffix}", "individual", policies, f"individual: {start}", "baseline")
+        for groups in (["attn"], ["mlp"], ["attn", "mlp"]):
+            method(
+                f"average-{'-'.join(groups)}{suffix}",
+                "merged",
+                policies,
+                f"average of {' and '.join(groups)}: {start}",
+                rule="average",
+                groups=groups,
+            )
+    for variant in ("different", "common"):
+        for group in ("attn", "mlp"):
+            method(
+                f"path-{group}{_suffix(variant)}",
+                "path",
+                f"policy-{{}}-{variant}",
+                f"halfway to the next task, {group}: {_STARTS[variant]}",
+                groups=[group],
+            )
+    different, common = "policy-{}-different", "policy-{}-common"
+    for kind in ("paper", "empirical", "true"):
+        method(
+            f"fisher-{kind}-attn-common",
+            "merged",
+            common,
+            f"Fisher ({kind}) average of attn: one random body",
+            needs=data,
+            rule="fisher",
+            information=kind,
+            groups=["attn"],
+        )
+    outside = ("Not in the paper.",)
+    for rule, where in (
+        ("task-arithmetic", common),
+        ("ties", common),
+        ("dare", common),
+        ("slerp", common),
+        ("regmean", common),
+        ("aligned", different),
+    ):
+        method(
+            f"{rule}-attn-mlp{_suffix(where.rpartition('-')[2])}",
+            "merged",
+            where,
+            f"{rule} of attn and mlp: {_STARTS[where.rpartition('-')[2]]}",
+            "baseline",
+            data if rule == "regmean" else (),
+            outside,
+            rule=rule,
+            groups=["attn", "mlp"],
+        )
+    for body, variant, name, label, kind_ in _FROZEN:
+        method(
+            name,
+            "frozen",
+            f"policy-{{}}-{variant}",
+            label,
+            kind_,
+            data,
+            () if body == "merged" else outside,
+            body=body,
+        )
+    for name, change, label, of_kind in _CHANGES:
+        method(
+            name, "changed", different, label, of_kind, change=change, groups=["attn"],
+        )  # fmt: skip
+    method("multitask", "individual", "multitask", "multi-task policy", "baseline")
+    method(
+        "multitask-forgetful",
+        "individual",
+        "multitask-forgetful",
+        "multi-task policy, two of three input and output layers never trained",
+        "control",
+        (),
+        ("What the released code does, whatever it was meant to do.",),
+    )
+    finetuned = "finetuned-{}"
+    method("finetuned", "individual", finetuned, "multi-task policy, fine-tuned alone", "baseline")
+    method(
+        "finetuned-other",
+        "changed",
+        finetuned,
+        "body fine-tuned on another task",
+        "control",
+        change="other",
+        groups=["blocks"],
+    )
+    method(
+        "multitask-average",
+        "merged",
+        finetuned,
+        "average of the fine-tuned bodies",
+        rule="average",
+        groups=["blocks"],
+    )
+    method(
+        "multitask-fisher",
+        "merged",
+        finetuned,
+        "Fisher (paper) average of the fine-tuned bodies",
+        needs=data,
+        deviations=(
+            "The information of each policy is measured on its own environment's data alone.",
+        ),
+        rule="fisher",
+        information="paper",
+        groups=["blocks"],
+    )
+    return tuple(made)
+
+
+_FROZEN: tuple[tuple[str, str, str, str, Kind], ...] = (
+    ("merged", "different", "mff", "merge-freeze-finetune: random bodies", "proposed"),
+    ("merged", "common", "mff-common", "merge-freeze-finetune: one random body", "proposed"),
+    ("merged", "pretrained", "mff-pretrained", "merge-freeze-finetune: language model", "proposed"),
+    ("random", "different", "frozen-random", "random frozen body, rest trained", "control"),
+    ("other", "different", "frozen-other", "another task's frozen body, rest trained", "control"),
+)
+
+
+_CHANGES: tuple[tuple[str, str, str, Kind], ...] = (
+    ("attention-other", "other", "another task's attn", "control"),
+    ("attention-random", "random", "random attn", "control"),
+    ("attention-off", "attention-off", "attention left out", "ablation"),
+    ("norm-identity", "norm-identity", "norms set to the identity", "ablation"),
+)
+
+
+def _suffix(variant: str) -> str:
+    return "" if variant == "different" else f"-{variant}"
+
+
+def _tasks() -> tuple[Task, ...]:
+    return tuple(
+        Task(
+            name=env,
+            label=_LABELS[env],
+            params={"environment": env},
+            metrics=("score", "return"),
+            optional=("score-best", "retained", "episode-sd"),
+            note="Which data the policies are trained on is the scale's to say.",
+        )
+        for env in ENVIRONMENTS
+    )
+
+
+def _metrics() -> tuple[Metric, ...]:
+    def metric(name: str, label: str, unit: str, select: str, better: str = "higher") -> Metric:
+        return Metric(
+            name=name,
+            label=label,
+            unit=unit,
+            better=better,
+            split="evaluation episodes",
+            select=select,
+        )
+
+    return (
+        metric("score", "D4RL-normalised score", "", "last"),
+        metric("return", "return", "", "last"),
+        metric("score-best", "D4RL-normalised score, best evaluation", "", "best-on-test"),
+        metric("retained", "score minus the individual policy's", "", "last"),
+        metric("episode-sd", "spread of the return over episodes", "", "last", "neither"),
+    )
+
+
+def _scales() -> tuple[Scale, ...]:
+    def sizes(width: int, layers: int, narrow: int, multi: tuple[int, int]) -> Params:
+        def body(width: int, heads: int) -> Params:
+            return {"width": width, "layers": layers, "heads": heads}
+
+        return {"standard": body(width, 1), "narrow": body(narrow, 1), "multi": body(*multi)}
+
+    def recipe(updates: int, batch: int, lr: float, warmup: int, schedule: str) -> Params:
+        return {
+            "updates": updates, "batch": batch, "lr": lr, "warmup": warmup, "schedule": schedule,
+        }  # fmt: skip
+
+    common: Params = {
+        "version": "v5",
+        "activation": "relu",
+        "points": [0.0, 0.25, 0.5, 0.75, 1.0],
+        "task-scale": 1 / 3,
+        "start-strength": 1e-4,
+        "centres-strength": 0.1,
+        "merge-batch": 64,
+    }
+    rolled_out = (
+        "Data are rolled out by policies that come with the suite and imitate D4RL's qualities; "
+        "gymnasium's version 5 of the environments, where the paper has version 3.",
+    )
+    short = (
+        "A byte-level model of Python's manual takes the place of ChibiT, and its batch of text is "
+        "small.",
+    )
+    return (
+        Scale(
+            name="smoke",
+            seeds=(0,),
+            tasks=("hopper", "halfcheetah"),
+            params={
+                **common,
+                "source": "shipped",
+                "quality": "expert",
+                "steps": 200,
+                "max-steps": 50,
+                "sizes": sizes(16, 2, 8, (16, 2)),
+                "context": 5,
+                "dropout": 0.1,
+                "recipes": {
+                    "policy": recipe(30, 16, 1e-3, 5, "cosine"),
+                    "frozen": recipe(10, 16, 1e-3, 5, "cosine"),
+                    "multitask": recipe(10, 16, 1e-3, 5, "cosine"),
+                    "finetuned": recipe(10, 16, 1e-3, 5, "cosine"),
+                    "language": recipe(10, 4, 1e-3, 5, "cosine"),
+                },
+                "positions": 32,
+                "centres": 16,
+                "text-batch": 2,
+                "evaluations": 2,
+                "frozen-evaluations": 2,
+                "episodes": 2,
+                "merge-batches": {"paper": 2, "empirical": 1, "true": 1, "grams": 2},
+                "merge-batch": 8,
+            },
+            trial_seconds=120,
+            expected_seconds=0.5,
+            deviations=("Tiny policies, 30 updates, 50 steps: it shows that everything runs.",),
+        ),
+        Scale(
+            name="laptop",
+            seeds=(0, 1, 2, 3, 4),
+            methods=(
+                *("individual", "individual-common", "individual-pretrained"),
+                *("average-attn", "average-mlp", "average-attn-mlp"),
+                *("average-*-common", "average-*-pretrained", "path-*", "fisher-*"),
+                *("mff", "mff-common", "frozen-*", "attention-*", "norm-identity"),
+                *("aligned-*", "regmean-*", "ties-*", "*-narrow", "multitask*", "finetuned*"),
+            ),
+            params={
+                **common,
+                "source": "shipped",
+                "quality": "expert",
+                "steps": 100_000,
+                "max-steps": 1000,
+                "sizes": sizes(64, 3, 32, (64, 4)),
+                "context": 10,
+                "dropout": 0.0,
+                "recipes": {
+                    "policy": recipe(3000, 64, 2e-3, 300, "cosine"),
+                    "frozen": recipe(1000, 64, 2e-3, 100, "cosine"),
+                    "multitask": recipe(1000, 64, 2e-3, 100, "cosine"),
+                    "finetuned": recipe(1000, 64, 2e-3, 100, "cosine"),
+                    "language": recipe(2000, 16, 1e-3, 200, "cosine"),
+                },
+                "positions": 128,
+                "centres": 64,
+                "text-batch": 2,
+                "evaluations": 4,
+                "frozen-evaluations": 2,
+                "episodes": 20,
+                "merge-batches": {"paper": 100, "empirical": 10, "true": 4, "grams": 20},
+            },
+            trial_seconds=3600,
+            expected_seconds=30,
+            deviations=(
+                "Policies of 3 x 64 with a context of 10 and no dropout, 3,000 updates at a "
+                "learning rate of 2e-3 with a cosine; the paper has 3 x 128, 20, 0.1 and 100,000 "
+                "updates at 1e-4. 1,000 updates after freezing and for each stage of the multi-task "
+                "policies, which are as narrow; 20 evaluation episodes.",
+                "Expert data of 100,000 steps; the paper has medium and medium-expert.",
+                *rolled_out,
+                *short,
+            ),
+        ),
+        Scale(
+            name="gpu",
+            seeds=(0, 1, 2, 3, 4),
+            params={
+                **common,
+                "source": "shipped",
+                "quality": "expert",
+                "steps": 200_000,
+                "max-steps": 1000,
+                "sizes": sizes(128, 3, 64, (256, 4)),
+                "context": 20,
+                "dropout": 0.1,
+                "recipes": {
+                    "policy": recipe(5000, 64, 5e-4, 500, "cosine"),
+                    "frozen": recipe(2500, 64, 5e-4, 250, "cosine"),
+                    "multitask": recipe(5000, 64, 5e-4, 500, "cosine"),
+                    "finetuned": recipe(2500, 64, 5e-4, 250, "cosine"),
+                    "language": recipe(5000, 32, 1e-3, 500, "cosine"),
+                },
+                "positions": 256,
+                "centres": 128,
+                "text-batch": 2,
+                "evaluations": 5,
+                "frozen-evaluations": 5,
+                "episodes": 20,
+                "merge-batches": {"paper": 100, "empirical": 10, "true": 10, "grams": 50},
+            },
+            trial_seconds=3600,
+            expected_seconds=60,
+            deviations=(
+                "5,000 updates at a learning rate of 5e-4 with a cosine, against 100,000 at 1e-4; "
+                "expert data, 20 evaluation episodes; a multi-task policy of width 256.",
+                *rolled_out,
+                *short,
+            ),
+        ),
+        Scale(
+            name="paper",
+            seeds=(0, 1, 2, 3, 4),
+            params={
+                **common,
+                "version": "v4",
+                "source": "d4rl",
+                "quality": "medium-expert",
+                "steps": 0,
+                "max-steps": 1000,
+                "sizes": sizes(128, 3, 64, (512, 4)),
+                "context": 20,
+                "dropout": 0.1,
+                "recipes": {
+                    "policy": recipe(100_000, 64, 1e-4, 10_000, "constant"),
+                    "frozen": recipe(100_000, 64, 1e-4, 10_000, "constant"),
+                    "multitask": recipe(100_000, 64, 1e-4, 10_000, "constant"),
+                    "finetuned": recipe(100_000, 64, 1e-4, 10_000, "constant"),
+                    "language": recipe(50_000, 64, 3e-4, 1_000, "cosine"),
+                },
+                "positions": 1000,
+                "centres": 128,
+                "text-batch": 2,
+                "evaluations": 10,
+                "frozen-evaluations": 10,
+                "episodes": 50,
+                "merge-batches": {"paper": 750, "empirical": 20, "true": 20, "grams": 100},
+            },
+            trial_seconds=24 * 3600,
+            expected_seconds=3600,
+            deviations=(
+                "gymnasium's version 4 of the environments: the dynamics of version 3 with newer "
+                "bindings.",
+                "Five seeds, where the released code has none.",
+                "A byte-level model of Python's manual takes the place of ChibiT.",
+            ),
+        ),
+    )
+
+
+def _tables() -> tuple[Table, ...]:
+    def table(name: str, title: str, *methods: str, metric: str = "score", note: str = "") -> Table:
+        return Table(name=name, title=title, metric=metric, methods=methods, note=note)
+
+    individuals = ("individual", "individual-*")
+    return (
+        table(
+            "merged",
+            "Averages of three policies, by group and by where they started",
+            *individuals,
+            "average-*",
+            note="Groups that are not merged are the task's own policy's.",
+        ),
+        table("retained", "The same, minus the individual policy", "average-*", metric="retained"),
+        table("halfway", "Halfway to the next task's policy", "individual", "path-*"),
+        table(
+            "rules",
+            "Other rules of merging",
+            *("average-attn-common", "fisher-*", "average-attn-mlp-common", "average-attn-mlp"),
+            *("task-arithmetic-*", "ties-*", "dare-*", "slerp-*", "regmean-*", "aligned-*"),
+        ),
+        table(
+            "frozen",
+            "Merge, freeze, train the rest, and what any frozen body gives",
+            *("individual", "average-attn-mlp", "mff*", "frozen-*"),
+        ),
+        table(
+            "attention",
+            "What the attention is good for",
+            *("individual", "average-attn", "attention-*", "norm-identity"),
+        ),
+        table("multitask", "Multi-task policies", "multitask*", "finetuned*"),
+        table("returns", "Returns as the environments give them", "*", metric="return"),
+        table(
+            "selection",
+            "The best of the evaluations during training, as the released code selects",
+            *("individual", "mff*", "frozen-*"),
+            metric="score-best",
+            note="Chosen on the episodes that it is reported on: optimistic.",
+        ),
+    )
+
+
+def _figures() -> tuple[Figure, ...]:
+    return (
+        Figure(
+            name="path",
+            title="Score on the way to another task's policy",
+            draw="suites.merging.figures:path",
+            caption="The groups named are interpolated, all else stays the task's own. Mean over "
+            "seeds with its 95 % interval.",
+        ),
+        Figure(
+            name="merged",
+            title="Merged against individual",
+            draw="suites.merging.figures:merged",
+            caption="Bars are means with 95 % intervals, points are seeds, grey bars are controls.",
+        ),
+        Figure(
+            name="information",
+            title="Fisher information by layer",
+            draw="suites.merging.figures:by_layer",
+            caption="Common logarithm of the mean over a group's parameters; every seed a line.",
+        ),
+        Figure(
+            name="recovery",
+            title="What training the rest recovers",
+            draw="suites.merging.figures:recovery",
+            caption="Score against updates after the body was frozen; mean over seeds with its "
+            "95 % interval. The dotted line is the individual policy.",
+        ),
+    )
+
+
+def _datasets() -> tuple[Dataset, ...]:
+    return (
+        Dataset(
+            name="mujoco-policies",
+            files=dict(FILES),
+            licence="MIT; see PROVENANCE.md in each folder",
+            source="github.com/DLR-RM/rl-trained-agents, github.com/berkeleydeeprlcourse/homework "
+            "and linear policies of augmented random search",
+            sizes="trained policies as plain arrays",
+            splits="none",
+            note="Only to make the policies that come with the suite anew: "
+            "python -m suites.merging.experts",
+        ),
+        Dataset(
+            name="d4rl",
+            files={},
+            licence="CC BY 4.0",
+            source="D4RL, gym-mujoco version 2 (Fu et al., 2020)",
+            sizes="1,000,000 steps each, 2,000,000 of medium-expert",
+            splits="none",
+            note="Looked for when the paper scale runs: "
+            "mujoco/d4rl/<environment>_<quality>-v2.hdf5, of medium and medium_expert.",
+        ),
+    )
+
+
+def suite() -> Suite:
+    """The suite, for `harness.registry`."""
+    return Suite(
+        name="merging",
+        paper=Paper(
+            title="Merging Decision Transformers: Weight Averaging for Forming Multi-Task Policies",
+            authors="Daniel Lawson, Ahmed H. Qureshi",
+            arxiv="2303.07551",
+            venue="ICRA",
+            year=2024,
+        ),
+        summary="Policies are trained on different robots, each by itself. Can parts of them be "
+        "averaged into one body that still works for each?",
+        methods=_methods(),
+        tasks=_tasks(),
+        metrics=_metrics(),
+        scales=_scales(),
+        artifacts=_artifacts(),
+        datasets=_datasets(),
+        claims=claims(),
+        tables=_tables(),
+        figures=_figures(),
+        headline="merged",
+        preload=("suites.merging.methods:warm_up",),
+        deviations=(
+            "The body of the paper was not at hand: the protocol follows its abstract and its "
+            "released code, and its tables are not quoted.",
+            "Merges start from the last weights of every training. The released code keeps those "
+            "that did best on the environment; the table `selection` shows what that adds.",
+            "Evaluation episodes are seeded, the same for every method of a seed; the released "
+            "code leaves the environment unseeded.",
+            "Fisher information has a floor, where the released code divides 0 by 0.",
+            "A byte-level language model trained on Python's reference manual takes the place of "
+            "ChibiT, which is not on any package index.",
+            "The activation is relu for every initialisation; ChibiT's is gelu.",
+        ),
+        defects=(
+            "The multi-task model of the released code keeps the layers of each environment in a "
+            "plain list, so that the optimiser trains those of the last one only. `multitask` "
+            "trains all, `multitask-forgetful` follows the code.",
+            "The released filters by substring also average the integer masks of attention; here "
+            "floating tensors alone are merged.",
+            "The released script for Fisher merge-freeze-finetune never switches Fisher on and "
+            "averages plainly; here `mff` is the plain average under its own name.",
+        ),
+    )

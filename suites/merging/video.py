@@ -1,0 +1,139 @@
+"""Films one episode of a saved Decision Transformer with MuJoCo's offscreen renderer.
+
+`python -m suites.merging.video --policy DIR --env hopper --out hopper.gif`
+"""
+
+import argparse
+import dataclasses
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import HarnessError, MethodError, UsageError
+from harness.store import write_atomic
+from suites.merging.environments import ENVIRONMENTS, Environment, LockStep, environment, normalised
+from suites.merging.evaluation import play
+from suites.merging.model import DecisionTransformer, load
+from suites.merging.trajectories import Statistics
+
+_FRAMES_A_SECOND = 25
+_PROBE = """
+import mujoco
+context = mujoco.GLContext(8, 8)
+context.make_current()
+mujoco.MjrContext(mujoco.MjModel.from_xml_string("<mujoco/>"), 100)
+"""
+
+
+def record(
+    policy: DecisionTransformer,
+    env: Environment,
+    statistics: Statistics,
+    path: Path,
+    *,
+    seed: int,
+    target: float | None = None,
+    size: int = 320,
+) -> tuple[int, float]:
+    """Films an episode into a .gif or .mp4 file; returns its number of steps and its return.
+
+    `size` is the picture's height and width in pixels.
+
+    Raises:
+        UsageError: another kind of file.
+        MethodError: this machine has no OpenGL, or nothing to write .mp4 with.
+    """
+    if path.suffix not in (".gif", ".mp4"):
+        raise UsageError(f"{path}: unknown kind of film {path.suffix!r}; choose .gif or .mp4")
+    check_opengl()
+    world = LockStep(env, [seed], render_mode="rgb_array", width=size, height=size)
+    every = max(1, round(world.steps_a_second / _FRAMES_A_SECOND))
+    frames, rewards = [world.render()], []
+    for _, reward_1 in play(policy, env, statistics, world, target, policy.shape.context):
+        rewards.append(float(reward_1[0]))
+        if len(rewards) % every == 0:
+            frames.append(world.render())
+    rate = world.steps_a_second / every
+    write_atomic(path, _gif(frames, rate) if path.suffix == ".gif" else _mp4(frames, rate))
+    return len(rewards), sum(rewards)
+
+
+def check_opengl() -> None:
+    """Makes sure that pictures can be drawn; without a display, through EGL or as MUJOCO_GL says.
+
+    In a process of its own: some drivers end the process that asks them.
+
+    Raises:
+        MethodError: they cannot; the message is one line.
+    """
+    if sys.platform == "linux" and "DISPLAY" not in os.environ:
+        os.environ.setdefault("MUJOCO_GL", "egl")
+    done = subprocess.run(
+        [sys.executable, "-c", _PROBE], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise MethodError(
+            f"no film: this machine has no OpenGL for MuJoCo's offscreen renderer ({reason}); "
+            "install EGL or OSMesa and set MUJOCO_GL to egl or osmesa"
+        )
+
+
+def _gif(frames: Sequence[NDArray[np.uint8]], rate: float) -> bytes:
+    from PIL import Image
+
+    first, *rest = map(Image.fromarray, frames)
+    file = io.BytesIO()
+    first.save(file, "GIF", save_all=True, append_images=rest, duration=1000 / rate, loop=0)
+    return file.getvalue()
+
+
+def _mp4(frames: Sequence[NDArray[np.uint8]], rate: float) -> bytes:
+    import imageio.v3
+
+    try:
+        data: bytes = imageio.v3.imwrite(
+            "<bytes>", np.stack(frames), extension=".mp4", fps=round(rate)
+        )
+    except (ImportError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise MethodError(
+            f"no film: nothing here writes .mp4 ({reason}); choose .gif, or install it with: "
+            "pip install 'imageio[ffmpeg]'"
+        ) from None
+    return data
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m suites.merging.video", description="Films an episode of a saved policy."
+    )
+    parser.add_argument("--policy", type=Path, required=True, help="folder of a saved policy")
+    parser.add_argument("--env", choices=list(ENVIRONMENTS), required=True)
+    parser.add_argument("--out", type=Path, required=True, help=".gif or .mp4")
+    parser.add_argument("--version", default="v5", help="of the environment")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--target", type=float, help="return to ask for")
+    parser.add_argument("--steps", type=int, default=1000, help="most steps to film")
+    args = parser.parse_args(words)
+    try:
+        env = dataclasses.replace(environment(args.env, args.version), max_steps=args.steps)
+        policy, statistics = load(args.policy)
+        steps, found = record(policy, env, statistics, args.out, seed=args.seed, target=args.target)
+    except HarnessError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    score = normalised(env, found)
+    print(f"{args.out}: {env.id}, {steps} steps, return {found:.0f}, score {score:.1f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
