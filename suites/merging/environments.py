@@ -173,7 +173,7 @@ def _twin(env: Any) -> Any:
 
     twin = object.__new__(type(env))  # copy.copy would read and compile the model file again
     twin.__dict__.update(env.__dict__)
-    pass
+    twin.data = mujoco.MjData(env.model)
     return twin
 
 

@@ -398,8 +398,8 @@ def _scales() -> tuple[Scale, ...]:
             deviations=(
                 "Policies of 3 x 64 with a context of 10 and no dropout, 3,000 updates at a "
                 "learning rate of 2e-3 with a cosine; the paper has 3 x 128, 20, 0.1 and 100,000 "
-                "updates at 1e-4. 1,000 updates after freezing and for each stage of the multi-task "
-                "policies, which are as narrow; 20 evaluation episodes.",
+                "updates at 1e-4. 1,000 updates after freezing and for each stage of the "
+                "multi-task policies, which are as narrow; 20 evaluation episodes.",
                 "Expert data of 100,000 steps; the paper has medium and medium-expert.",
                 *rolled_out,
                 *short,
