@@ -1,0 +1,160 @@
+"""Evaluating a Decision Transformer: 50 episodes in lock-step against one episode at a time.
+
+The same policy, the same seeds, one thread, float32. The policy (3 x 64, context 10, the laptop
+scale's) is trained for some hundred updates on rollouts of the suite's own expert first, so that
+its episodes last.
+
+Time: CPU seconds of this process. The ways take turns, and a ratio is the median of the ratios
+within a round. `one at a time` is the suite's own evaluation of one seed after the other; `as
+released` keeps the whole history and normalises it anew each step, pads its end to a window, and
+computes the actions of all steps of it, as the paper's code does. Both run fewer episodes than 50
+and count per episode. `physics` is the share of the wall clock inside the environments' steps.
+
+Exits with 1 if lock-step is less than 8 times as fast as one at a time.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from suites.merging import trajectories
+from suites.merging.environments import ENVIRONMENTS, Environment, make
+from suites.merging.evaluation import evaluate
+from suites.merging.experts import roll_out, shipped
+from suites.merging.model import DecisionTransformer, Shape
+from suites.merging.trajectories import RETURN_SCALE, Statistics, Windows
+
+CONTEXT = 10
+
+
+class Cost(NamedTuple):
+    """What one episode took on average."""
+
+    seconds: float
+    physics: float
+    """Share of the time."""
+    returned: float
+
+
+def trained(env: Environment, updates: int) -> tuple[DecisionTransformer, Statistics]:
+    """A policy that imitates the expert well enough for its episodes to last."""
+    data = roll_out(shipped(env), env, 20_000, 0.1, seed=0)
+    stats = trajectories.statistics(data)
+    windows = Windows(data, stats, CONTEXT)
+    shape = Shape(env.state_dim, env.action_dim, width=64, context=CONTEXT, dropout=0.0)
+    generator = torch.Generator().manual_seed(0)
+    policy = DecisionTransformer(shape, generator)
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-3, fused=True)
+    for _ in range(updates):
+        batch = windows.sample(64, generator)
+        error = (policy(*batch) - batch.actions_BKA)[batch.mask_BK]
+        optimizer.zero_grad()
+        error.square().mean().backward()
+        torch.nn.utils.clip_grad_norm_(policy.parameters(), 0.25)
+        optimizer.step()
+    return policy.eval(), stats
+
+
+@torch.no_grad()
+def released(
+    policy: DecisionTransformer, env: Environment, stats: Statistics, seed: int
+) -> tuple[float, float]:
+    """One episode, batch size one, the whole history at every step; return, physics seconds."""
+    world = make(env)
+    state, _ = world.reset(seed=seed)
+    mean_S, std_S = (torch.from_numpy(a) for a in stats)
+    states_TS = torch.from_numpy(state.astype(np.float32))[None]
+    actions_TA = torch.zeros(0, env.action_dim)
+    to_go_T1 = torch.tensor([[env.target_return / RETURN_SCALE]])
+    returned = physics = 0.0
+    for step in range(env.max_steps):
+        actions_TA = torch.cat([actions_TA, torch.zeros(1, env.action_dim)])
+        pad = max(0, CONTEXT - 1 - step)
+        tokens = [
+            torch.cat([torch.zeros(pad, x_T.size(1)), x_T[-CONTEXT:]])[None]
+            for x_T in ((states_TS - mean_S) / std_S, actions_TA, to_go_T1)
+        ]
+        times_K = torch.arange(step + 1 - CONTEXT, step + 1)[None]
+        action = policy(*tokens, times_K.clamp(min=0), times_K >= 0)[0, -1]
+        actions_TA[-1] = action
+        start = time.perf_counter()
+        state, reward, terminated, _, _ = world.step(action.numpy())
+        physics += time.perf_counter() - start
+        returned += float(reward)
+        if terminated:
+            break
+        states_TS = torch.cat([states_TS, torch.from_numpy(state.astype(np.float32))[None]])
+        to_go_T1 = torch.cat([to_go_T1, to_go_T1[-1:] - float(reward) / RETURN_SCALE])
+    return returned, physics
+
+
+def measure(episodes: int, run: Callable[[], tuple[list[float], float]]) -> Cost:
+    """Per episode; `run` gives the returns and the seconds of physics."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    returns, physics = run()
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    assert len(returns) == episodes
+    return Cost(cpu / episodes, physics / wall, statistics.fmean(returns))
+
+
+def main() -> int:
+    """Prints the table; returns the exit code."""
+    parser = argparse.ArgumentParser(description="lock-step evaluation against one at a time")
+    parser.add_argument("--env", choices=list(ENVIRONMENTS), default="hopper")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--updates", type=int, default=300)
+    parser.add_argument("--alone", type=int, default=3, help="episodes one at a time, a round")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    env = ENVIRONMENTS[args.env]
+    policy, stats = trained(env, args.updates)
+
+    def together(seeds: list[int]) -> tuple[list[float], float]:
+        found = evaluate(policy, env, stats, seeds=seeds, context=CONTEXT)
+        return found.returns_E.tolist(), found.physics_seconds
+
+    def joined(parts: list[tuple[list[float], float]]) -> tuple[list[float], float]:
+        return [r for part, _ in parts for r in part], sum(physics for _, physics in parts)
+
+    seeds = list(range(50))
+    some = seeds[: args.alone]
+    ways: dict[str, tuple[int, Callable[[], tuple[list[float], float]]]] = {
+        "lock-step": (50, lambda: together(seeds)),
+        "one at a time": (args.alone, lambda: joined([together([s]) for s in some])),
+        "as released": (
+            args.alone,
+            lambda: joined([([r], p) for r, p in (released(policy, env, stats, s) for s in some)]),
+        ),
+    }
+    costs: dict[str, list[Cost]] = {name: [] for name in ways}
+    names = list(ways)
+    for turn in range(args.repeats):
+        for name in names[turn % 3 :] + names[: turn % 3]:
+            costs[name].append(measure(*ways[name]))
+
+    print(f"{env.id}, 3 x 64, context {CONTEXT}, 50 episodes, 1 thread, float32")
+    print(f"{'way':<14} {'CPU s an episode':>17} {'physics':>8} {'return':>8} {'ratio':>7}")
+    ratios = {}
+    for name, found in costs.items():
+        pairs = zip(found, costs["lock-step"], strict=True)
+        ratios[name] = statistics.median(a.seconds / b.seconds for a, b in pairs)
+        line = f"{name:<14} {statistics.median(c.seconds for c in found):>17.3f}"
+        line += f" {statistics.median(c.physics for c in found):>7.0%}"
+        line += f" {found[0].returned:>8.0f} {ratios[name]:>6.1f}x"
+        print(line, flush=True)
+    fast = ratios["one at a time"] >= 8
+    print("ok" if fast else "less than 8 times as fast as one at a time")
+    return int(not fast)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

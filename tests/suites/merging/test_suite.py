@@ -1,0 +1,92 @@
+"""The experiment as data: what it names exists, and each scale runs what it says."""
+
+import subprocess
+import sys
+
+import pytest
+
+from harness import plan, registry
+from harness.suite import Suite
+from suites.merging.environments import ENVIRONMENTS
+
+
+@pytest.fixture(scope="module")
+def merging() -> Suite:
+    return registry.load("merging")
+
+
+def test_every_named_function_exists(merging: Suite) -> None:
+    paths = {m.run for m in merging.methods} | {a.make for a in merging.artifacts}
+    paths |= {f.draw for f in merging.figures} | set(merging.preload)
+    assert all(callable(registry.call(path)) for path in paths)
+
+
+def test_loading_the_suite_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from suites.merging.suite import suite; suite(); "
+        "heavy = {'torch', 'transformers', 'gymnasium', 'mujoco', 'numpy'}; "
+        "sys.exit(bool(heavy & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_tasks_are_environments_that_there_are(merging: Suite) -> None:
+    assert [t.params["environment"] for t in merging.tasks] == ["hopper", "halfcheetah", "walker2d"]
+    assert {t.name for t in merging.tasks} <= set(ENVIRONMENTS)
+
+
+def test_methods_need_the_policies_of_all_environments(merging: Suite) -> None:
+    for method in merging.methods:
+        template = str(method.params["policies"])
+        assert {template.format(t.name) for t in merging.tasks} <= set(method.needs), method.name
+
+
+def test_artifacts_that_start_from_the_language_model_need_it(merging: Suite) -> None:
+    for artifact in merging.artifacts:
+        if "init" in artifact.params:
+            pretrained = artifact.params["init"] == "pretrained"
+            assert pretrained == ("language-model" in artifact.needs), artifact.name
+
+
+def test_smoke_needs_no_data_and_runs_every_method(merging: Suite) -> None:
+    scale = merging.scale("smoke")
+    assert {m.name for m, _ in plan.pairs(merging, scale)} == {m.name for m in merging.methods}
+    assert scale.params["source"] == "shipped"
+    files = {d.name: d.files for d in merging.datasets}
+    assert not any(files[name] for a in merging.artifacts for name in a.datasets)
+
+
+def test_laptop_has_the_experiments_that_must_be_there(merging: Suite) -> None:
+    scale = merging.scale("laptop")
+    names = {m.name for m, _ in plan.pairs(merging, scale)}
+    averages = {f"average-{g}{s}" for g in ("attn", "mlp", "attn-mlp") for s in ("", "-common")}
+    assert averages <= names
+    assert {"average-mlp-pretrained", "individual-pretrained"} <= names
+    assert {"path-attn", "path-mlp"} <= names
+    assert {"mff", "frozen-random", "frozen-other", "attention-other", "attention-random"} <= names
+    assert {"fisher-paper-attn-common", "fisher-true-attn-common", "average-attn-common"} <= names
+    assert scale.params["points"] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert len(scale.seeds) == 5
+    assert int(str(scale.params["episodes"])) >= 20
+
+
+def test_every_claim_of_the_laptop_scale_has_both_sides(merging: Suite) -> None:
+    names = {m.name for m, _ in plan.pairs(merging, merging.scale("laptop"))}
+    open_ = {c.name for c in merging.claims if not {c.a, getattr(c, "b", c.a)} <= names}
+    assert open_ == {"regularised", "cotrained"}
+
+
+def test_every_scale_hands_over_the_same_parameters(merging: Suite) -> None:
+    keys = {frozenset(scale.params) for scale in merging.scales}
+    assert len(keys) == 1
+    assert {frozenset(s.params["recipes"]) for s in merging.scales} == {  # type: ignore[arg-type]
+        frozenset({"policy", "multitask", "finetuned", "frozen", "language"})
+    }
+
+
+def test_references_name_metrics_and_tasks_that_exist(merging: Suite) -> None:
+    printed = registry.references(merging)
+    assert len(printed) == 6
+    assert {r.metric for r in printed} <= {m.name for m in merging.metrics}
+    assert {r.task for r in printed} == {t.name for t in merging.tasks}
+    assert not any(r.source == "paper" for r in printed)  # its tables were not at hand
