@@ -1,11 +1,13 @@
-"""Films one episode of a saved Decision Transformer with MuJoCo's offscreen renderer.
+"""Films one episode of each saved Decision Transformer with MuJoCo's offscreen renderer.
 
 `python -m suites.merging.video --policy DIR --env hopper --out hopper.gif`
+`python -m suites.merging.video --policy .harness/artifacts/merging/policy-* --out films`
 """
 
 import argparse
 import dataclasses
 import io
+import json
 import os
 import subprocess
 import sys
@@ -95,9 +97,9 @@ def _gif(frames: Sequence[NDArray[np.uint8]], rate: float) -> bytes:
 
 
 def _mp4(frames: Sequence[NDArray[np.uint8]], rate: float) -> bytes:
-    import imageio.v3
-
     try:
+        import imageio.v3
+
         data: bytes = imageio.v3.imwrite(
             "<bytes>", np.stack(frames), extension=".mp4", fps=round(rate)
         )
@@ -113,26 +115,53 @@ def _mp4(frames: Sequence[NDArray[np.uint8]], rate: float) -> bytes:
 def main(words: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m suites.merging.video", description="Films an episode of a saved policy."
+        prog="python -m suites.merging.video", description="Films an episode of each saved policy."
     )
-    parser.add_argument("--policy", type=Path, required=True, help="folder of a saved policy")
-    parser.add_argument("--env", choices=list(ENVIRONMENTS), required=True)
-    parser.add_argument("--out", type=Path, required=True, help=".gif or .mp4")
+    parser.add_argument(
+        "--policy", type=Path, required=True, nargs="+", help="folders of saved policies"
+    )
+    parser.add_argument(
+        "--env", choices=list(ENVIRONMENTS), help="default: what the policy was trained on"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help=".gif or .mp4, or a folder for a .gif a policy"
+    )
     parser.add_argument("--version", default="v5", help="of the environment")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--target", type=float, help="return to ask for")
     parser.add_argument("--steps", type=int, default=1000, help="most steps to film")
     args = parser.parse_args(words)
     try:
-        env = dataclasses.replace(environment(args.env, args.version), max_steps=args.steps)
-        policy, statistics = load(args.policy)
-        steps, found = record(policy, env, statistics, args.out, seed=args.seed, target=args.target)
+        if args.out.suffix and len(args.policy) > 1:
+            raise UsageError(
+                f"{len(args.policy)} policies and one file {args.out}; give a folder as --out"
+            )
+        for folder in args.policy:
+            env = environment(args.env or trained_on(folder), args.version)
+            env = dataclasses.replace(env, max_steps=args.steps)
+            policy, statistics = load(folder)
+            path = args.out if args.out.suffix else args.out / f"{folder.name}.gif"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            steps, found = record(policy, env, statistics, path, seed=args.seed, target=args.target)
+            score = normalised(env, found)
+            print(f"{path}: {env.id}, {steps} steps, return {found:.0f}, score {score:.1f}")
     except HarnessError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    score = normalised(env, found)
-    print(f"{args.out}: {env.id}, {steps} steps, return {found:.0f}, score {score:.1f}")
     return 0
+
+
+def trained_on(folder: Path) -> str:
+    """The environment that a policy of the suite was trained on, as its evaluations name it.
+
+    Raises:
+        UsageError: the folder does not say.
+    """
+    try:
+        curve = json.loads((folder / "curve.json").read_text())
+        return str(next(iter(curve[-1][1])))
+    except (OSError, ValueError, LookupError, TypeError, StopIteration):
+        raise UsageError(f"{folder} does not say what it was trained on; add --env") from None
 
 
 if __name__ == "__main__":

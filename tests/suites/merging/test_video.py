@@ -65,6 +65,32 @@ def test_the_command_line_films_a_saved_policy(
     assert "Hopper-v5, 12 steps, return" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("opengl")
+def test_every_policy_gets_a_film_in_the_environment_it_was_trained_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [tmp_path / "policy-one", tmp_path / "policy-two"]
+    for folder in folders:
+        model.save(_policy(), STATISTICS, folder)
+        (folder / "curve.json").write_text('[[10, {"hopper": [1.0, 2.0]}]]')
+    words = ["--policy", *map(str, folders), "--steps", "8"]
+    assert video.main([*words, "--out", str(tmp_path / "films")]) == 0
+    films = sorted(p.name for p in (tmp_path / "films").iterdir())
+    assert films == ["policy-one.gif", "policy-two.gif"]
+    assert capsys.readouterr().out.count("Hopper-v5, 8 steps") == 2
+    assert video.main([*words, "--out", str(tmp_path / "film.gif")]) == 2
+    assert "give a folder as --out" in capsys.readouterr().err
+
+
+def test_a_policy_that_does_not_say_its_environment_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model.save(_policy(), STATISTICS, tmp_path / "policy")
+    words = ["--policy", str(tmp_path / "policy"), "--out", str(tmp_path / "film.gif")]
+    assert video.main(words) == 2
+    assert "add --env" in capsys.readouterr().err
+
+
 def test_without_opengl_there_is_one_clear_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
