@@ -147,7 +147,10 @@ def trials(
         over_task = task if "task" in artifact.over else None
         over_seed = seed if "seed" in artifact.over else None
         needs = resolve(artifact.needs, task, seed)
-        data = (*artifact.datasets, *(over_task.datasets if over_task else ()))
+        own = artifact.datasets
+        if "data" in artifact.over:
+            own = tuple(name for name in own if name in task.datasets)
+        data = (*own, *(over_task.datasets if over_task else ()))
         spec = common(over_seed, data, needs) | {
             "artifact": _identified(artifact),
             "task": _identified(over_task) if over_task else None,
@@ -264,7 +267,7 @@ def _absent(
 ) -> str:
     names = list(trial.task.datasets)
     for identity in reachable([trial.needs], nodes):
-        names += nodes[identity].artifact.datasets
+        names += nodes[identity].spec["data"]
     for name in names:
         if sources.find(datasets[name]) is None:
             return f"dataset {name}: {sources.missing(datasets[name])}"

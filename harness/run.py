@@ -137,6 +137,8 @@ class Context:
         self.id = node.id if node else trial.id
         self._task = node.task if node else trial.task
         self._needs = node.needs if node else trial.needs
+        self.datasets: tuple[str, ...] = tuple((node or trial).spec["data"])
+        """The outside data that it may read."""
         self._store = store
         self._sources = sources
         self._seconds = seconds
@@ -225,13 +227,10 @@ class Context:
             MethodError: neither the task nor the artifact says that it reads it.
             DataError: it is missing or damaged.
         """
-        declared = list(self._task.datasets) if self._task else []
-        if isinstance(self.subject, Artifact):
-            declared += self.subject.datasets
-        if name not in declared:
+        if name not in self.datasets:
             raise MethodError(
                 f"{self.subject.name} reads dataset {name!r}, which is not among its datasets: "
-                f"{', '.join(declared) or 'none'}"
+                f"{', '.join(self.datasets) or 'none'}"
             )
         found = self._sources.verified({d.name: d for d in self.suite.datasets}[name])
         self.origins[name] = found.origin

@@ -111,8 +111,10 @@ class Artifact(Spec):
     params: Params = Field(default_factory=dict)
     needs: tuple[Name, ...] = ()
     datasets: tuple[Name, ...] = ()
-    over: tuple[Literal["seed", "task"], ...] = ()
-    """Made anew for each seed and/or task of the trials that need it; empty: one for all."""
+    over: tuple[Literal["seed", "task", "data"], ...] = ()
+    """Made anew for each seed and/or task of the trials that need it; empty: one for all. `data`:
+    made of those of its datasets that the trial's task reads, anew for each choice; of built-in
+    stand-ins where that is none."""
 
 
 Kind = Literal["proposed", "baseline", "control", "ablation"]

@@ -208,6 +208,28 @@ def test_an_artifact_over_tasks_knows_the_tasks_data(make_suite):
     assert data == {"add": {"sums": {"sums.csv": "1" * 64}}, "sort": {}}
 
 
+def test_an_artifact_over_data_is_made_of_what_the_task_reads(make_suite):
+    suite = make_suite(ore=changed(ORE, datasets=("words", "sums"), over=("data",)))
+    found, nodes = trials(suite, suite.scale("laptop"))
+    ores = {n.id: n.spec["data"] for n in nodes.values() if n.artifact.name == "ore"}
+    assert sorted(ores.values(), key=len) == [{}, {"sums": {"sums.csv": "1" * 64}}]
+
+    def ore_of(trial):
+        return next(iter(set(reachable([trial.needs], nodes)) & set(ores)))
+
+    for trial in found:
+        if trial.method.name == "ant":
+            assert set(ores[ore_of(trial)]) == set(trial.task.datasets)
+
+
+def test_data_that_no_task_reads_do_not_hold_an_artifact_up(make_suite, tmp_path):
+    suite = make_suite(ore=changed(ORE, over=("data",)), sort=changed(SORT, datasets=()))
+    store = Store(tmp_path / "results", tmp_path / "cache")
+    made = make(suite, suite.scale("laptop"), [], store, Sources(None, tmp_path))
+    states = {step.trial.task.name: step.state for step in made.steps}
+    assert states == {"add": "no data", "sort": "missing"}
+
+
 # -- identities ------------------------------------------------------------------------------------
 
 DECIDES = {

@@ -1,0 +1,256 @@
+"""The suite's pictures, from records alone.
+
+Series that they read, in the records of any perplexity task: `loss` (over steps or tokens),
+`loss-flops`; and by domain `load-<domain>-layer<l>` (share of tokens by FFN expert),
+`gate-<domain>-layer<l>` (mean gate by attention expert) and `gate-entropy-<domain>` (by layer).
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+from matplotlib.ticker import LogLocator, NullLocator
+from numpy.typing import NDArray
+
+from harness.record import Record, Series
+from harness.runs import cells, frame
+from harness.stats import Interval, mean_interval
+from harness.suite import Figure, Suite
+
+COLOURS = {
+    "seed": "#6b7280",
+    "expert-code": "#a3a3a3",
+    "expert-law": "#a3a3a3",
+    "expert-math": "#a3a3a3",
+    "dense": "#7e22ce",
+    "btm": "#be123c",
+    "sparse-upcycling": "#0f766e",
+    "btx": "#d97706",
+    "btx-6": "#e9a13b",
+    "btx-6-top3": "#f2c078",
+    "bam": "#1d4ed8",
+    "bam-cm": "#7da2f5",
+    "bam-shared-kv": "#15803d",
+    "bam-shared-kv-cm": "#7cb68f",
+    "bam-uniform": "#0891b2",
+    "top1-cm": "#9f1239",
+    "top2-cm": "#db2777",
+}
+"""Of methods, the same in all figures; others are black."""
+
+ROUTED = ("btx", "btx-6", "btx-6-top3", "sparse-upcycling", "bam", "bam-shared-kv")
+"""Methods whose FFN load is shown, from the top down."""
+
+GATED = ("bam", "bam-shared-kv", "top2-cm", "top1-cm")
+"""Methods whose attention gates are shown."""
+
+EXPERTS = ("code", "law", "math", "seed")
+"""The order in which dense models become experts; further ones are copies of the seed."""
+
+_ROUTING = re.compile(r"(?P<kind>load|gate)-(?P<domain>[a-z]+)-layer(?P<layer>\d+)")
+_ENTROPY = re.compile(r"gate-entropy-(?P<domain>[a-z]+)")
+
+
+def perplexity(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
+    """Perplexity of every method, one panel a task, on a logarithmic axis."""
+    tasks = [t for t in suite.tasks if "perplexity" in t.metrics]
+    tasks = [t for t in tasks if any(r.task == t.name for r in records)]
+    methods = [m for m in suite.methods if any(r.method == m.name for r in records)]
+    grouped = cells(frame(records, suite))
+    found = {
+        (m.name, t.name): mean_interval(values)
+        for m in methods
+        for t in tasks
+        if len(values := grouped[m.name, t.name, "perplexity"].values)
+    }
+    if not found:
+        return None
+    methods = [m for m in methods if any(name == m.name for name, _ in found)]
+    drawing = Drawing(figsize=(2.1 * len(tasks) + 1.4, 0.24 * len(methods) + 1.0))
+    axes = drawing.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
+    for axis, task in zip(axes, tasks, strict=True):
+        for row, method in enumerate(methods):
+            if (method.name, task.name) in found:
+                mean, low, high = _bounds(found[method.name, task.name])
+                axis.errorbar(
+                    mean, row, xerr=[[mean - low], [high - mean]], color=_colour(method.name),
+                    marker="o", markersize=4, elinewidth=1.2,
+                )  # fmt: skip
+        axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        axis.xaxis.set_major_formatter("{x:.4g}")
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.tick_params(axis="x", labelsize=7)
+        axis.set_title(task.label or task.name)
+    axes[0].set_yticks(range(len(methods)), [m.label or m.name for m in methods])
+    axes[0].invert_yaxis()
+    drawing.supxlabel("perplexity, held-out documents", fontsize=9)
+    return drawing
+
+
+def load(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
+    """Share of the tokens that each FFN expert gets: methods down, domains across."""
+    return _routing(records, "load", ROUTED)
+
+
+def gate(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
+    """Mean gate of each attention expert: methods down, domains across."""
+    return _routing(records, "gate", GATED)
+
+
+def entropy(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
+    """Entropy of the attention gates by layer, one panel a method, one line a domain."""
+    found: dict[str, dict[str, list[Series]]] = {}
+    for record in records:
+        for name, series in record.series.items():
+            if match := _ENTROPY.fullmatch(name):
+                found.setdefault(record.method, {}).setdefault(match["domain"], []).append(series)
+    methods = [method for method in GATED if method in found]
+    if not methods:
+        return None
+    drawing = Drawing(figsize=(2.5 * len(methods) + 0.4, 2.6))
+    axes = drawing.subplots(1, len(methods), sharey=True, squeeze=False)[0]
+    for axis, method in zip(axes, methods, strict=True):
+        for number, (domain, lines) in enumerate(found[method].items()):
+            values = np.array([line.y for line in lines])
+            colour = f"C{number}"
+            axis.plot(lines[0].x, values.mean(axis=0), color=colour, marker="o", label=domain)
+            axis.fill_between(
+                lines[0].x, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15
+            )
+        experts = _experts(records, method)
+        if experts:
+            axis.axhline(math.log(experts), color="#111827", linestyle="--", linewidth=0.8)
+        axis.set_title(method)
+        axis.set_xticks(lines[0].x)
+        axis.set_xlabel("layer")
+        axis.set_ylim(bottom=0)
+    axes[0].set_ylabel("entropy, nats")
+    _legend(drawing, axes, "outside upper center", 4)
+    return drawing
+
+
+def loss(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
+    """Training loss of the mixtures against tokens and against FLOPs; mean over seeds."""
+    records = [r for r in records if r.method != "seed" and not r.method.startswith("expert-")]
+    panels = [n for n in ("loss", "loss-flops") if any(n in r.series for r in records)]
+    if not panels:
+        return None
+    drawing = Drawing(figsize=(3.4 * len(panels) + 1.8, 3.4))
+    axes = drawing.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axis, name in zip(axes, panels, strict=True):
+        for method in suite.methods:
+            lines = [
+                r.series[name] for r in records if r.method == method.name and name in r.series
+            ]
+            if lines:
+                shortest = min(len(line.x) for line in lines)
+                mean = np.mean([line.y[:shortest] for line in lines], axis=0)
+                axis.plot(
+                    lines[0].x[:shortest], mean, color=_colour(method.name), linewidth=1.1,
+                    label=method.name,
+                )  # fmt: skip
+                axis.set_xlabel(lines[0].x_label)
+    axes[0].set_ylabel("training loss, nats a token")
+    _legend(drawing, axes, "outside right upper", 1)
+    return drawing
+
+
+def _routing(records: Sequence[Record], kind: str, shown: Sequence[str]) -> Drawing | None:
+    """Layers against experts, mean over seeds: one picture a method and domain."""
+    found: dict[str, dict[str, dict[int, list[tuple[float, ...]]]]] = {}
+    for record in records:
+        for name, series in record.series.items():
+            if (match := _ROUTING.fullmatch(name)) and match["kind"] == kind:
+                layers = found.setdefault(record.method, {}).setdefault(match["domain"], {})
+                layers.setdefault(int(match["layer"]), []).append(series.y)
+    methods = [method for method in shown if method in found]
+    if not methods:
+        return None
+    domains = list(dict.fromkeys(d for method in methods for d in found[method]))
+    tables = {
+        (method, domain): np.array(
+            [np.mean(layers[layer], axis=0) for layer in sorted(layers)]
+        )
+        for method in methods
+        for domain, layers in found[method].items()
+    }  # fmt: skip
+    most = max(float(table.max()) for table in tables.values())
+    deepest = max(len(table) for table in tables.values())
+    height = max(1.35, 0.12 * deepest + 0.4)
+    drawing = Drawing(figsize=(1.7 * len(domains) + 1.6, height * len(methods) + 0.7))
+    axes = drawing.subplots(len(methods), len(domains), squeeze=False)
+    image = None
+    for row, method in zip(axes, methods, strict=True):
+        for axis, domain in zip(row, domains, strict=True):
+            axis.grid(visible=False)
+            if (method, domain) not in tables:
+                axis.set_axis_off()
+                continue
+            table = tables[method, domain]
+            image = axis.imshow(table, vmin=0, vmax=most, cmap="Blues", aspect="auto")
+            axis.set_xticks(range(table.shape[1]), _expert_names(method, table), rotation=45)
+            axis.set_yticks(range(len(table)), range(1, 1 + len(table)))
+            axis.tick_params(labelsize=7 if deepest <= 8 else 5, length=0)
+            for (layer, expert), value in np.ndenumerate(table):
+                axis.text(
+                    expert, layer, f"{value:.2f}", ha="center", va="center",
+                    fontsize=6 if deepest <= 8 else 4,
+                    color="white" if value > 0.6 * most else "#1f2937",
+                )  # fmt: skip
+        row[0].set_ylabel(f"{method}\nlayer", fontsize=8)
+    for axis, domain in zip(axes[0], domains, strict=True):
+        axis.set_title(f"text: {domain}")
+    if image is not None:
+        words = {"load": "share of the tokens", "gate": "mean gate"}
+        drawing.colorbar(image, ax=axes, label=words[kind], fraction=0.03)
+    return drawing
+
+
+def _expert_names(method: str, table: NDArray[np.float64]) -> list[str]:
+    """Names of the experts; those of sparse upcycling are copies of one model and have numbers."""
+    count = table.shape[1]
+    if method == "sparse-upcycling":
+        return [str(e + 1) for e in range(count)]
+    return [EXPERTS[e] if e < len(EXPERTS) else f"seed {e - 2}" for e in range(count)]
+
+
+def _experts(records: Sequence[Record], method: str) -> int:
+    """How many attention experts a method has; 0 where no series says."""
+    sizes = [
+        len(series.x)
+        for record in records
+        if record.method == method
+        for name, series in record.series.items()
+        if (match := _ROUTING.fullmatch(name)) and match["kind"] == "gate"
+    ]
+    return max(sizes, default=0)
+
+
+def _colour(method: str) -> str:
+    return COLOURS.get(method, "#111827")
+
+
+def _bounds(interval: Interval) -> tuple[float, float, float]:
+    """Mean, low and high; an interval that one seed cannot have has no length in a picture."""
+    mean = interval.mean if interval.mean is not None else math.nan
+    low = interval.low if interval.low is not None else mean
+    return mean, low, interval.high if interval.high is not None else mean
+
+
+def _legend(
+    drawing: Drawing,
+    axes: Sequence[Axes],
+    place: Literal["outside right upper", "outside upper center"],
+    columns: int,
+) -> None:
+    """One legend for all panels, each line once, in the order of first appearance."""
+    found: dict[str, Any] = {}
+    for axis in axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    drawing.legend(list(found.values()), list(found), loc=place, ncols=columns, fontsize=8)

@@ -1,0 +1,149 @@
+"""How each model is made: the artifacts, and the methods that are rows of the tables."""
+
+from harness.suite import Artifact, Kind, Method, Params
+from suites.bam import counts
+from suites.bam.datasets import DOMAINS, SPECIALITIES, TEXTS
+
+EXPERTS = tuple(f"expert-{domain}" for domain in SPECIALITIES)
+TEXT_NAMES = tuple(text.name for text in TEXTS)
+_EQUAL: Params = dict.fromkeys(DOMAINS, 0.25)
+MIXTURES: dict[str, Params] = {
+    "btx": {"method": "btx"},
+    "bam": {"method": "bam"},
+    "bam-shared-kv": {"method": "bam-shared-kv"},
+    "bam-cm": {"method": "bam", "budget": "compute"},
+    "bam-shared-kv-cm": {"method": "bam-shared-kv", "budget": "compute"},
+    **{f"btx-{n}": {"method": "btx", "options": {"num_ffn_experts": n}} for n in (5, 6, 7, 8)},
+    "btx-6-top3": {"method": "btx", "options": {"num_ffn_experts": 6, "ffn_top_k": 3}},
+    "top2-cm": {
+        "method": "bam-shared-kv",
+        "budget": "compute",
+        "options": {"attention_routing": "top2"},
+    },
+    "top1-cm": {
+        "method": "bam-shared-kv",
+        "budget": "compute",
+        "options": {"attention_routing": "top1"},
+    },
+    "bam-uniform": {"method": "bam", "options": {"attention_routing": "uniform"}},
+    "dense": {"method": "average", "parts": "dense"},
+    "sparse-upcycling": {"method": "sparse", "parts": "dense"},
+}
+"""Parameters of the artifacts `mixture-<method>`: how each is made, and what is matched."""
+
+
+def artifacts() -> tuple[Artifact, ...]:
+    """Tokens, dense models, and one mixture for each method and seed."""
+
+    def continued(name: str, phase: str, weights: Params) -> Artifact:
+        return Artifact(
+            name=name,
+            make="suites.bam.training:make_continued",
+            params={"phase": phase, "weights": weights},
+            needs=("tokens", "seed"),
+        )
+
+    def mixture(name: str, given: Params) -> Artifact:
+        params = {"budget": "data", "options": {}, "parts": "experts", "weights": _EQUAL} | given
+        parts = ("dense",) if params["parts"] == "dense" else (*EXPERTS, "seed")
+        return Artifact(
+            name=f"mixture-{name}",
+            make="suites.bam.training:make_mixture",
+            params=params,
+            needs=("tokens", *parts),
+            over=("seed",),
+        )
+
+    seed: Params = {"general": 0.7, "code": 0.1, "law": 0.1, "math": 0.1}
+    union: Params = {"general": 0.1, "code": 0.3, "law": 0.3, "math": 0.3}
+    return (
+        Artifact(name="tokens", make="suites.bam.tokens:make", datasets=TEXT_NAMES, over=("data",)),
+        Artifact(
+            name="seed",
+            make="suites.bam.training:make_seed",
+            params={"weights": seed},
+            needs=("tokens",),
+        ),
+        *(
+            continued(f"expert-{domain}", "expert", {domain: 0.9, "general": 0.1})
+            for domain in SPECIALITIES
+        ),
+        continued("dense", "dense", union),
+        *(mixture(name, given) for name, given in MIXTURES.items()),
+    )
+
+
+_BTX_BASELINE = "A baseline of BTX's paper, not of BAM's."
+
+
+def methods() -> tuple[Method, ...]:
+    """The rows of the tables."""
+
+    def method(
+        name: str,
+        label: str,
+        kind: Kind = "baseline",
+        *deviations: str,
+        needs: tuple[str, ...] = (),
+        note: str = "",
+        **params: str | int,
+    ) -> Method:
+        artifact = f"mixture-{name}" if name in MIXTURES else name
+        return Method(
+            name=name,
+            label=label,
+            kind=kind,
+            run="suites.bam.evaluation:run",
+            params={"artifact": artifact, **params},
+            needs=("tokens", *(needs or (artifact,))),
+            deviations=deviations,
+            note=note,
+        )
+
+    upcycled_late = (
+        "Upcycled from the dense model that has seen the experts' data, not from the seed before "
+        "it: the same data at a fraction of the cost."
+    )
+    return (
+        method("seed", "seed"),
+        *(method(f"expert-{domain}", f"{domain} expert") for domain in SPECIALITIES),
+        method("btx", "BTX", note="BAM's main baseline, as its paper defines it: top-1."),
+        method("bam", "BAM, data-matched", "proposed"),
+        method("bam-cm", "BAM, compute-matched", "proposed"),
+        method("bam-shared-kv", "BAM shared KV, data-matched", "proposed"),
+        method(
+            "bam-shared-kv-cm",
+            "BAM shared KV, compute-matched",
+            "proposed",
+            note="Also the row `soft` of the routing ablation.",
+        ),
+        *(method(f"btx-{n}", f"BTX, {n} experts", "ablation") for n in (5, 6, 7, 8)),
+        method("btx-6-top3", "BTX, top-3 of 6 experts", "ablation"),
+        method("top2-cm", "BAM shared KV, top-2 attention, compute-matched", "ablation"),
+        method("top1-cm", "BAM shared KV, top-1 attention, compute-matched", "ablation"),
+        method(
+            "bam-uniform",
+            "BAM, uniform attention gates",
+            "control",
+            "Not in the paper: a quarter of each attention expert for every token.",
+        ),
+        method("dense", "dense, same data (BTX's baseline)", note=_BTX_BASELINE),
+        method(
+            "btm",
+            "BTM ensemble, top-2 (BTX's baseline)",
+            "baseline",
+            "Experts are chosen anew for each token from the text before it in its window.",
+            needs=(*EXPERTS, "seed"),
+            note=_BTX_BASELINE,
+            artifact="ensemble",
+            **{"top-k": 2},
+        ),
+        method(
+            "sparse-upcycling",
+            "sparse upcycling, top-2 of 4 (BTX's baseline)",
+            "baseline",
+            upcycled_late,
+            note=_BTX_BASELINE,
+        ),
+        counts.method(),
+    )

@@ -1,0 +1,250 @@
+"""BAM against BTX: what is gained when attention is upcycled too?
+
+The experiment on a few screens. Tasks, tables and figures stand here, artifacts and methods in
+`methods.py`, scales in `scales.py`, claims in `claims.py`, texts in `datasets.py`, questions in
+`benchmarks.py`.
+"""
+
+from harness.suite import Dataset, Figure, Metric, Paper, Suite, Table, Task
+from suites.bam import benchmarks, counts
+from suites.bam.claims import claims
+from suites.bam.datasets import DOMAINS, TEXTS
+from suites.bam.methods import EXPERTS, TEXT_NAMES, artifacts, methods
+from suites.bam.scales import scales
+
+
+def _tasks() -> tuple[Task, ...]:
+    made = []
+    for suffix, texts, fallback in (("", TEXT_NAMES, False), ("-installed", (), True)):
+        words = ", text that ships with Python and packages" if fallback else ""
+        for name, domains in (*((d, [d]) for d in DOMAINS), ("mean", list(DOMAINS))):
+            made.append(
+                Task(
+                    name=f"{name}{suffix}",
+                    label=f"{name}{words}",
+                    params={"domains": domains},
+                    metrics=("perplexity", "nats", "bits-per-byte"),
+                    datasets=texts,
+                    fallback=fallback,
+                )
+            )
+        made.append(
+            Task(
+                name=f"cost{suffix}",
+                label=f"last phase of training{words}",
+                metrics=("core-seconds", "tokens-per-second"),
+                datasets=texts,
+                fallback=fallback,
+            )
+        )
+    questions = [
+        task
+        if task.fallback
+        else task.model_copy(update={"datasets": (*TEXT_NAMES, *task.datasets)})
+        for task in benchmarks.tasks()
+    ]
+    return (*made, *questions, *counts.tasks())
+
+
+def _metrics() -> tuple[Metric, ...]:
+    def loss(name: str, label: str, unit: str, digits: int) -> Metric:
+        return Metric(
+            name=name,
+            label=label,
+            unit=unit,
+            better="lower",
+            split="held-out documents",
+            select="last",
+            digits=digits,
+        )
+
+    return (
+        loss("perplexity", "perplexity by token", "", 2),
+        loss("nats", "loss by token", "nats", 4),
+        loss("bits-per-byte", "bits by byte", "bits", 4),
+        Metric(
+            name="core-seconds",
+            label="core-seconds of training (card-seconds on a card)",
+            unit="s",
+            better="lower",
+            split="training",
+            select="last",
+        ),
+        Metric(
+            name="tokens-per-second",
+            label="training tokens by core-second",
+            unit="1/s",
+            better="higher",
+            split="training",
+            select="last",
+            digits=0,
+        ),
+        *benchmarks.metrics(),
+        *counts.metrics(),
+    )
+
+
+def _tables() -> tuple[Table, ...]:
+    perplexities = (*DOMAINS, "mean")
+    main = (
+        "seed", *EXPERTS, "btx", "bam", "bam-cm", "bam-shared-kv", "bam-shared-kv-cm", "dense",
+        "btm", "sparse-upcycling",
+    )  # fmt: skip
+    ablations = ("btx", "btx-*", "bam-shared-kv-cm", "top2-cm", "top1-cm", "bam", "bam-uniform")
+    return (
+        Table(
+            name="perplexity",
+            title="Perplexity on held-out documents",
+            metric="perplexity",
+            methods=main,
+            tasks=perplexities,
+            note="The printed column `Pretrain` is `general` here. Printed numbers belong to "
+            "another tokenizer and other texts: compare orders, not values.",
+        ),
+        Table(
+            name="ablations",
+            title="Ablations: more feed-forward experts, attention routing, uniform gates",
+            metric="perplexity",
+            methods=ablations,
+            tasks=perplexities,
+        ),
+        Table(
+            name="bits",
+            title="Bits by byte on held-out documents",
+            metric="bits-per-byte",
+            methods=(*main, *ablations[1:5], "bam-uniform"),
+            tasks=perplexities,
+            note="Does not depend on the tokenizer.",
+        ),
+        Table(
+            name="downstream",
+            title="Downstream questions",
+            metric="accuracy",
+            tasks=("downstream-*",),
+            note="The level of chance stands in the head of each column.",
+        ),
+        Table(
+            name="chance",
+            title="Downstream questions: standard errors above chance",
+            metric="above-chance",
+            tasks=("downstream-*",),
+            note="Below 2: no better than guessing.",
+        ),
+        Table(
+            name="core-seconds",
+            title="Core-seconds of the last phase of training",
+            metric="core-seconds",
+            tasks=("cost",),
+            note="The paper matches TPU-core-days; compute-matched rows here match counted FLOPs.",
+        ),
+        Table(
+            name="speed",
+            title="Training tokens by core-second",
+            metric="tokens-per-second",
+            tasks=("cost",),
+        ),
+        Table(
+            name="parameters",
+            title="Parameters of the paper's models, counted",
+            metric="parameters-total",
+            tasks=("count-*",),
+            rows="tasks",
+        ),
+        Table(
+            name="active-parameters",
+            title="Active parameters of the paper's models, counted",
+            metric="parameters-active",
+            tasks=("count-*",),
+            rows="tasks",
+        ),
+        Table(
+            name="flops",
+            title="FLOPs of the paper's models by token and layer, counted",
+            metric="flops-layer",
+            tasks=("count-*",),
+            rows="tasks",
+        ),
+    )
+
+
+def _figures() -> tuple[Figure, ...]:
+    def figure(name: str, title: str, caption: str) -> Figure:
+        return Figure(name=name, title=title, draw=f"suites.bam.figures:{name}", caption=caption)
+
+    return (
+        figure("perplexity", "Perplexity by domain", "Mean and 95 % interval over seeds."),
+        figure(
+            "load",
+            "Load of the feed-forward experts by domain and layer",
+            "Share of tokens that each expert gets, mean over seeds.",
+        ),
+        figure(
+            "gate",
+            "Gates of the attention experts by domain and layer",
+            "Mean gate of each expert, mean over seeds; 0.25 is plain averaging.",
+        ),
+        figure(
+            "entropy",
+            "Entropy of the attention gates by layer",
+            "Nats, mean over tokens and seeds; log 4 = 1.386 is plain averaging.",
+        ),
+        figure("loss", "Loss against tokens and against FLOPs", "Training loss, mean over seeds."),
+    )
+
+
+def _datasets() -> tuple[Dataset, ...]:
+    texts = tuple(
+        Dataset(
+            name=text.name,
+            files=dict(text.files),
+            licence=text.licence,
+            source=text.source,
+            sizes=text.sizes,
+            splits="held-out documents by the hash of their text",
+            note=text.note,
+        )
+        for text in TEXTS
+    )
+    return (*texts, *benchmarks.datasets())
+
+
+def suite() -> Suite:
+    """The suite, for `harness.registry`."""
+    return Suite(
+        name="bam",
+        paper=Paper(
+            title="BAM! Just Like That: Simple and Efficient Parameter Upcycling for Mixture of "
+            "Experts",
+            authors="Qizhen Zhang, Nikolas Gritsch, Dwaraknath Gnaneshwar, Simon Guo, David "
+            "Cairuz, Bharat Venkitesh, Jakob Foerster, Phil Blunsom, Sebastian Ruder, Ahmet "
+            "Ustun, Acyr Locatelli",
+            arxiv="2408.08274",
+            venue="NeurIPS",
+            year=2024,
+        ),
+        summary="Dense experts become one mixture. BTX keeps their feed-forward layers apart and "
+        "averages their attention; BAM keeps both apart. Is it better for it, at equal data and "
+        "at equal compute?",
+        methods=methods(),
+        tasks=_tasks(),
+        metrics=_metrics(),
+        scales=scales(),
+        artifacts=artifacts(),
+        datasets=_datasets(),
+        claims=claims(),
+        tables=_tables(),
+        figures=_figures(),
+        headline="perplexity",
+        preload=("suites.bam.evaluation:warm_up",),
+        deviations=(
+            "Claims are judged in nats by token, the logarithm of perplexity.",
+            "Weights of the losses (0.01 and 0.001), scale of fresh routers (0.02), betas (0.9, "
+            "0.95), clipping (1.0) are not printed: the usual values.",
+            "Compute is matched by counted FLOPs of forward and backward, output product "
+            "included; the paper matches TPU-core-days.",
+            "Code is the standard library of the running Python, so that its numbers belong to "
+            "that version.",
+            *benchmarks.DEVIATIONS,
+        ),
+        defects=counts.DEFECTS,
+    )
