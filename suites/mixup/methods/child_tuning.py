@@ -1,0 +1,83 @@
+"""Child-Tuning: only a child network of the weights gets gradients.
+
+Source: Xu et al., "Raise a Child in Large Language Model", EMNLP 2021, sections 2.2 and 2.3, and
+its released code. Only parameters of the layers are masked; embeddings, pooler and head train.
+AdamW's decoupled decay still shrinks masked weights, and its moments still move them a little
+after a mask has changed.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from harness.errors import MethodError
+from suites.mixup.encoder import Classifier, task_loss
+from suites.mixup.method import Method, Setting
+
+CLIP = 1.0
+"""Largest norm of a batch's gradient in the Fisher information, as in the released code."""
+
+
+class ChildTuning(Method):
+    """What both kinds share: gradients of the layers are multiplied by a mask.
+
+    Args:
+        share: p, the share of weights that learn.
+    """
+
+    def __init__(self, share: float = 0.3) -> None:
+        if not 0 < share <= 1:
+            raise MethodError(f"child-tuning share {share} is not allowed; choose from (0, 1]")
+        self.share = share
+
+    @staticmethod
+    def masked(model: Classifier) -> list[nn.Parameter]:
+        """The parameters of the layers, LayerNorms and biases among them."""
+        return [p for p in model.layers().parameters() if p.requires_grad]
+
+
+class ChildTuningF(ChildTuning):
+    """Task-free: a fresh Bernoulli(p) mask at each step, gradients divided by p."""
+
+    def after_backward(self, model: Classifier, step: int) -> None:
+        """Masks at random, from the global generator that dropout draws from."""
+        for parameter in self.masked(model):
+            if parameter.grad is not None:
+                keep = torch.empty_like(parameter.grad).bernoulli_(self.share)
+                parameter.grad.mul_(keep).div_(self.share)
+
+
+class ChildTuningD(ChildTuning):
+    """Task-driven: the weights with the largest Fisher information, one threshold for all."""
+
+    def __init__(self, share: float = 0.3) -> None:
+        super().__init__(share)
+        self._masks: list[Tensor] = []
+
+    def attach(self, model: Classifier, setting: Setting) -> None:
+        """One pass over the data, before training, fixes the mask."""
+        parameters = self.masked(model)
+        fisher = [torch.zeros_like(p) for p in parameters]
+        model.train()
+        device = parameters[0].device
+        order = torch.randperm(len(setting.data), generator=setting.generator("fisher")).tolist()
+        starts = range(0, len(order), setting.batch_size)
+        for start in starts:
+            batch = setting.data.batch(order[start : start + setting.batch_size]).to(device)
+            loss = task_loss(model(batch), batch.labels_B, model.regression)
+            model.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+            for total, parameter in zip(fisher, parameters, strict=True):
+                if parameter.grad is not None:
+                    total.addcmul_(parameter.grad, parameter.grad, value=1 / len(starts))
+        model.zero_grad()
+        values = torch.cat([f.flatten() for f in fisher])
+        kept = max(1, round(self.share * values.numel()))
+        threshold = values.kthvalue(values.numel() - kept + 1).values
+        self._masks = [(f >= threshold).to(f.dtype) for f in fisher]
+
+    def after_backward(self, model: Classifier, step: int) -> None:
+        """Masks."""
+        for mask, parameter in zip(self._masks, self.masked(model), strict=True):
+            if parameter.grad is not None:
+                parameter.grad.mul_(mask)

@@ -1,0 +1,85 @@
+"""Mixout: dropout towards the pretrained weights instead of towards zero.
+
+    M = ((1 - m) W0 + m W - p W0) / (1 - p),     m ~ Bernoulli(1 - p), one an input column
+
+in training; W in evaluation. Takes the place of dropout in every linear layer of the encoder.
+
+Source: Lee et al., "Mixout: Effective Regularization to Finetune Large-scale Pretrained Language
+Models", ICLR 2020, Eq. 2 and 7. Their code's backward pass gives W the gradient m * dL/dM, without
+1 / (1 - p); ours is the true derivative. AdamW does not see a constant factor.
+
+Shape suffixes: O output features, I input features.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from harness.errors import MethodError
+from suites.mixup.encoder import Classifier
+from suites.mixup.method import Method, Setting
+
+
+class Mixed(nn.Module):
+    """The parametrisation of one weight; masks are drawn at every read in training.
+
+    Args:
+        target_OI: what is mixed in, copied.
+        p: probability of a column to be the target's.
+        generator: draws the masks; the global one by default, which checkpoints carry.
+    """
+
+    target_OI: Tensor
+
+    def __init__(self, target_OI: Tensor, p: float) -> None:
+        super().__init__()
+        self.p = p
+        self.register_buffer("target_OI", target_OI.detach().clone())
+
+    def forward(self, weight_OI: Tensor) -> Tensor:
+        """The weight of this pass, [O, I]."""
+        if not self.training or self.p == 0:
+            return weight_OI
+        keep_I = torch.empty_like(weight_OI[0]).bernoulli_(1 - self.p) / (1 - self.p)
+        return torch.addcmul(self.target_OI, keep_I, weight_OI - self.target_OI)
+
+
+def encoder_linears(model: Classifier) -> list[nn.Linear]:
+    """The linear layers that have pretrained weights."""
+    return [module for module in model.encoder.modules() if isinstance(module, nn.Linear)]
+
+
+def without_dropout(model: Classifier) -> None:
+    """Sets every dropout of the model to 0, that of attention too."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in ("dropout_prob", "attention_dropout"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+
+
+class Mixout(Method):
+    """Mixes W0 in, column by column.
+
+    Args:
+        p: probability of a column to be the pretrained one.
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        if not 0 <= p < 1:
+            raise MethodError(f"mixout probability {p} is not allowed; choose from [0, 1)")
+        self.p = p
+
+    def attach(self, model: Classifier, setting: Setting) -> None:
+        """Parametrises the encoder's linear layers; takes dropout away."""
+        without_dropout(model)
+        for linear in encoder_linears(model):
+            mixed = Mixed(linear.weight, self.p)
+            parametrize.register_parametrization(linear, "weight", mixed)
+
+    def detach(self, model: Classifier) -> None:
+        """Leaves W."""
+        model.eval()
+        for module in encoder_linears(model):
+            parametrize.remove_parametrizations(module, "weight")

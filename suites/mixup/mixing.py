@@ -1,0 +1,269 @@
+"""Weight mixup: every linear layer's weight as a learnable mixture of task and pretrained weight.
+
+    convex   M = A * W + (1 - A) * W0                      as published, Eq. of section 3
+    code     M = A * W + (1 - a)(1 - c) / r * W0           as in the released code
+    with     A = a c / r,   a in [0, 1]^(O x r),   c in [0, 1]^(r x I)
+
+A is the attention alpha: 1 where a weight is tuned, 0 where it stays pretrained. For r = 1 the
+`code` form is the released one: its two coefficients do not add up to one. Biases, LayerNorms,
+embeddings and the task head are not mixed; they are trained as they are.
+
+The mixture is a parametrisation (`torch.nn.utils.parametrize`), so that any architecture works and
+`fold` leaves a plain checkpoint. Reading `weight` mixes with gradients to W, a and c. A loop that
+evaluates or differentiates a lot forms the mixtures once (`formed`) and brings the gradients of
+the formed weights back with `Mixup.pull`: the model's own passes then cost what plain ones do.
+
+Source: Somayajula et al., "Generalizable and Stable Finetuning of Pretrained Language Models on
+Low-Resource Texts", NAACL 2024 (arXiv 2403.12918).
+
+Shape suffixes: O output features, I input features, R rank.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from harness.errors import MethodError
+from suites.mixup import kernels
+
+Form = Literal["convex", "code"]
+
+INITIAL_STD = 0.005
+"""Of the factors around one; from the released code."""
+
+
+class Mixup(nn.Module):
+    """The parametrisation of one weight.
+
+    Args:
+        pretrained_OI: W0, copied.
+        form: `convex` or `code`.
+        rank: r, at least 1.
+        generator: draws the factors from N(1, std), clamped to [0, 1].
+        std: spread of that draw.
+    """
+
+    pretrained_OI: Tensor
+
+    def __init__(
+        self,
+        pretrained_OI: Tensor,
+        form: Form,
+        rank: int,
+        generator: torch.Generator,
+        std: float = INITIAL_STD,
+    ) -> None:
+        super().__init__()
+        self.form = form
+        self.rank = rank
+        self.std = std
+        rows, columns = pretrained_OI.shape
+        self.register_buffer("pretrained_OI", pretrained_OI.detach().clone(), persistent=False)
+        self.rows_OR = nn.Parameter(pretrained_OI.new_empty(rows, rank))
+        self.columns_RI = nn.Parameter(pretrained_OI.new_empty(rank, columns))
+        self.formed_OI: Tensor | None = None
+        """Stands for the mixture while `formed` is in force."""
+        self.draw(generator)
+
+    @torch.no_grad()
+    def draw(self, generator: torch.Generator) -> None:
+        """Draws both factors anew."""
+        for factor in (self.rows_OR, self.columns_RI):
+            noise = torch.randn(factor.shape, generator=generator)
+            factor.copy_((1 + self.std * noise).clamp_(0, 1))
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        """Brings both factors back into [0, 1]."""
+        self.rows_OR.clamp_(0, 1)
+        self.columns_RI.clamp_(0, 1)
+
+    def alpha(self) -> Tensor:
+        """The attention A, [O, I]."""
+        return _product(self.rows_OR, self.columns_RI)
+
+    def forward(self, weight_OI: Tensor) -> Tensor:
+        """The mixed weight, [O, I]."""
+        if self.formed_OI is not None:
+            return self.formed_OI
+        alpha_OI = self.alpha()
+        if self.form == "convex":
+            return torch.lerp(self.pretrained_OI, weight_OI, alpha_OI)
+        rest_OI = _product(1 - self.rows_OR, 1 - self.columns_RI)
+        return torch.addcmul(alpha_OI * weight_OI, rest_OI, self.pretrained_OI)
+
+    @torch.no_grad()
+    def mix(self, weight_OI: Tensor, out_OI: Tensor) -> None:
+        """`forward` without gradients, in one sweep where there is a kernel."""
+        if self.rank == 1 and kernels.usable(weight_OI, self.pretrained_OI):
+            rows_O, columns_I = self.rows_OR[:, 0], self.columns_RI[0]
+            convex = self.form == "convex"
+            kernels.mix(weight_OI, self.pretrained_OI, rows_O, columns_I, out_OI, convex)
+        else:
+            out_OI.copy_(self(weight_OI))
+
+    @torch.no_grad()
+    def pull(
+        self, weight_OI: Tensor, gradient_OI: Tensor, *, weight: bool = True, factors: bool = True
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """From the gradient of the mixed weight to those of W, a and c, as autograd has them.
+
+        Args:
+            weight_OI: W.
+            gradient_OI: dL/dM; dL/dW is written over it.
+            weight: whether dL/dW is wanted; else `gradient_OI` has no meaning afterwards.
+            factors: whether dL/da and dL/dc are wanted; else None.
+        """
+        if not factors:
+            if self.rank > 1:
+                return gradient_OI.mul_(self.alpha()), None, None
+            return gradient_OI.mul_(self.rows_OR).mul_(self.columns_RI), None, None
+        if self.rank == 1 and kernels.usable(weight_OI, self.pretrained_OI, gradient_OI):
+            rows_O, columns_I = kernels.pull(
+                weight_OI,
+                self.pretrained_OI,
+                self.rows_OR[:, 0],
+                self.columns_RI[0],
+                gradient_OI,
+                self.form == "convex",
+                weight,
+            )
+            return gradient_OI, rows_O[:, None], columns_I[None]
+        if self.form == "convex":
+            inner_OI = (weight_OI - self.pretrained_OI).mul_(gradient_OI)
+        else:
+            inner_OI = weight_OI * gradient_OI
+        rows_OR, columns_RI = inner_OI @ self.columns_RI.T, self.rows_OR.T @ inner_OI
+        if self.form == "code":
+            torch.mul(self.pretrained_OI, gradient_OI, out=inner_OI)
+            rows_OR -= inner_OI @ (1 - self.columns_RI).T
+            columns_RI -= (1 - self.rows_OR).T @ inner_OI
+        return gradient_OI.mul_(self.alpha()), rows_OR / self.rank, columns_RI / self.rank
+
+
+class Mixed(NamedTuple):
+    """A linear layer whose weight is mixed."""
+
+    name: str
+    linear: nn.Module
+    mixup: Mixup
+    weight_OI: nn.Parameter
+    """W."""
+
+
+def attach(
+    model: nn.Module,
+    pattern: str = "",
+    form: Form = "convex",
+    rank: int = 1,
+    generator: torch.Generator | None = None,
+    *,
+    pooler: bool = True,
+    std: float = INITIAL_STD,
+) -> list[str]:
+    """Mixes the weight of every `nn.Linear` whose dotted name the pattern is found in.
+
+    W starts at the pretrained weight. Returns the names of the layers.
+
+    Args:
+        model: any module, as a Hugging Face encoder.
+        pattern: regular expression; the empty one is found in every name.
+        form: `convex` as published, `code` as released.
+        rank: of the attention.
+        generator: draws the factors; by default one with seed 0.
+        pooler: whether layers of a pooler are mixed too.
+        std: spread of the drawn factors around one.
+
+    Raises:
+        MethodError: no linear layer matches, or form or rank does not exist.
+    """
+    if form not in get_args(Form):
+        raise MethodError(f"mixup form {form!r} does not exist; choose from {get_args(Form)}")
+    if rank < 1:
+        raise MethodError(f"mixup rank {rank} is too small; it must be at least 1")
+    generator = generator or torch.Generator().manual_seed(0)
+    found = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear)
+        and re.search(pattern, name)
+        and (pooler or "pooler" not in name)
+        and not parametrize.is_parametrized(module)
+    ]
+    if not found:
+        raise MethodError(
+            f"no linear layer of {type(model).__name__} matches {pattern!r}; "
+            "give a pattern that is found in the names of model.named_modules()"
+        )
+    for _, module in found:
+        mixup = Mixup(module.weight, form, rank, generator, std)
+        parametrize.register_parametrization(module, "weight", mixup)
+    return [name for name, _ in found]
+
+
+def mixed(model: nn.Module) -> list[Mixed]:
+    """The mixed layers of a model, in its order."""
+    found = []
+    for name, module in model.named_modules():
+        if parametrize.is_parametrized(module, "weight"):
+            slot: Any = module.parametrizations["weight"]
+            if isinstance(slot[0], Mixup):
+                found.append(Mixed(name, module, slot[0], slot.original))
+    return found
+
+
+@contextmanager
+def formed(model: nn.Module, buffers: Sequence[Tensor] | None = None) -> Iterator[list[Tensor]]:
+    """Forms every mixed weight once, as a leaf that gradients can be asked of.
+
+    Inside, reading a layer's weight gives the formed one, whatever W and the factors become.
+
+    Args:
+        model: with mixed layers.
+        buffers: memory for the formed weights, one a layer, to be used again and again.
+    """
+    layers = mixed(model)
+    buffers = buffers or [torch.empty_like(layer.weight_OI) for layer in layers]
+    leaves = [buffer.detach().requires_grad_() for buffer in buffers]
+    try:
+        for layer, buffer, leaf in zip(layers, buffers, leaves, strict=True):
+            layer.mixup.mix(layer.weight_OI, buffer)
+            layer.mixup.formed_OI = leaf
+        yield leaves
+    finally:
+        for layer in layers:
+            layer.mixup.formed_OI = None
+
+
+def clamp(model: nn.Module) -> None:
+    """Brings all factors back into [0, 1]."""
+    for layer in mixed(model):
+        layer.mixup.clamp()
+
+
+def factors(model: nn.Module) -> list[nn.Parameter]:
+    """The learnable factors a and c of all layers."""
+    return [f for layer in mixed(model) for f in (layer.mixup.rows_OR, layer.mixup.columns_RI)]
+
+
+@torch.no_grad()
+def alphas(model: nn.Module) -> dict[str, Tensor]:
+    """The attention of every mixed layer, [O, I], by the layer's name."""
+    return {layer.name: layer.mixup.alpha() for layer in mixed(model)}
+
+
+def fold(model: nn.Module) -> None:
+    """Puts the mixed weights in place of the mixtures: a plain model with the same outputs."""
+    for layer in mixed(model):
+        parametrize.remove_parametrizations(layer.linear, "weight", leave_parametrized=True)
+
+
+def _product(rows_OR: Tensor, columns_RI: Tensor) -> Tensor:
+    if rows_OR.size(1) == 1:
+        return rows_OR * columns_RI
+    return rows_OR @ columns_RI / rows_OR.size(1)

@@ -1,0 +1,466 @@
+"""Every finetuning method against its formula or the behaviour of its reference code."""
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from harness.errors import MethodError
+from suites.mixup.encoder import Batch, Classifier, load, task_loss
+from suites.mixup.method import Method, Setting, run_stages
+from suites.mixup.methods import METHODS
+from suites.mixup.methods.child_tuning import ChildTuningD
+from suites.mixup.methods.dps import Subnetwork, highest
+from suites.mixup.methods.mixout import Mixed, encoder_linears
+from suites.mixup.methods.r3f import symmetric_divergence
+from suites.mixup.mixing import alphas, factors, mixed
+from suites.mixup.texts import Texts, tokenise
+from suites.mixup.training import Finetune
+
+NAMES = sorted(METHODS)
+
+
+def seed(*keys: str | int) -> int:
+    return zlib.crc32(repr(keys).encode())
+
+
+def setup(*, regression: bool = False, steps: int = 6) -> tuple[Classifier, Setting]:
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    pretrained = load("tiny", generator)
+    model = Classifier(pretrained.model, 2, regression=regression, generator=generator)
+    words = [" ".join(["good" if i % 2 else "bad", *["word"] * (i % 5)]) for i in range(24)]
+    labels = tuple(float(i % 2) for i in range(24))
+    classes = () if regression else ("0", "1")
+    data = tokenise(Texts("toy", tuple(words), None, labels, classes), pretrained, 16)
+    return model, Setting(
+        data=data,
+        total_steps=steps,
+        learning_rate=1e-2,
+        batch_size=8,
+        weight_decay=0.01,
+        regression=regression,
+        seed=seed,
+    )
+
+
+class Recorder:
+    """A trial's context that keeps the losses."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def restore(self, state: Any) -> int:
+        return 0
+
+    def tick(self, step: int, total: int, state: Any = None) -> None:
+        pass
+
+    def log(self, step: int, **scalars: float) -> None:
+        self.losses.append(scalars["loss"])
+
+
+def finetuned(
+    name: str, *, regression: bool = False, steps: int = 6, **options: Any
+) -> tuple[Classifier, Method, list[float]]:
+    model, setting = setup(regression=regression, steps=steps)
+    method = METHODS[name](**options)
+    method.attach(model, setting)
+    ctx = Recorder()
+    run_stages([*method.stages(model, setting), lambda: Finetune(model, method, setting)], ctx)
+    return model, method, ctx.losses
+
+
+def batch_of(model: Classifier) -> Batch:
+    return setup(regression=model.regression)[1].data.batch(range(8))
+
+
+@pytest.mark.parametrize("regression", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_method_learns_and_leaves_a_plain_model(name: str, regression: bool) -> None:
+    if name == "r3f" and regression:
+        with pytest.raises(MethodError, match="the task is a regression; choose a"):
+            finetuned(name, regression=True)
+        return
+    plain = setup(regression=regression)[0]
+    quick = {"repeats": 1} if name in {"mixup", "averaging"} else {}
+    model, method, losses = finetuned(name, regression=regression, steps=12, **quick)
+    assert sum(losses[-3:]) < sum(losses[:3])
+    model.eval()
+    method.report(model)
+    before = model(batch_of(model)).detach()
+    method.detach(model)
+    assert set(model.state_dict()) == set(plain.state_dict())
+    torch.testing.assert_close(model(batch_of(model)).detach(), before, rtol=1e-4, atol=1e-5)
+    plain.load_state_dict(model.state_dict())
+    torch.testing.assert_close(plain.eval()(batch_of(model)).detach(), model(batch_of(model)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_seed_gives_the_same_run_again(name: str) -> None:
+    if name in {"mixup", "averaging"}:
+        pytest.skip("see test_search.py")
+    assert finetuned(name)[2] == finetuned(name)[2]
+
+
+def test_vanilla_is_matched_in_updates_or_in_passes() -> None:
+    _, setting = setup(steps=6)
+    repeat = -(-3 * (int(0.8 * 24) // 8 + 1) // 1)  # 9 steps, 4 passes each
+    vanilla = METHODS["vanilla"]
+    assert vanilla().steps(setting) == 6
+    assert vanilla(budget="updates").steps(setting) == 5 * repeat + 6
+    assert vanilla(budget="time", repeats=2).steps(setting) == 2 * repeat * 4 + 6
+    with pytest.raises(MethodError, match="budget 'money' does not exist"):
+        vanilla(budget="money")
+
+
+def test_l2_sp_pulls_by_rate_times_strength_and_leaves_the_head() -> None:
+    model, setting = setup()
+    method = METHODS["l2-sp"](strength=5.0)
+    method.attach(model, setting)
+    start = {k: v.detach().clone() for k, v in model.named_parameters()}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+    method.after_step(model, 0, 0.02)
+    for name, parameter in model.named_parameters():
+        moved = 0.9 if name.startswith("encoder") else 1.0
+        torch.testing.assert_close(parameter.detach(), start[name] + moved)
+
+
+@pytest.mark.parametrize("layers", [0, 1, 2])
+def test_top_k_moves_the_top_layers_and_the_head_alone(layers: int) -> None:
+    before = dict(setup()[0].named_parameters())
+    model, _, _ = finetuned("top-k", layers=layers)
+    for name, parameter in model.named_parameters():
+        number = int(name.split("layer.")[1].split(".")[0]) if "layer." in name else -1
+        expected = name.startswith(("head", "norm")) or number >= 2 - layers
+        assert torch.equal(parameter, before[name]) != expected, name
+    with pytest.raises(MethodError, match="top-k wants 3 layers, the encoder has 2"):
+        finetuned("top-k", layers=3)
+
+
+def test_mixout_is_its_formula_by_input_column() -> None:
+    target, weight = torch.randn(5, 400), torch.randn(5, 400)
+    mixed_ = Mixed(target, 0.3).train()
+    torch.manual_seed(3)
+    found = mixed_(weight)
+    torch.manual_seed(3)
+    m = torch.empty(400).bernoulli_(0.7)
+    expected = ((1 - m) * target + m * weight - 0.3 * target) / 0.7
+    torch.testing.assert_close(found, expected)
+    assert 0.6 < float(m.mean()) < 0.8
+    assert torch.equal(mixed_.eval()(weight), weight)
+    mean = torch.stack([mixed_.train()(weight) for _ in range(3000)]).mean(0)
+    torch.testing.assert_close(mean, weight, rtol=0, atol=0.3)  # unbiased
+
+
+def test_mixout_takes_the_place_of_dropout_in_the_encoders_linears() -> None:
+    model, setting = setup()
+    METHODS["mixout"](p=0.0).attach(model, setting)
+    assert len(encoder_linears(model)) == 12
+    batch = batch_of(model)
+    model.train()
+    assert torch.equal(model(batch), model(batch))  # no dropout is left
+    with pytest.raises(MethodError, match=r"mixout probability 1.0 is not allowed"):
+        METHODS["mixout"](p=1.0)
+
+
+def test_the_symmetric_divergence_is_both_kullback_leiblers() -> None:
+    one, other = torch.randn(6, 4).double(), torch.randn(6, 4).double()
+    p, q = one.log_softmax(1), other.log_softmax(1)
+    kl = nn.KLDivLoss(reduction="batchmean", log_target=True)
+    torch.testing.assert_close(symmetric_divergence(one, other), kl(q, p) + kl(p, q))
+    assert float(symmetric_divergence(one, one + 3.0)) == pytest.approx(0, abs=1e-12)
+
+
+def test_r3f_adds_the_divergence_under_noise_on_the_word_embeddings() -> None:
+    model, _ = setup()
+    model.eval()  # no dropout: what is left is the noise
+    batch = batch_of(model)
+    plain = task_loss(model(batch), batch.labels_B, False)
+    silent = METHODS["r3f"](strength=7.0, radius=0.0)
+    torch.testing.assert_close(silent.loss(model, batch), plain)
+    loud = METHODS["r3f"](strength=7.0, radius=0.5)
+    torch.manual_seed(1)
+    found = loud.loss(model, batch)
+    torch.manual_seed(1)
+    embeddings = model.encoder.get_input_embeddings()(batch.input_ids_BT)  # type: ignore[operator]
+    noise = torch.empty_like(embeddings).uniform_(-0.5, 0.5)
+    noisy = model(batch, inputs_embeds=embeddings + noise)
+    torch.testing.assert_close(found, plain + 7 * symmetric_divergence(model(batch), noisy))
+    assert found.item() > plain.item() + 0.001
+
+
+@pytest.mark.parametrize("regression", [False, True])
+def test_r_drop_is_its_formula(regression: bool) -> None:
+    model, _ = setup(regression=regression)
+    model.train()
+    batch = batch_of(model)
+    torch.manual_seed(2)
+    found = METHODS["r-drop"](strength=0.5).loss(model, batch)
+    torch.manual_seed(2)
+    one, other = model(batch), model(batch)
+    assert not torch.equal(one, other)
+    if regression:
+        task = [((x[:, 0] - batch.labels_B) ** 2).mean() for x in (one, other)]
+        apart = ((one - other) ** 2).mean()
+    else:
+        task = [nn.functional.cross_entropy(x, batch.labels_B) for x in (one, other)]
+        apart = symmetric_divergence(one, other) / 2
+    torch.testing.assert_close(found, sum(task) / 2 + 0.5 * apart)
+
+
+def test_rec_adam_recalls_first_and_learns_later_and_leaves_the_head_free() -> None:
+    start = dict(setup()[0].named_parameters())
+
+    def distance(turn: float) -> tuple[float, float]:
+        model, _, _ = finetuned("rec-adam", turn=turn, pull=0.5)
+        now = dict(model.named_parameters())
+        name = "encoder.encoder.layer.0.output.dense.weight"
+        return tuple((now[n] - start[n]).norm().item() for n in (name, "head.weight"))  # type: ignore[return-value]
+
+    late, early = distance(5.0), distance(0.0)
+    assert late[0] < 0.05 * early[0]
+    assert late[1] > 0.3 * early[1]
+
+
+def gradients(model: Classifier) -> dict[str, Tensor]:
+    batch = batch_of(model)
+    model.zero_grad()
+    task_loss(model(batch), batch.labels_B, False).backward()
+    return {k: p.grad.clone() for k, p in model.named_parameters() if p.grad is not None}
+
+
+def test_child_tuning_f_masks_layers_at_random_and_rescales() -> None:
+    model, setting = setup()
+    method = METHODS["child-tuning-f"](share=0.25)
+    method.attach(model, setting)
+    before = gradients(model)
+    method.after_backward(model, 0)
+    kept = total = 0
+    for name, parameter in model.named_parameters():
+        if parameter.grad is None:
+            continue
+        if ".layer." not in name:
+            assert torch.equal(parameter.grad, before[name])
+            continue
+        let = parameter.grad != 0
+        torch.testing.assert_close(parameter.grad[let], before[name][let] / 0.25)
+        nonzero = before[name] != 0
+        kept, total = kept + int(let.sum()), total + int(nonzero.sum())
+    assert kept / total == pytest.approx(0.25, abs=0.02)
+
+
+def test_child_tuning_d_keeps_the_highest_fisher_information_of_all_layers() -> None:
+    model, setting = setup()
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    method = ChildTuningD(share=0.2)
+    method.attach(model, setting)
+    parameters = {k: p for k, p in model.named_parameters() if ".layer." in k}
+    order = torch.randperm(24, generator=setting.generator("fisher")).tolist()
+    fisher = {k: torch.zeros_like(p) for k, p in parameters.items()}
+    for start in (0, 8, 16):  # the mean over mini-batches of squared, clipped gradients
+        batch = setting.data.batch(order[start : start + 8])
+        model.zero_grad()
+        task_loss(model(batch), batch.labels_B, False).backward()
+        length = torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None])
+        scale = min(1.0, 1.0 / float(length.norm()))
+        for name, parameter in parameters.items():
+            assert parameter.grad is not None
+            fisher[name] += (scale * parameter.grad) ** 2 / 3
+    flat = torch.cat([f.flatten() for f in fisher.values()])
+    threshold = float(flat.sort(descending=True).values[round(0.2 * len(flat)) - 1])
+    before = gradients(model)
+    method.after_backward(model, 0)
+    wrong = 0
+    for name, parameter in model.named_parameters():
+        if parameter.grad is None:
+            continue
+        if name not in parameters:
+            assert torch.equal(parameter.grad, before[name])
+        else:
+            mask = fisher[name] >= threshold
+            wrong += int(((parameter.grad != 0) != (mask & (before[name] != 0))).sum())
+    assert wrong <= 2  # ties at the threshold, to rounding
+
+
+def test_re_init_draws_the_top_layers_anew() -> None:
+    before = dict(setup()[0].named_parameters())
+    model, setting = setup()
+    METHODS["re-init"](layers=1).attach(model, setting)
+    for name, parameter in model.named_parameters():
+        fresh = ".layer.1." in name and name.endswith("weight") and "LayerNorm" not in name
+        assert torch.equal(parameter, before[name]) != fresh, name
+    weight = model.layers()[1].output.dense.weight  # type: ignore[union-attr]
+    assert weight.std().item() == pytest.approx(0.02, rel=0.1)
+    with pytest.raises(MethodError, match="re-init wants 3 layers, the encoder has 2"):
+        finetuned("re-init", layers=3)
+
+
+def test_the_highest_share_of_a_tensor_is_kept() -> None:
+    score = torch.tensor([[5.0, 1.0, 3.0], [2.0, 4.0, 0.0]])
+    assert highest(score, 0.5).tolist() == [[1, 0, 1], [0, 1, 0]]
+    assert highest(score, 0.7).sum() == 5  # ceil(0.7 * 6)
+    assert highest(score, 1.0).sum() == 6
+
+
+def test_dps_dense_collects_and_then_masks_by_tensor() -> None:
+    model, setting = setup(steps=40)
+    method: Any = METHODS["dps-dense"](p=0.3)
+    method.attach(model, setting)
+    assert method.stage == 2  # 5 % of 40; two steps of each stage
+    own = {k: p for k, p in model.named_parameters() if ".layer." in k}
+    squares = {k: torch.zeros_like(p) for k, p in own.items()}
+    for step in range(6):
+        before = gradients(model)
+        method.after_backward(model, step)
+        if step == 4:  # a new cycle
+            squares = {k: torch.zeros_like(p) for k, p in own.items()}
+        for name, parameter in own.items():
+            assert parameter.grad is not None
+            if step % 4 < 2:
+                assert torch.equal(parameter.grad, before[name])
+                squares[name] += before[name] ** 2
+            else:
+                mask = highest(squares[name], 0.7)
+                torch.testing.assert_close(parameter.grad, before[name] * mask)
+    assert METHODS["dps-dense"]().steps(setting) == 40
+
+
+def test_dps_mix_scores_by_hits_and_mixes_with_the_start_of_stage_two() -> None:
+    weight, pretrained = torch.randn(4, 6), torch.randn(4, 6)
+    part = Subnetwork(pretrained, 0.5).train()
+    squares, hits = torch.zeros(4, 6), torch.zeros(6)
+    for step in range(3):
+        torch.manual_seed(step)
+        found = part(weight)
+        torch.manual_seed(step)
+        keep = torch.empty(6).bernoulli_(0.5)
+        torch.testing.assert_close(
+            found, ((1 - keep) * pretrained + keep * weight - 0.5 * pretrained) / 0.5
+        )
+        gradient = torch.randn(4, 6) * keep
+        part.collect(gradient)
+        squares, hits = squares + gradient**2, hits + keep
+    part.choose(weight, stage=60)  # long enough for the penalty
+    score = squares / hits.clamp(min=1) * torch.exp(-hits / 60)
+    assert torch.equal(part.chosen_OI, highest(score, 0.5))
+    later, m = weight + 1.0, part.chosen_OI
+    torch.testing.assert_close(part(later), ((1 - m) * weight + m * later - 0.5 * weight) / 0.5)
+    assert torch.equal(part.eval()(later), later)
+    part.restart()
+    assert float(part.squares_OI.sum() + part.hits_I.sum()) == 0
+
+
+def test_dps_changes_stages_every_twentieth_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, int]] = []
+    model, setting = setup(steps=60)
+    method: Any = METHODS["dps-mix"]()
+    method.attach(model, setting)
+    monkeypatch.setattr(Subnetwork, "choose", lambda self, w, stage: calls.append(("II", step)))
+    monkeypatch.setattr(Subnetwork, "restart", lambda self: calls.append(("I", step)))
+    for step in range(9):
+        method.after_step(model, step, 0.0)
+    layers = len(encoder_linears(model))
+    assert calls[::layers] == [("II", 2), ("I", 5), ("II", 8)]
+    short: Any = METHODS["dps-mix"]()
+    model, setting = setup(steps=6)
+    short.attach(model, setting)
+    assert short.stage == 1  # not 0
+
+
+def test_lora_trains_its_factors_and_the_head_and_merges() -> None:
+    start = setup()[0].state_dict()
+    model, setting = setup()
+    method = METHODS["lora"](rank=4)
+    method.attach(model, setting)
+    trained = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert all("lora_" in n or n.startswith(("head", "norm")) for n in trained)
+    assert sum("lora_A" in n for n in trained) == 4  # query and value of two layers
+    batch = batch_of(model)
+    plain = setup()[0].eval()
+    torch.testing.assert_close(model.eval()(batch), plain(batch))  # B = 0
+    run_stages([lambda: Finetune(model, method, setting)], Recorder())
+    wrapped = {
+        n.removesuffix(".lora_A.default.weight"): m
+        for n, m in model.state_dict().items()
+        if n.endswith("lora_A.default.weight")
+    }
+    b = {n: model.state_dict()[f"{n}.lora_B.default.weight"] for n in wrapped}
+    expected = {n: start[f"{n}.weight"] + (8 / 4) * b[n] @ a for n, a in wrapped.items()}
+    method.detach(model)
+    for name, value in model.state_dict().items():
+        layer = name.removesuffix(".weight")
+        if layer in expected:
+            torch.testing.assert_close(value, expected[layer])
+            assert not torch.equal(value, start[name])
+        elif name.startswith("encoder"):
+            assert torch.equal(value, start[name])
+    with pytest.raises(MethodError, match="lora: no linear layer of BertModel matches 'nothing'"):
+        METHODS["lora"](pattern="nothing").attach(setup()[0], setting)
+
+
+def test_joint_training_moves_alpha_and_keeps_it_in_range() -> None:
+    model, setting = setup()
+    method = METHODS["joint"](alpha_rate=0.05)
+    method.attach(model, setting)
+    before = [f.detach().clone() for f in factors(model)]
+    run_stages([lambda: Finetune(model, method, setting)], Recorder())
+    after = [f.detach() for f in factors(model)]
+    assert not all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert all(torch.equal(f, f.clamp(0, 1)) for f in after)
+    assert min(float(f.min()) for f in after) < 0.97
+
+
+def test_random_alpha_stays_as_it_was_drawn() -> None:
+    model, _, _ = finetuned("random-alpha", std=0.45)
+    again, setting = setup()
+    METHODS["random-alpha"](std=0.45).attach(again, setting)
+    assert all(torch.equal(a, b) for a, b in zip(factors(model), factors(again), strict=True))
+    assert 0.5 < float(torch.cat([a.flatten() for a in alphas(model).values()]).mean()) < 0.9
+
+
+def test_mixup_reports_alpha_by_kind_and_layer() -> None:
+    model, setting = setup()
+    method = METHODS["mixup"](repeats=1)
+    method.attach(model, setting)
+    series = method.report(model)
+    assert set(series) == {
+        f"alpha-{kind}"
+        for kind in (
+            "attention.self.query",
+            "attention.self.key",
+            "attention.self.value",
+            "attention.output.dense",
+            "intermediate.dense",
+            "output.dense",
+        )
+    }
+    assert all(len(values) == 2 for values in series.values())
+    first = mixed(model)[0]
+    assert series["alpha-attention.self.query"][0] == pytest.approx(
+        float(first.mixup.alpha().mean())
+    )
+
+
+def test_averaging_is_the_mixup_without_alpha() -> None:
+    model, method, losses = finetuned("averaging", repeats=2)
+    assert mixed(model) == []
+    assert len(losses) == 2 * 9 + 6
+    assert method.report(model) == {}
+
+
+def test_a_folded_model_is_a_checkpoint_like_any_other(tmp_path: Path) -> None:
+    model, method, _ = finetuned("mixup", repeats=1)
+    method.detach(model)
+    model.eval()
+    model.encoder.save_pretrained(tmp_path)  # type: ignore[operator]
+    loaded = type(model.encoder).from_pretrained(tmp_path, add_pooling_layer=False).eval()  # type: ignore[attr-defined]
+    ids = batch_of(model).input_ids_BT
+    assert torch.equal(loaded(ids).last_hidden_state, model.encoder(ids).last_hidden_state)

@@ -1,0 +1,113 @@
+"""The suite's pictures: drawn from whatever records there are, the same bytes each time."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from harness import plan, registry
+from harness.record import Cost, Provenance, Record, Series
+from harness.report.figure import draw
+from harness.suite import Suite
+from suites.mixup import figures
+
+NAMES = ("scores", "sizes", "alpha", "cost")
+
+
+@pytest.fixture(scope="module")
+def mixup() -> Suite:
+    return registry.load("mixup")
+
+
+@pytest.fixture
+def records(mixup: Suite) -> list[Record]:
+    provenance = Provenance(
+        started="2025-01-01T00:00:00+00:00",
+        finished="2025-01-01T00:00:01+00:00",
+        commit=None,
+        dirty=None,
+        source_digest="0" * 64,
+        python="3.11",
+        packages={},
+        platform="Linux",
+        processor="toy",
+        cores=1,
+        memory_bytes=1,
+        accelerator=None,
+        threads=1,
+        flags={},
+        command=("harness",),
+    )
+    wanted = plan.Filters(("vanilla", "lora", "mixup-c*"), ("sst-2-n*", "trec-n300"), (0, 1))
+    made = []
+    for trial in plan.trials(mixup, mixup.scale("laptop"), "cpu", wanted)[0]:
+        name = trial.method.name
+        mixed = name.startswith("mixup")
+        alphas = Series(x=(0, 1, 2), y=(0.9, 0.95, 1.0), x_label="layer")
+        made.append(
+            Record(
+                id=trial.id,
+                suite="mixup",
+                method=name,
+                task=trial.task.name,
+                seed=trial.seed,
+                scale="laptop",
+                protocol=trial.task.protocol,
+                spec=trial.spec,
+                status="ok",
+                metrics={"score": 70.0 + trial.seed + 2 * mixed, "degenerate": 0.0},
+                series={"alpha-output.dense": alphas} if mixed else {},
+                cost=Cost(wall_seconds=1, cpu_seconds=20.0 if mixed else 1.0, peak_memory_bytes=1),
+                provenance=provenance,
+            )
+        )
+    return made
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_figures_are_drawn_and_repeat(mixup: Suite, records: list[Record], name: str) -> None:
+    figure = next(f for f in mixup.figures if f.name == name)
+    picture = draw(figure, mixup, records)
+    assert picture.problem == ""
+    assert picture.svg == draw(figure, mixup, records).svg
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_figure_with_nothing_to_show_says_so(
+    mixup: Suite, records: list[Record], name: str
+) -> None:
+    figure = next(f for f in mixup.figures if f.name == name)
+    assert draw(figure, mixup, []).problem == "no records to draw"
+    failed = [
+        r.model_copy(update={"status": "failed", "metrics": {}, "series": {}}) for r in records
+    ]
+    assert draw(figure, mixup, failed).problem == "no records to draw"
+
+
+@pytest.fixture
+def axes_of(mixup: Suite, records: list[Record]) -> Callable[[str], list]:  # type: ignore[type-arg]
+    def axes(name: str) -> list:  # type: ignore[type-arg]
+        figure = next(f for f in mixup.figures if f.name == name)
+        drawing = getattr(figures, name)(records, mixup, figure)
+        return [a for a in drawing.axes if a.get_visible()]
+
+    return axes
+
+
+def test_every_seed_is_a_point(axes_of: Callable[[str], list]) -> None:  # type: ignore[type-arg]
+    axes = axes_of("scores")
+    assert [a.get_title() for a in axes] == ["sst-2-n300", "trec-n300"]
+    points = [tuple(line.get_xdata()) for line in axes[0].lines]
+    assert points == [(70.0, 71.0), (70.0, 71.0), *[(72.0, 73.0)] * 4]
+
+
+def test_cost_and_gain_are_ratios_and_differences(axes_of: Callable[[str], list]) -> None:  # type: ignore[type-arg]
+    (axis,) = axes_of("cost")
+    at = {text.get_text(): tuple(np.round(text.xy, 6)) for text in axis.texts}
+    assert at["LoRA"] == (1.0, 0.0)
+    assert at["mixup, convex"] == (20.0, 2.0)
+
+
+def test_the_heat_map_holds_the_means(axes_of: Callable[[str], list]) -> None:  # type: ignore[type-arg]
+    axis = axes_of("alpha")[0]
+    np.testing.assert_allclose(axis.images[0].get_array(), [[0.9, 0.95, 1.0]])
