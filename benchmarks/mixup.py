@@ -40,7 +40,7 @@ LIMITS = {
     "bilevel step, roll-back, code form": 4.5,
     "bilevel step, first order, no roll-back": 2.6,
     "forward, mixed weights formed once": 1.15,
-    "forward, folded": 1.02,  # of a plain model's; the rest is noise
+    "forward, folded": 1.02,  # a plain model; the rest is noise
     "memory of a bilevel step": 2.2,
 }
 RATE, DECAY, CLIP = 2e-4, 0.01, 1.0
@@ -101,8 +101,8 @@ class Bench:
         return lambda: level.step(*batches)
 
     def forward(self, kind: str) -> Callable[[], object]:
-        """One forward pass without gradients: `plain`, `formed` anew before it, or `folded`."""
-        model, batch = self.model().eval(), self.batch()
+        """The forward half of a training step: `plain`, `formed` anew before it, or `folded`."""
+        model, batch = self.model(), self.batch()
         if kind != "plain":
             attach(model, r"^encoder\.", generator=self.generator)
         if kind == "folded":
@@ -110,8 +110,8 @@ class Bench:
         buffers = [torch.empty_like(layer.weight_OI) for layer in mixed(model)]
 
         def run() -> None:
-            with torch.no_grad(), formed(model, buffers):
-                model(batch)
+            with formed(model, buffers):
+                loss(model, batch)
 
         return run
 
@@ -177,7 +177,7 @@ def main() -> int:
         for name, seconds in found.items():
             ratio = statistics.median(a / b for a, b in zip(seconds, found[base], strict=True))
             ratios[name] = ratio
-            print(f"{name:42s}{1e3 * statistics.median(seconds):9.1f} ms  {ratio:5.2f}")
+            print(f"{name:42s}{1e3 * statistics.median(seconds):9.1f} ms  {ratio:5.2f}", flush=True)
     del variants, forwards
     plain, mine = peak_bytes(bench.vanilla), peak_bytes(bench.bilevel)
     ratios["memory of a bilevel step"] = mine / plain
