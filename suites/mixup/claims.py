@@ -27,18 +27,27 @@ BASELINES = {
     "lora": "LoRA",
 }
 CONTROLS = {
-    "vanilla-equal-updates": "vanilla finetuning with as many updates",
-    "vanilla-equal-time": "vanilla finetuning with as many passes",
     "averaging-only": "the same averaging without alpha",
+    "vanilla-equal-time": "vanilla finetuning with as many passes",
+    "vanilla-equal-updates": "vanilla finetuning with as many updates",
 }
 SCORE, SLOPE = 0.5, 0.001
 _CONTROL = "control: no paper prints it"
 
 
 def claims() -> tuple[Claim, ...]:
-    """The paper's claims and their controls for the published form, then for the released one."""
-    found = [*_form("mixup-convex", "", "the published form")]
-    found += _form("mixup-code", "-code", "the released form")
+    """What decides first: mixup against its controls; then the paper's claims, form by form."""
+    forms = (
+        ("mixup-convex", "", "the published form"),
+        ("mixup-code", "-code", "the released form"),
+    )
+    found: list[Claim] = [
+        _beats(f"control-{b}{suffix}", f"Mixup beats {words}, {form}.", _CONTROL, a, b)
+        for a, suffix, form in forms
+        for b, words in CONTROLS.items()
+    ]
+    for a, suffix, form in forms:
+        found += _form(a, suffix, form)
     found += [
         _beats(
             "control-averaging",
@@ -93,22 +102,20 @@ def _form(a: str, suffix: str, form: str) -> list[Claim]:
         _beats(f"{b}{suffix}", f"Mixup beats {words}, {form}.", "main table", a, b)
         for b, words in BASELINES.items()
     ]
-    for b, words in CONTROLS.items():
-        found += [
-            _beats(f"control-{b}{suffix}", f"Mixup beats {words}, {form}.", _CONTROL, a, b),
-            _spread(
-                f"control-{b}-spread{suffix}", f"Mixup scatters less than {words}, {form}.",
-                _CONTROL, a, b,
-            ),
-        ]  # fmt: skip
     found += [
-        _trend(
-            f"control-size-{b}{suffix}", f"The gain over {CONTROLS[b]} grows as N shrinks, {form}.",
-            _CONTROL, a, b,
+        _spread(
+            f"control-{b}-spread{suffix}", f"Mixup scatters less than {words}, {form}.", _CONTROL,
+            a, b,
         )
-        for b in ("vanilla-equal-updates", "averaging-only")
+        for b, words in CONTROLS.items()
     ]  # fmt: skip
     found += [
+        _trend(
+            f"control-size{suffix}",
+            f"The gain over averaging without alpha, which makes as many updates, grows as N "
+            f"shrinks, {form}.",
+            _CONTROL, a, "averaging-only",
+        ),
         _beats(
             f"control-k1{suffix}", f"Without averaging (K = 1) mixup beats vanilla, {form}.",
             _CONTROL, k1, "vanilla",

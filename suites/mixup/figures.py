@@ -32,6 +32,9 @@ COLOURS = {**CONTROLS, **PROPOSED}
 OTHER = "#9ca3af"
 """Of the baselines, which are told apart by their place and not by their colour."""
 
+MARKERS = ("o", "s", "^", "v", "D", "P", "X", "<", ">", "*")
+"""Tell methods of one colour apart."""
+
 SERIES = "alpha-"
 """How the names of series of learnt alpha begin; a kind of module follows."""
 
@@ -155,18 +158,18 @@ def cost(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | N
         points.append((method, float(np.exp(np.mean(np.log(ratios)))), float(np.mean(gains))))
     if not points:
         return None
-    drawing = Drawing(figsize=(6.2, 4.0))
+    drawing = Drawing(figsize=(7.2, 4.4))
     axis = drawing.subplots()
     axis.axhline(0, color="#111827", linewidth=0.8)
-    for method, ratio, gain in points:
-        axis.plot(ratio, gain, "o", color=COLOURS.get(method.name, OTHER), markersize=5)
-        axis.annotate(
-            method.label, (ratio, gain), xytext=(4, 3), textcoords="offset points", fontsize=6.5
-        )
+    for place, (method, ratio, gain) in enumerate(points):
+        axis.plot(
+            ratio, gain, MARKERS[place % len(MARKERS)], label=method.label, markersize=5,
+            color=COLOURS.get(method.name, OTHER), linestyle="none",
+        )  # fmt: skip
     axis.set_xscale("log")
     axis.set_xlabel("CPU time of a trial, times vanilla's")
     axis.set_ylabel("mean gain over vanilla, points")
-    axis.margins(x=0.15)
+    drawing.legend(loc="outside right upper", fontsize=6.5)
     return drawing
 
 

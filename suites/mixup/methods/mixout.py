@@ -23,10 +23,11 @@ from suites.mixup.method import Method, Setting
 class Mixed(nn.Module):
     """The parametrisation of one weight; masks are drawn at every read in training.
 
+    They come from the global generator, as dropout does; checkpoints carry it.
+
     Args:
         target_OI: what is mixed in, copied.
         p: probability of a column to be the target's.
-        generator: draws the masks; the global one by default, which checkpoints carry.
     """
 
     target_OI: Tensor

@@ -103,7 +103,7 @@ def test_every_seed_is_a_point(axes_of: Callable[[str], list]) -> None:  # type:
 
 def test_cost_and_gain_are_ratios_and_differences(axes_of: Callable[[str], list]) -> None:  # type: ignore[type-arg]
     (axis,) = axes_of("cost")
-    at = {text.get_text(): tuple(np.round(text.xy, 6)) for text in axis.texts}
+    at = {line.get_label(): tuple(np.round(line.get_xydata()[0], 6)) for line in axis.lines[1:]}
     assert at["LoRA"] == (1.0, 0.0)
     assert at["mixup, convex"] == (20.0, 2.0)
 

@@ -65,7 +65,7 @@ def test_laptop_covers_what_must_be_shown(mixup: Suite) -> None:
         assert {m for m, t in pairs if t == f"{name}-n300"} >= REQUIRED, name
     for n in (500, 1000):
         there = {m for m, t in pairs if t == f"sst-2-n{n}"}
-        assert there >= {"vanilla", "vanilla-equal-updates", "mixup-convex", "averaging-only"}
+        assert there >= {"vanilla", "mixup-convex", "averaging-only"}
 
 
 def test_regression_is_never_given_to_r3f(mixup: Suite) -> None:
@@ -101,7 +101,7 @@ def test_each_claim_is_also_made_against_the_controls(mixup: Suite, form: str) -
     assert better >= {*BASELINES, *CONTROLS, "vanilla", "joint", "random-alpha", f"{form}-k1"}
     assert {c.b for c in mine if isinstance(c, LowerSpread)} == {"vanilla", *CONTROLS}
     trends = {c.b for c in mine if isinstance(c, Trend)}
-    assert trends == {"vanilla", "vanilla-equal-updates", "averaging-only"}
+    assert trends == {"vanilla", "averaging-only"}
 
 
 def test_learning_rates_name_methods_that_exist(mixup: Suite) -> None:

@@ -348,6 +348,9 @@ def test_dps_mix_scores_by_hits_and_mixes_with_the_start_of_stage_two() -> None:
         gradient = torch.randn(4, 6) * keep
         part.collect(gradient)
         squares, hits = squares + gradient**2, hits + keep
+        assert torch.equal(part.hits_I, hits)
+    hits = torch.tensor([1.0, 20.0, 60.0, 120.0, 3.0, 200.0])  # as after a long stage
+    part.hits_I.copy_(hits)
     part.choose(weight, stage=60)  # long enough for the penalty
     score = squares / hits.clamp(min=1) * torch.exp(-hits / 60)
     assert torch.equal(part.chosen_OI, highest(score, 0.5))
