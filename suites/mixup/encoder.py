@@ -152,6 +152,20 @@ class Classifier(nn.Module):
             "choose an encoder that stacks its blocks in one nn.ModuleList"
         )
 
+    def top_layers(self, count: int, method: str) -> list[nn.Module]:
+        """The highest `count` blocks, lowest first; `method` is who asks.
+
+        Raises:
+            MethodError: the encoder has fewer.
+        """
+        stack = list(self.layers())
+        if not 0 <= count <= len(stack):
+            raise MethodError(
+                f"{method} wants {count} layers, the encoder has {len(stack)}; choose 0 to "
+                f"{len(stack)}"
+            )
+        return stack[len(stack) - count :]
+
 
 def task_loss(logits_BC: Tensor, labels_B: Tensor, regression: bool) -> Tensor:
     """Mean cross-entropy, or mean squared error of the one output."""

@@ -5,7 +5,6 @@ Source: Zhang et al., "Revisiting Few-sample BERT Fine-tuning", ICLR 2021, secti
 
 from torch import nn
 
-from harness.errors import MethodError
 from suites.mixup.encoder import Classifier, initialise
 from suites.mixup.method import Method, Setting
 
@@ -26,14 +25,8 @@ class ReInit(Method):
         Raises:
             MethodError: the encoder has fewer layers.
         """
-        stack = list(model.layers())
-        if not 0 <= self.layers <= len(stack):
-            raise MethodError(
-                f"re-init wants {self.layers} layers, the encoder has {len(stack)}; choose 0 to "
-                f"{len(stack)}"
-            )
+        top = model.top_layers(self.layers, "re-init")
         generator = setting.generator("init", "re-init")
         pooler = getattr(model.encoder, "pooler", None)
-        fresh = stack[len(stack) - self.layers :]
-        for module in [*fresh, *([pooler] if isinstance(pooler, nn.Module) else [])]:
+        for module in [*top, *([pooler] if isinstance(pooler, nn.Module) else [])]:
             initialise(module, generator)

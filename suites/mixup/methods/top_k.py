@@ -3,7 +3,6 @@
 Source: Houlsby et al., "Parameter-Efficient Transfer Learning for NLP", ICML 2019.
 """
 
-from harness.errors import MethodError
 from suites.mixup.encoder import Classifier
 from suites.mixup.method import Method, Setting
 
@@ -24,17 +23,9 @@ class TopK(Method):
         Raises:
             MethodError: the encoder has fewer layers.
         """
-        stack = list(model.layers())
-        if not 0 <= self.layers <= len(stack):
-            raise MethodError(
-                f"top-k wants {self.layers} layers, the encoder has {len(stack)}; choose 0 to "
-                f"{len(stack)}"
-            )
+        top = model.top_layers(self.layers, "top-k")
         pooler = [p for n, p in model.encoder.named_parameters() if n.startswith("pooler")]
-        trained = [
-            *pooler,
-            *(p for layer in stack[len(stack) - self.layers :] for p in layer.parameters()),
-        ]
+        trained = [*pooler, *(p for layer in top for p in layer.parameters())]
         model.encoder.requires_grad_(False)
         for parameter in trained:
             parameter.requires_grad_(True)
