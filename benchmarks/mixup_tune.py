@@ -10,6 +10,7 @@ themselves: they take the rate of vanilla finetuning, which is what they run ins
 import argparse
 import multiprocessing
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from harness.run import Context
 from harness.store import Store
 from suites.mixup import train
 
-GRID = (1e-4, 2e-4, 4e-4, 8e-4)
+GRID = (2e-4, 4e-4, 8e-4, 1.6e-3)
 SEEDS = (100, 101)
 TASKS = ("sst-2-n300", "trec-n300", "sts-b-n300")
 METHODS = (
@@ -42,6 +43,7 @@ def score(job: tuple[str, str, int, float, str]) -> tuple[str, float, float, flo
     scale = laptop.model_copy(
         update={
             "seeds": (seed,),
+            "exclude": (),
             "params": {**laptop.params, "learning-rates": {"*": rate}},
         }
     )
@@ -85,6 +87,7 @@ def main() -> None:
         ):
             scores.setdefault(method, {}).setdefault(rate, []).append(found)
             seconds += spent
+            print(f"{method} {rate:g} {found:.2f}", file=sys.stderr, flush=True)
     print(f"mean score over {', '.join(TASKS)}, seeds {', '.join(map(str, SEEDS))}")
     for method in given.methods:
         means = {rate: sum(v) / len(v) for rate, v in sorted(scores[method].items())}

@@ -1,9 +1,9 @@
 """Documents of the four domains: read, freed of duplicates, split by their own hash.
 
 General text, law and mathematics come from the data folder, code from the standard library of the
-running Python. Without the folder, text that ships with Python and installed packages stands in:
-the help topics of `pydoc` and package descriptions (general), licence files (law), docstrings of
-numerical packages (math).
+running Python; or all four from public sets. With neither, text that ships with Python and
+installed packages stands in: the help topics of `pydoc` and package descriptions (general), licence
+files (law), docstrings of numerical packages (math).
 """
 
 import ast
@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from harness.errors import DataError
-from suites.bam.datasets import DOMAINS, TEXTS
+from suites.bam.datasets import DOMAINS, PUBLIC, TEXTS
 
 SHORTEST = 200
 """Characters below which a file or docstring is no document."""
@@ -41,25 +41,28 @@ class Document(NamedTuple):
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
-def read(domain: str, folder: Path | None) -> list[Document]:
+def read(domain: str, folders: Mapping[str, Path]) -> list[Document]:
     """The documents of a domain, each text once, ordered by digest.
 
     Args:
         domain: `general`, `code`, `law` or `math`.
-        folder: Where the paths of `datasets.TEXTS` start from; None for built-in text.
+        folders: Names of `datasets.TEXTS` or `datasets.PUBLIC`, and where their paths start from;
+            empty for built-in text. Code is the standard library unless one of them is code.
 
     Raises:
         DataError: no such domain; a line that is no document; nothing found.
     """
     if domain not in DOMAINS:
         raise DataError(f"domain {domain!r} does not exist; there are: {', '.join(DOMAINS)}")
-    if domain == "code":
-        found = standard_library()
-    elif folder is None:
-        found = BUILT_IN[domain]()
-    else:
-        files = [folder / file for text in TEXTS if text.domain == domain for file in text.files]
+    found: Iterator[Document] = iter(())
+    texts = [t for t in (*TEXTS, *PUBLIC) if t.domain == domain and t.name in folders]
+    if texts:
+        files = [folders[text.name] / file for text in texts for file in text.files]
         found = (document for file in files for document in parse(file))
+    elif domain == "code":
+        found = standard_library()
+    elif not folders:
+        found = BUILT_IN[domain]()
     return distinct(domain, found)
 
 

@@ -17,8 +17,8 @@ class Text(NamedTuple):
 
     name: str
     domain: str
-    files: dict[str, str]
-    """Path inside the data folder -> sha256."""
+    files: dict[str, str | None]
+    """Path inside the data folder -> sha256, where one is known."""
     licence: str
     source: str
     documents: int
@@ -203,3 +203,30 @@ TEXTS = (
         note="the paper trains on it too; calculator marks removed",
     ),
 )
+
+
+def _public(
+    name: str, domain: str, source: str, licence: str, documents: int = 300_000, note: str = ""
+) -> Text:
+    file = f"lm/public_{name.replace('-', '_')}/docs.jsonl"
+    return Text(name, domain, {file: None}, licence, source, documents, note)
+
+
+PUBLIC = (
+    _public("common-crawl", "general", "hub: allenai/c4, English", "ODC-By"),
+    _public(
+        "starcoder-python", "code", "hub: bigcode/starcoderdata, Python", "each file's own",
+        note="asks for an account that has accepted its terms",
+    ),
+    _public("pile-of-law-opinions", "law", "hub: pile-of-law, court opinions", "CC BY-NC-SA 4.0"),
+    _public("pile-of-law-contracts", "law", "hub: pile-of-law, Atticus contracts",
+            "CC BY-NC-SA 4.0"),
+    _public("algebraic-stack", "math", "hub: EleutherAI/proof-pile-2", "each file's own"),
+    _public("open-web-math", "math", "hub: EleutherAI/proof-pile-2", "ODC-By"),
+    _public("gsm8k-hub", "math", "hub: openai/gsm8k, training split", "MIT", 7473),
+)  # fmt: skip
+"""Sets that the paper names and the hub has: the first documents of each. No digests are known.
+
+Not among them: MathPile (closed to downloads without a request), MathGLM (not on the hub) and HUPD
+(read by a script of its own, which loaders no longer run).
+"""

@@ -2,10 +2,11 @@
 
 from harness.suite import Artifact, Kind, Method, Params
 from suites.bam import counts
-from suites.bam.datasets import DOMAINS, SPECIALITIES, TEXTS
+from suites.bam.datasets import DOMAINS, PUBLIC, SPECIALITIES, TEXTS
 
 EXPERTS = tuple(f"expert-{domain}" for domain in SPECIALITIES)
 TEXT_NAMES = tuple(text.name for text in TEXTS)
+PUBLIC_NAMES = tuple(text.name for text in PUBLIC)
 _EQUAL: Params = dict.fromkeys(DOMAINS, 0.25)
 MIXTURES: dict[str, Params] = {
     "btx": {"method": "btx"},
@@ -57,7 +58,12 @@ def artifacts() -> tuple[Artifact, ...]:
     seed: Params = {"general": 0.7, "code": 0.1, "law": 0.1, "math": 0.1}
     union: Params = {"general": 0.1, "code": 0.3, "law": 0.3, "math": 0.3}
     return (
-        Artifact(name="tokens", make="suites.bam.tokens:make", datasets=TEXT_NAMES, over=("data",)),
+        Artifact(
+            name="tokens",
+            make="suites.bam.tokens:make",
+            datasets=(*TEXT_NAMES, *PUBLIC_NAMES),
+            over=("data",),
+        ),
         Artifact(
             name="seed",
             make="suites.bam.training:make_seed",

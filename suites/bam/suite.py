@@ -8,15 +8,19 @@ The experiment on a few screens. Tasks, tables and figures stand here, artifacts
 from harness.suite import Dataset, Figure, Metric, Paper, Suite, Table, Task
 from suites.bam import benchmarks, counts
 from suites.bam.claims import claims
-from suites.bam.datasets import DOMAINS, TEXTS
-from suites.bam.methods import EXPERTS, TEXT_NAMES, artifacts, methods
+from suites.bam.datasets import DOMAINS, PUBLIC, TEXTS
+from suites.bam.methods import EXPERTS, PUBLIC_NAMES, TEXT_NAMES, artifacts, methods
 from suites.bam.scales import scales
 
 
 def _tasks() -> tuple[Task, ...]:
     made = []
-    for suffix, texts, fallback in (("", TEXT_NAMES, False), ("-installed", (), True)):
-        words = ", text that ships with Python and packages" if fallback else ""
+    for suffix, texts, words in (
+        ("", TEXT_NAMES, ""),
+        ("-public", PUBLIC_NAMES, ", public sets"),
+        ("-installed", (), ", text that ships with Python and packages"),
+    ):
+        fallback = not texts
         for name, domains in (*((d, [d]) for d in DOMAINS), ("mean", list(DOMAINS))):
             made.append(
                 Task(
@@ -37,12 +41,18 @@ def _tasks() -> tuple[Task, ...]:
                 fallback=fallback,
             )
         )
-    questions = [
-        task
-        if task.fallback
-        else task.model_copy(update={"datasets": (*TEXT_NAMES, *task.datasets)})
-        for task in benchmarks.tasks()
-    ]
+    questions = []
+    for task in benchmarks.tasks():
+        if task.fallback:
+            questions.append(task)
+            continue
+        for suffix, texts, words in (("", TEXT_NAMES, ""), ("-public", PUBLIC_NAMES, ", public")):
+            changed = {
+                "name": f"{task.name}{suffix}",
+                "label": f"{task.label}{words}",
+                "datasets": (*texts, *task.datasets),
+            }
+            questions.append(task.model_copy(update=changed))
     return (*made, *questions, *counts.tasks())
 
 
@@ -85,7 +95,7 @@ def _metrics() -> tuple[Metric, ...]:
 
 
 def _tables() -> tuple[Table, ...]:
-    perplexities = (*DOMAINS, "mean")
+    perplexities = tuple(f"{d}{suffix}" for suffix in ("", "-public") for d in (*DOMAINS, "mean"))
     main = (
         "seed", *EXPERTS, "btx", "bam", "bam-cm", "bam-shared-kv", "bam-shared-kv-cm", "dense",
         "btm", "sparse-upcycling",
@@ -134,14 +144,14 @@ def _tables() -> tuple[Table, ...]:
             name="core-seconds",
             title="Core-seconds of the last phase of training",
             metric="core-seconds",
-            tasks=("cost",),
+            tasks=("cost", "cost-public"),
             note="The paper matches TPU-core-days; compute-matched rows here match counted FLOPs.",
         ),
         Table(
             name="speed",
             title="Training tokens by core-second",
             metric="tokens-per-second",
-            tasks=("cost",),
+            tasks=("cost", "cost-public"),
         ),
         Table(
             name="parameters",
@@ -202,8 +212,9 @@ def _datasets() -> tuple[Dataset, ...]:
             sizes=text.sizes,
             splits="held-out documents by the hash of their text",
             note=text.note,
+            fetch="suites.bam.hub:fetch" if text in PUBLIC else None,
         )
-        for text in TEXTS
+        for text in (*TEXTS, *PUBLIC)
     )
     return (*texts, *benchmarks.datasets())
 

@@ -20,7 +20,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from harness.errors import DataError, MethodError
 from harness.run import Context
 from suites.bam import corpora, pretrained
-from suites.bam.datasets import DOMAINS, TEXTS
+from suites.bam.datasets import DOMAINS, PUBLIC, TEXTS
 
 END_OF_TEXT = "<|endoftext|>"
 TOKENIZER = "tokenizer"
@@ -31,14 +31,15 @@ Tokens = NDArray[np.int32]
 
 def make(ctx: Context) -> dict[str, JsonValue]:
     """The artifact: a tokenizer, and training and held-out tokens of each domain."""
-    folder: Path | None = None
-    for name in ctx.datasets:
-        folder = ctx.dataset(name)
-    if folder is not None and len(ctx.datasets) < len(TEXTS):
-        raise MethodError("tokens are made of all the texts or of none; see suites.bam.datasets")
+    choices = [frozenset(t.name for t in texts) for texts in (TEXTS, PUBLIC, ())]
+    if frozenset(ctx.datasets) not in choices:
+        raise MethodError(
+            "tokens are made of all the texts of one kind or of none; see suites.bam.datasets"
+        )
+    folders = {name: ctx.dataset(name) for name in ctx.datasets}
     parts = {}
     for domain in DOMAINS:
-        documents = corpora.take(corpora.read(domain, folder), int(ctx.param("characters")))
+        documents = corpora.take(corpora.read(domain, folders), int(ctx.param("characters")))
         parts[domain] = corpora.split(domain, documents, float(ctx.param("held-out")))
     if ctx.param("pretrained"):
         file = pretrained.weights()
@@ -60,7 +61,7 @@ def make(ctx: Context) -> dict[str, JsonValue]:
             "held-out tokens": len(arrays[f"held-out-{domain}"]),
         }
     save_file(arrays, ctx.out / "tokens.safetensors")
-    return {"source": "data folder" if folder else "built-in", "domains": info}
+    return {"source": "data folder" if folders else "built-in", "domains": info}
 
 
 def train(texts: Iterator[str], vocabulary: int) -> PreTrainedTokenizerFast:

@@ -10,16 +10,16 @@ import pytest
 from harness.errors import DataError
 from suites.bam import corpora
 from suites.bam.corpora import Document
-from suites.bam.datasets import DOMAINS, TEXTS
+from suites.bam.datasets import DOMAINS, PUBLIC, TEXTS
 
-Write = Callable[[dict[str, list[str]]], Path]
+Write = Callable[[dict[str, list[str]]], dict[str, Path]]
 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """A data folder whose first file of each domain holds the given texts, the others nothing."""
+    """Folders of texts; the first file of each domain holds the given ones, the others nothing."""
 
-    def write(texts: dict[str, list[str]]) -> Path:
+    def write(texts: dict[str, list[str]]) -> dict[str, Path]:
         left = {domain: list(lines) for domain, lines in texts.items()}
         for text in TEXTS:
             for file in text.files:
@@ -27,7 +27,7 @@ def write(tmp_path: Path) -> Write:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 rows = [{"id": f"{n}", "text": t} for n, t in enumerate(left.pop(text.domain, []))]
                 path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        return tmp_path
+        return {text.name: tmp_path for text in TEXTS}
 
     return write
 
@@ -53,7 +53,7 @@ def test_one_document_cannot_be_split(share: float) -> None:
 
 def test_unknown_domains_are_named_with_those_that_exist() -> None:
     with pytest.raises(DataError, match="'poetry' does not exist; there are: general, code"):
-        corpora.read("poetry", None)
+        corpora.read("poetry", {})
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_take_stops_after_the_document_that_fills_the_measure() -> None:
 
 
 def test_code_is_the_standard_library_without_its_tests(tmp_path: Path) -> None:
-    found = {d.id: d for d in corpora.read("code", tmp_path)}
+    found = {d.id: d for d in corpora.read("code", {"fcla": tmp_path})}
     root = Path(sysconfig.get_paths()["stdlib"])
     assert found["json/decoder.py"].text == (root / "json" / "decoder.py").read_text()
     assert not [name for name in found if {"test", "site-packages"} & set(name.split("/"))]
@@ -100,7 +100,7 @@ def test_code_is_the_standard_library_without_its_tests(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_built_in_text_is_there_for_every_domain(domain: str) -> None:
-    documents = corpora.read(domain, None)
+    documents = corpora.read(domain, {})
     assert len(documents) >= 20
     assert sum(len(d.text) for d in documents) > 200_000
     assert min(len(d.text) for d in documents) >= corpora.SHORTEST
@@ -110,4 +110,13 @@ def test_built_in_text_is_there_for_every_domain(domain: str) -> None:
 @pytest.mark.parametrize("domain", ["general", "law", "math"])
 def test_the_data_folder_has_what_its_entries_say(data_folder: Path, domain: str) -> None:
     stated = sum(text.documents for text in TEXTS if text.domain == domain)
-    assert 0.99 * stated <= len(corpora.read(domain, data_folder)) <= stated
+    folders = {text.name: data_folder for text in TEXTS}
+    assert 0.99 * stated <= len(corpora.read(domain, folders)) <= stated
+
+
+def test_public_code_takes_the_place_of_the_standard_library(tmp_path: Path) -> None:
+    (text,) = (text for text in PUBLIC if text.domain == "code")
+    (file,) = text.files
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_text('{"id": "a", "text": "print()"}\n')
+    assert [d.text for d in corpora.read("code", {text.name: tmp_path})] == ["print()"]

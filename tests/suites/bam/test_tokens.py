@@ -129,5 +129,5 @@ def test_tokens_of_some_texts_alone_are_refused(workshop: Any) -> None:
     ctx = workshop.artifact("tokens")
     ctx.datasets = ("fcla",)
     ctx.dataset = lambda name: Path()
-    with pytest.raises(MethodError, match="all the texts or of none"):
+    with pytest.raises(MethodError, match="all the texts of one kind or of none"):
         tokens.make(ctx)
