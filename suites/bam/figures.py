@@ -84,7 +84,7 @@ def perplexity(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawi
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
         axis.xaxis.set_major_formatter("{x:.4g}")
         axis.xaxis.set_minor_locator(NullLocator())
-        axis.tick_params(axis="x", labelsize=7)
+        axis.tick_params(axis="x", labelsize=7, labelrotation=45)
         axis.set_title(task.label or task.name)
     axes[0].set_yticks(range(len(methods)), [m.label or m.name for m in methods])
     axes[0].invert_yaxis()
@@ -154,7 +154,7 @@ def loss(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | N
                     lines[0].x[:shortest], mean, color=_colour(method.name), linewidth=1.1,
                     label=method.name,
                 )  # fmt: skip
-                axis.set_xlabel(lines[0].x_label)
+                axis.set_xlabel({"flops": "FLOPs"}.get(lines[0].x_label, lines[0].x_label))
     axes[0].set_ylabel("training loss, nats a token")
     _legend(drawing, axes, "outside right upper", 1)
     return drawing

@@ -146,4 +146,4 @@ def test_losses_are_means_of_the_shared_steps(suite: Suite, records: list[Record
     assert drawing is not None
     line = next(line for line in drawing.axes[0].lines if line.get_label() == "bam")
     assert line.get_xydata().tolist() == [[0, 5.5], [10, 4.5]]
-    assert [a.get_xlabel() for a in drawing.axes] == ["tokens", "flops"]
+    assert [a.get_xlabel() for a in drawing.axes] == ["tokens", "FLOPs"]
