@@ -262,6 +262,15 @@ Claim = Annotated[
 ]
 
 
+class Mark(Spec):
+    """Sets off the cells of a table whose mean of another metric is below a bound."""
+
+    metric: Name
+    below: float
+    text: str
+    """What the mark means, a sentence."""
+
+
 class Table(Spec):
     """A comparison table: one row a method, one column a task (or the other way round)."""
 
@@ -272,6 +281,7 @@ class Table(Spec):
     tasks: tuple[str, ...] = ("*",)
     rows: Literal["methods", "tasks"] = "methods"
     note: str = ""
+    mark: Mark | None = None
 
 
 class Figure(Spec):
@@ -346,7 +356,8 @@ class Suite(Spec):
             _known(f"claim {claim.name}", "method", sides, methods)
             self._match(f"claim {claim.name}", "task", claim.tasks, self.tasks)
         for table in self.tables:
-            _known(f"table {table.name}", "metric", [table.metric], metrics)
+            marked = [table.mark.metric] if table.mark else []
+            _known(f"table {table.name}", "metric", [table.metric, *marked], metrics)
             self._match(f"table {table.name}", "method", table.methods, self.methods)
             self._match(f"table {table.name}", "task", table.tasks, self.tasks)
         for scale in self.scales:

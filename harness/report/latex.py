@@ -32,6 +32,7 @@ _ACCENTS = {
     "\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0304": "=", "\u0306": "u",
     "\u0307": ".", "\u0308": '"', "\u030a": "r", "\u030b": "H", "\u030c": "v", "\u0327": "c",
 }  # fmt: skip
+_DAGGERS = str.maketrans({"†": r"\dagger", "‡": r"\ddagger"})
 
 
 def escape(text: str) -> str:
@@ -52,7 +53,7 @@ def comparison(table: Comparison) -> str:
         for cell in cells:
             p = cell.parts(digits)
             mean = rf"\textbf{{{escape(p.mean)}}}" if cell.best else escape(p.mean)
-            marks = f"$^{{{p.marks.replace('†', chr(92) + 'dagger')}}}$" if p.marks else ""
+            marks = f"$^{{{p.marks.translate(_DAGGERS)}}}$" if p.marks else ""
             small = " ".join(x for x in (p.interval, p.n) if x)
             small += ("; " if small else "") * bool(p.paper) + (f"paper {p.paper}" * bool(p.paper))
             texts.append(mean + marks + (rf" {{\scriptsize {escape(small)}}}" if small else ""))

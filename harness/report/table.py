@@ -9,7 +9,7 @@ from harness.report import number
 from harness.report.selection import Selection, Trial
 from harness.runs import Cells
 from harness.stats import mean_interval, paired_interval
-from harness.suite import Metric, Reference, Scale, Suite, Table, Task, select
+from harness.suite import Mark, Metric, Reference, Scale, Suite, Table, Task, select
 
 FAILURES = ("diverged", "oom", "timeout", "failed")
 
@@ -19,7 +19,7 @@ class Parts(NamedTuple):
 
     mean: str
     marks: str
-    """`†` not separated from the best, `*` rests on records of changed code."""
+    """`†` not separated from the best, `‡` the table's own mark, `*` records of changed code."""
     interval: str
     n: str
     paper: str
@@ -44,6 +44,8 @@ class Cell(NamedTuple):
     best: bool = False
     close: bool = False
     """Its paired interval against the best includes zero, or there is none."""
+    set_off: bool = False
+    """The table's own mark applies."""
 
     @property
     def failures(self) -> int:
@@ -68,7 +70,7 @@ class Cell(NamedTuple):
             counts.append(f"{self.n}/{len(self.trials)} ok")
         return Parts(
             mean=number.MISSING if self.mean is None else number.fixed(self.mean, digits),
-            marks="†" * self.close + "*" * bool(self.stale),
+            marks="†" * self.close + "‡" * self.set_off + "*" * bool(self.stale),
             interval=number.interval(self.low, self.high, digits),
             n=", ".join(counts),
             paper="; ".join(number.reference(r, digits) for r in self.references),
@@ -212,6 +214,7 @@ def compare(
                 edge.n,
                 tuple(selection.trials[r.short] for r in group),
                 tuple(r for r in printed if r.source == "paper"),
+                set_off=_set_off(spec.mark, method.name, task.name, cells),
             )
         for name, cell in _ranked(column, metric, cells).items():
             made[name, task.name] = cell
@@ -234,6 +237,13 @@ def compare(
         notes=tuple(_notes(spec, tasks, list(made.values()), kinds)),
         anchors=_anchors(references, tasks, suite, metric),
     )
+
+
+def _set_off(mark: Mark | None, method: str, task: str, cells: Cells) -> bool:
+    if mark is None:
+        return False
+    mean = mean_interval(cells[method, task, mark.metric].values).mean
+    return mean is not None and mean < mark.below
 
 
 def _ranked(column: dict[str, Cell], metric: Metric, cells: Cells) -> dict[str, Cell]:
@@ -272,6 +282,8 @@ def _notes(spec: Table, tasks: Sequence[Task], cells: Sequence[Cell], kinds: set
             "shared seeds includes zero, or fewer than two seeds are shared. "
             "Not adjusted for several comparisons."
         )
+    if spec.mark and any(c.set_off for c in cells):
+        notes.append(f"‡ {spec.mark.text}")
     total = sum(len(c.trials) for c in cells)
     if stale := sum(c.stale for c in cells):
         notes.append(

@@ -5,7 +5,7 @@ The experiment on a few screens. Tasks, tables and figures stand here, artifacts
 `benchmarks.py`.
 """
 
-from harness.suite import Dataset, Figure, Metric, Paper, Suite, Table, Task
+from harness.suite import Dataset, Figure, Mark, Metric, Paper, Suite, Table, Task
 from suites.bam import benchmarks, counts
 from suites.bam.claims import claims
 from suites.bam.datasets import DOMAINS, PUBLIC, TEXTS
@@ -132,6 +132,11 @@ def _tables() -> tuple[Table, ...]:
             metric="accuracy",
             tasks=("downstream-*",),
             note="The level of chance stands in the head of each column.",
+            mark=Mark(
+                metric="above-chance",
+                below=2.0,
+                text="Within two standard errors of chance.",
+            ),
         ),
         Table(
             name="chance",

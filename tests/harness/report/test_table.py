@@ -10,7 +10,7 @@ from harness.report.selection import sort_out
 from harness.report.table import Cell, Comparison, compare, planned
 from harness.runs import cells, frame
 from harness.stats import mean_interval
-from harness.suite import Method, Reference, Suite, Table, Task
+from harness.suite import Mark, Method, Reference, Suite, Table, Task
 
 Lab = Callable[..., Suite]
 Make = Callable[..., Record]
@@ -235,3 +235,30 @@ def test_task_labels_name_the_protocol_only_where_they_differ(lab: Lab) -> None:
         claims=(),
     )
     assert table(suite, []).columns == ("shallow", "deep")
+
+
+def test_a_table_sets_off_the_cells_whose_other_metric_is_below_its_bound(
+    lab: Lab, records: list[Record]
+) -> None:
+    suite = lab()
+    plain = table(suite, records)
+    assert not any(c.set_off for c in plain.cells)
+    means = sorted(c.mean for c in plain.cells if c.mean is not None)
+    mark = Mark(metric="acc", below=means[len(means) // 2], text="No better than guessing.")
+    tables = [
+        t.model_copy(update={"mark": mark} if t.name == "accuracy" else {}) for t in suite.tables
+    ]
+    made = table(suite.model_copy(update={"tables": tuple(tables)}), records)
+    for c in made.cells:
+        below = c.mean is not None and c.mean < mark.below
+        assert c.set_off == below == ("‡" in c.parts(1).marks)
+    assert {c.set_off for c in made.cells} == {True, False}
+    assert "‡ No better than guessing." in made.notes
+
+
+def test_a_mark_names_a_metric_that_exists(lab: Lab) -> None:
+    mark = Mark(metric="luck", below=1.0, text="")
+    given = lab().model_dump()
+    given["tables"][0]["mark"] = mark
+    with pytest.raises(ValueError, match="luck"):
+        Suite.model_validate(given)
