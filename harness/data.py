@@ -4,9 +4,13 @@ Order of sources: a local folder (`--data` or `HARNESS_DATA`), then what `harnes
 fetched from the public hub into the cache. A trial never fetches by itself.
 """
 
+import importlib
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from harness import registry
 from harness.errors import DataError, HarnessError
@@ -96,3 +100,30 @@ class Sources(NamedTuple):
         file = next(iter(dataset.files), dataset.name)
         fetch = f", or `harness data prepare {dataset.name}` online" if dataset.fetch else ""
         return f"{file} not found; point --data or HARNESS_DATA at a folder that has it{fetch}"
+
+
+@contextmanager
+def arriving(path: Path) -> Iterator[Path]:
+    """Where to write a file that is fetched; it becomes `path` once the block ends well.
+
+    A block that raises leaves nothing behind, and an older file as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as scratch:
+        whole = Path(scratch) / path.name
+        yield whole
+        whole.replace(path)
+
+
+def library(name: str, dataset: str) -> Any:
+    """The package that fetching a dataset needs, imported.
+
+    Raises:
+        DataError: it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        raise DataError(
+            f"{dataset}: package {name} is not installed; run `pip install {name}`"
+        ) from None

@@ -1,14 +1,13 @@
 """Fetches the public sets from the Hugging Face hub; `harness data prepare` calls it."""
 
-import importlib.util
 import json
 import re
-import tempfile
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from harness.data import arriving, library
 from harness.errors import DataError
 from harness.suite import Dataset
 from suites.bam.datasets import PUBLIC
@@ -52,24 +51,15 @@ def fetch(dataset: Dataset, folder: Path) -> None:
     if text is None:
         raise DataError(f"{dataset.name}: not on the hub; {dataset.source} has it")
     source = ROWS[text.name]
-    packed = "zst" in source.options.get("data_files", "")
-    for package in ("datasets", *(("zstandard",) if packed else ())):
-        if importlib.util.find_spec(package) is None:
-            raise DataError(
-                f"{text.name}: package {package} is not installed; run `pip install {package}`"
-            )
-    load_dataset = importlib.import_module("datasets").load_dataset
+    load_dataset = library("datasets", text.name).load_dataset
+    if "zst" in source.options.get("data_files", ""):
+        library("zstandard", text.name)
     rows = load_dataset(source.repository, split="train", streaming=True, **source.options)
     (file,) = text.files
-    path = folder / file
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as scratch:
-        whole = Path(scratch) / path.name  # takes its place once it is that
-        with whole.open("w", encoding="utf-8") as lines:
-            for number, row in enumerate(islice(rows, text.documents)):
-                document = {"id": f"{text.name}/{number}", "text": joined(row, source.columns)}
-                lines.write(json.dumps(document) + "\n")
-        whole.replace(path)
+    with arriving(folder / file) as place, place.open("w", encoding="utf-8") as lines:
+        for number, row in enumerate(islice(rows, text.documents)):
+            document = {"id": f"{text.name}/{number}", "text": joined(row, source.columns)}
+            lines.write(json.dumps(document) + "\n")
 
 
 def joined(row: Mapping[str, Any], columns: tuple[str, ...]) -> str:

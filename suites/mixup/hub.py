@@ -1,10 +1,9 @@
 """Fetches GLUE sets from the Hugging Face hub; `harness data prepare` calls it."""
 
-import importlib
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from harness.data import arriving, library
 from harness.errors import DataError
 from harness.suite import Dataset
 from suites.mixup.datasets import CORPORA, File
@@ -29,12 +28,7 @@ def fetch(dataset: Dataset, folder: Path) -> None:
     corpus = CORPORA[dataset.name]
     if corpus.train is None or corpus.dev is None or not corpus.fetch:
         raise DataError(f"{corpus.name}: not on the hub; {corpus.source} has it")
-    try:
-        load_dataset = importlib.import_module("datasets").load_dataset
-    except ModuleNotFoundError:
-        raise DataError(
-            f"{corpus.name}: package datasets is not installed; run `pip install datasets`"
-        ) from None
+    load_dataset = library("datasets", corpus.name).load_dataset
     parts = ((corpus.train, "train"), (corpus.dev, _DEV.get(corpus.name, "validation")))
     for file, split in parts:
         rows = load_dataset(REPOSITORY, corpus.name, split=split)
@@ -44,13 +38,9 @@ def fetch(dataset: Dataset, folder: Path) -> None:
 def write(path: Path, file: File, classes: tuple[str, ...], rows: Any) -> None:
     """Rows of the hub as a file with a header; takes its place only once it is whole."""
     columns = [str(c) for c in (file.first, file.second, file.label) if c is not None]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", newline="", dir=path.parent, prefix=".download-", delete=False
-    ) as scratch:
-        scratch.write("\t".join(columns) + "\n")
+    with arriving(path) as place, place.open("w", encoding="utf-8", newline="") as lines:
+        lines.write("\t".join(columns) + "\n")
         for row in rows:
             cells = [" ".join(str(row[_COLUMNS.get(c, c)]).split()) for c in columns[:-1]]
             label = classes[int(row[_COLUMNS.get(columns[-1], columns[-1])])]
-            scratch.write("\t".join([*cells, label]) + "\n")
-    Path(scratch.name).replace(path)
+            lines.write("\t".join([*cells, label]) + "\n")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness import registry
-from harness.data import Found, Sources
+from harness.data import Found, Sources, arriving, library
 from harness.errors import DataError, SpecError
 from harness.suite import Dataset
 
@@ -189,3 +189,26 @@ def test_what_the_fetching_function_says_itself_is_passed_on(sources, hub):
 def test_what_cannot_be_fetched_says_so(sources):
     with pytest.raises(DataError, match=r"dataset sums: cannot be fetched; rows\.csv not found"):
         sources.fetch(dataset(**{"rows.csv": None}))
+
+
+def test_a_fetched_file_takes_its_place_only_once_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "set.txt"
+    with arriving(path) as place:
+        place.write_text("old")
+        assert not path.exists()
+
+    def broken() -> None:
+        with arriving(path) as place:
+            place.write_text("half")
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        broken()
+    assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_missing_package_is_one_clear_line() -> None:
+    with pytest.raises(DataError, match=r"^words: package no_such is not installed; run `pip"):
+        library("no_such", "words")
+    assert library("json", "words").dumps([]) == "[]"

@@ -2,6 +2,7 @@
 
 import json
 import lzma
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def test_a_broken_stream_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_missing_package_is_one_clear_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(DataError, match=r"^common-crawl: package datasets is not installed; run"):
         hub.fetch(dataset("common-crawl"), tmp_path)
 
