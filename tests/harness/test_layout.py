@@ -47,7 +47,7 @@ ALLOWED = {
         "record", "registry", "report", "run", "runs", "stats", "store", "suite",
     },
 }  # fmt: skip
-FOR_SUITES = {"errors", "record", "run", "runs", "stats", "store", "suite", "training"}
+FOR_SUITES = {"data", "errors", "record", "run", "runs", "stats", "store", "suite", "training"}
 
 
 def module_name(path, root=ROOT):
