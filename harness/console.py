@@ -80,7 +80,6 @@ class Watch:
         self._whole = self._bars.add_task("trials", total=self._total, left="")
         self.failures: list[tuple[Job, str]] = []
         self.busy: list[Job] = []
-        self.unrecorded = 0
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -136,7 +135,6 @@ class Watch:
             self.busy.append(job)
         elif outcome.code == FAILED:
             self.failures.append((job, outcome.line))
-            self.unrecorded += not outcome.recorded
             self._console.print(
                 f"[red]failed[/] {job.title}: {escape(outcome.line)}", soft_wrap=True
             )

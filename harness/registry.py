@@ -36,7 +36,7 @@ def origins() -> dict[str, Origin]:
     """Every suite that can be found, by name, without importing any.
 
     Raises:
-        SpecError: two packages offer a suite of the same name.
+        SpecError: two packages offer a suite of the same name, or one points to no function.
     """
     found = {}
     package = importlib.util.find_spec("suites")
@@ -49,6 +49,12 @@ def origins() -> dict[str, Origin]:
             raise SpecError(
                 f"suite {entry.name!r} is offered by {found[entry.name].module} and by "
                 f"{entry.value}; rename one of the two entry points"
+            )
+        parts = entry.pattern.match(entry.value)
+        if parts is None or not parts["attr"]:
+            raise SpecError(
+                f"suite {entry.name!r}: entry point {entry.value!r} of group {GROUP} is not "
+                "module:function; correct it in the package that offers it"
             )
         found[entry.name] = Origin(entry.name, entry.module, entry.attr)
     return dict(sorted(found.items()))

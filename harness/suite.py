@@ -6,9 +6,18 @@ are named by import path (`"package.module:function"`), so that listing suites i
 
 import fnmatch
 from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
 
 SPEC_VERSION = 1
 """Changes when the meaning of an identity changes; part of every identity."""
@@ -18,6 +27,20 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._+-]{0,63}$")
 
 ImportPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
 """`package.module:function`, imported only when it is called."""
+
+
+def _inside(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not parts or parts[0] == "/" or ".." in parts or not path.isprintable():
+        raise ValueError(f"file {path!r} is not a path inside the data folder; give one like a/b")
+    return path
+
+
+DataPath = Annotated[str, AfterValidator(_inside)]
+"""A file inside the data folder, with forward slashes."""
+
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""A sha256, in hexadecimal."""
 
 Params = dict[str, JsonValue]
 """What methods, tasks and scales hand to the functions they name: JSON values, nothing else."""
@@ -63,7 +86,7 @@ class Dataset(Spec):
     """Data that come from outside: a local folder, or a public hub when that is allowed."""
 
     name: Name
-    files: dict[str, str | None]
+    files: dict[DataPath, Digest | None]
     """Path inside the data folder -> sha256 of the file (None where it is not known)."""
     licence: str
     source: str

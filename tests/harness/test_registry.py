@@ -123,6 +123,17 @@ def test_a_name_offered_twice_is_refused(write, offer):
     )
 
 
+@pytest.mark.parametrize("value", ["elsewhere", "else where:build", ":build", "a b", ""])
+def test_an_entry_point_that_is_no_function_is_refused(offer, value):
+    offer(beta=value)
+    with pytest.raises(SpecError) as error:
+        registry.origins()
+    assert line(error) == (
+        f"suite 'beta': entry point {value!r} of group harness.suites is not module:function; "
+        "correct it in the package that offers it"
+    )
+
+
 def test_suites_are_loaded_from_the_folder_and_from_entry_points(write, offer):
     put_suite(write)
     write("elsewhere.py", SUITE.format(name="gamma", metric="loss"))

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,6 +44,7 @@ BAD_PATHS = [
     "", "a", "a:", ":a", "a:b:c", "a.b", "a/b:c", "../a:b", "a:b.c", "a-b:c", "1a:b", "a:1b",
     "a:b()", "a: b", "a:b\n", ".a:b",
 ]  # fmt: skip
+OUTSIDE = ["", ".", "/", "/a", "..", "../a", "a/../../b", "a/..", "a\n", "a\0b"]
 CLAIM = {"name": "c", "text": "t", "source": "s", "metric": "accuracy", "tasks": ("*",)}
 TABLE = {"name": "t", "title": "t", "metric": "accuracy"}
 SCALE = {"name": "gpu", "seeds": (0,), "expected_seconds": 1}
@@ -376,6 +378,18 @@ def test_selecting_keeps_the_order_of_things_and_takes_each_once(toy_suite):
     assert [t.name for t in select(tasks, ("[ds]*-y", "deep"))] == ["shallow-y", "deep-y"]
 
 
+@pytest.mark.parametrize("path", OUTSIDE)
+def test_files_of_a_dataset_lie_inside_the_data_folder(path):
+    with pytest.raises(ValidationError, match="is not a path inside the data folder"):
+        Dataset(**{"name": "d", **DATASET, "files": {path: None}})
+
+
+@pytest.mark.parametrize("digest", ["", "0", "0" * 63, "G" * 64, "0" * 65])
+def test_digests_are_those_of_sha256(digest):
+    with pytest.raises(ValidationError, match="String should match pattern"):
+        Dataset(**{"name": "d", **DATASET, "files": {"a/b.csv": digest}})
+
+
 # -- fuzz ------------------------------------------------------------------------------------------
 
 names = st.sampled_from(["a", "b", "c", "ant", "t1", "t2", "m1", "m2"]) | st.sampled_from(
@@ -411,7 +425,9 @@ suites = st.fixed_dictionaries(
         "datasets": some(
             name=known, licence=st.just(""), source=st.just(""), sizes=st.just(""),
             splits=st.just(""),
-            files=st.dictionaries(st.text(max_size=3), st.none() | st.text(max_size=3)),
+            files=st.dictionaries(
+                st.text(max_size=3), st.none() | st.text(max_size=3) | st.just("0" * 64), max_size=1
+            ),
         ),
         "claims": some(
             kind=st.sampled_from(["beats", "exact", "trend", "level", "wins"]), name=known,
@@ -435,6 +451,8 @@ def test_random_suites_are_whole_or_refused(toy_suite, fields, data):
         found = [thing.name for thing in things]
         assert len(set(found)) == len(found)
         assert all(NAME.fullmatch(name) for name in found)
+    for path in (path for dataset in suite.datasets for path in dataset.files):
+        assert Path("/data", path).resolve() > Path("/data")
     metrics = {m.name for m in suite.metrics}
     assert all(set(t.reports) <= metrics for t in suite.tasks)
     assert all(scale.seeds and min(scale.seeds) >= 0 for scale in suite.scales)
