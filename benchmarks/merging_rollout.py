@@ -6,11 +6,12 @@ expert first, so that its episodes last.
 
 Time: the wall clock, on a machine with nothing else to do: with more than one thread, CPU seconds
 would count those that wait. One episode at a time runs with one thread, which is its fastest
-setting. The ways take turns, and a ratio is the median of the ratios
-within a round. `one at a time` is the suite's own evaluation of one seed after the other; `as
-released` keeps the whole history and normalises it anew each step, pads its end to a window, and
-computes the actions of all steps of it, as the paper's code does. Both run fewer episodes than 50
-and count per episode. `physics` is the share of the wall clock inside the environments' steps.
+setting. The ways take turns, and a ratio is the median of the ratios within a round. `one at a
+time` is the suite's own evaluation of one seed after the other; `as released` keeps the whole
+history and normalises it anew each step, takes its end as a window, and computes the actions of
+all steps of it, as the paper's code does (which also pads early windows). Both run fewer episodes
+than 50. Episodes differ in length, so what is compared is the time of an episode's step. `physics`
+is the share of the wall clock inside the environments' steps.
 
 Exits with 1 if lock-step is less than 8 times as fast as one at a time.
 """
@@ -30,8 +31,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from suites.merging import trajectories
-from suites.merging.environments import ENVIRONMENTS, Environment, make
-from suites.merging.evaluation import evaluate
+from suites.merging.environments import ENVIRONMENTS, Environment, LockStep, make
+from suites.merging.evaluation import play
 from suites.merging.experts import roll_out, shipped
 from suites.merging.model import DecisionTransformer, Shape
 from suites.merging.trajectories import RETURN_SCALE, Statistics, Windows
@@ -39,10 +40,21 @@ from suites.merging.trajectories import RETURN_SCALE, Statistics, Windows
 CONTEXT = 10
 
 
-class Cost(NamedTuple):
-    """What one episode took on average."""
+class Played(NamedTuple):
+    """Some episodes."""
 
-    seconds: float
+    steps: int
+    """Of all of them."""
+    physics: float
+    """Seconds."""
+    returned: float
+    """Mean over the episodes."""
+
+
+class Cost(NamedTuple):
+    """What one step of an episode took on average."""
+
+    microseconds: float
     physics: float
     """Share of the time."""
     returned: float
@@ -59,7 +71,7 @@ def trained(env: Environment, updates: int) -> tuple[DecisionTransformer, Statis
     optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-3, fused=True)
     for _ in range(updates):
         batch = windows.sample(64, generator)
-        error = (policy(*batch) - batch.actions_BKA)[batch.mask_BK]
+        error = (policy(*batch.inputs) - batch.actions_BKA)[batch.mask_BK]
         optimizer.zero_grad()
         error.square().mean().backward()
         torch.nn.utils.clip_grad_norm_(policy.parameters(), 0.25)
@@ -68,10 +80,8 @@ def trained(env: Environment, updates: int) -> tuple[DecisionTransformer, Statis
 
 
 @torch.no_grad()
-def released(
-    policy: DecisionTransformer, env: Environment, stats: Statistics, seed: int
-) -> tuple[float, float]:
-    """One episode, batch size one, the whole history at every step; return, physics seconds."""
+def released(policy: DecisionTransformer, env: Environment, stats: Statistics, seed: int) -> Played:
+    """One episode, batch size one, the whole history at every step."""
     world = make(env)
     state, _ = world.reset(seed=seed)
     mean_S, std_S = (torch.from_numpy(a) for a in stats)
@@ -81,13 +91,11 @@ def released(
     returned = physics = 0.0
     for step in range(env.max_steps):
         actions_TA = torch.cat([actions_TA, torch.zeros(1, env.action_dim)])
-        pad = max(0, CONTEXT - 1 - step)
         tokens = [
-            torch.cat([torch.zeros(pad, x_T.size(1)), x_T[-CONTEXT:]])[None]
-            for x_T in ((states_TS - mean_S) / std_S, actions_TA, to_go_T1)
+            x_T[None, -CONTEXT:] for x_T in ((states_TS - mean_S) / std_S, actions_TA, to_go_T1)
         ]
-        times_K = torch.arange(step + 1 - CONTEXT, step + 1)[None]
-        action = policy(*tokens, times_K.clamp(min=0), times_K >= 0)[0, -1]
+        times_K = torch.arange(max(step + 1 - CONTEXT, 0), step + 1)[None]
+        action = policy(*tokens, times_K)[0, -1]
         actions_TA[-1] = action
         start = time.perf_counter()
         state, reward, terminated, _, _ = world.step(action.numpy())
@@ -97,16 +105,21 @@ def released(
             break
         states_TS = torch.cat([states_TS, torch.from_numpy(state.astype(np.float32))[None]])
         to_go_T1 = torch.cat([to_go_T1, to_go_T1[-1:] - float(reward) / RETURN_SCALE])
-    return returned, physics
+    return Played(step + 1, physics, returned)
 
 
-def measure(episodes: int, run: Callable[[], tuple[list[float], float]]) -> Cost:
-    """Per episode; `run` gives the returns and the seconds of physics."""
+def joined(parts: list[Played]) -> Played:
+    """Episodes one after the other."""
+    steps, physics, returned = zip(*parts, strict=True)
+    return Played(sum(steps), sum(physics), statistics.fmean(returned))
+
+
+def measure(run: Callable[[], Played]) -> Cost:
+    """Times it."""
     start = time.perf_counter()
-    returns, physics = run()
+    played = run()
     wall = time.perf_counter() - start
-    assert len(returns) == episodes
-    return Cost(wall / episodes, physics / wall, statistics.fmean(returns))
+    return Cost(1e6 * wall / played.steps, played.physics / wall, played.returned)
 
 
 def main() -> int:
@@ -121,37 +134,34 @@ def main() -> int:
     env = ENVIRONMENTS[args.env]
     policy, stats = trained(env, args.updates)
 
-    def together(seeds: list[int]) -> tuple[list[float], float]:
-        found = evaluate(policy, env, stats, seeds=seeds, context=CONTEXT)
-        return found.returns_E.tolist(), found.physics_seconds
+    def together(seeds: range) -> Played:
+        world = LockStep(env, seeds, torch.get_num_threads())
+        steps, returned = 0, 0.0
+        for running_B, rewards_B in play(policy, env, stats, world, None, CONTEXT):
+            steps += len(running_B)
+            returned += float(rewards_B.sum())
+        return Played(steps, world.physics_seconds, returned / len(seeds))
 
-    def joined(parts: list[tuple[list[float], float]]) -> tuple[list[float], float]:
-        return [r for part, _ in parts for r in part], sum(physics for _, physics in parts)
-
-    seeds = list(range(50))
-    some = seeds[: args.alone]
-    ways: dict[str, tuple[int, Callable[[], tuple[list[float], float]]]] = {
-        "lock-step": (50, lambda: together(seeds)),
-        "one at a time": (args.alone, lambda: joined([together([s]) for s in some])),
-        "as released": (
-            args.alone,
-            lambda: joined([([r], p) for r, p in (released(policy, env, stats, s) for s in some)]),
-        ),
+    some = range(args.alone)
+    ways: dict[str, Callable[[], Played]] = {
+        "lock-step": lambda: together(range(50)),
+        "one at a time": lambda: joined([together(range(s, s + 1)) for s in some]),
+        "as released": lambda: joined([released(policy, env, stats, s) for s in some]),
     }
     costs: dict[str, list[Cost]] = {name: [] for name in ways}
     names = list(ways)
     for turn in range(args.repeats):
         for name in names[turn % 3 :] + names[: turn % 3]:
             torch.set_num_threads(args.threads if name == "lock-step" else 1)
-            costs[name].append(measure(*ways[name]))
+            costs[name].append(measure(ways[name]))
 
     print(f"{env.id}, 3 x 64, context {CONTEXT}, 50 episodes, {args.threads} threads, float32")
-    print(f"{'way':<14} {'s an episode':>17} {'physics':>8} {'return':>8} {'ratio':>7}")
+    print(f"{'way':<14} {'us a step':>10} {'physics':>8} {'return':>8} {'ratio':>7}")
     ratios = {}
     for name, found in costs.items():
         pairs = zip(found, costs["lock-step"], strict=True)
-        ratios[name] = statistics.median(a.seconds / b.seconds for a, b in pairs)
-        line = f"{name:<14} {statistics.median(c.seconds for c in found):>17.3f}"
+        ratios[name] = statistics.median(a.microseconds / b.microseconds for a, b in pairs)
+        line = f"{name:<14} {statistics.median(c.microseconds for c in found):>10.0f}"
         line += f" {statistics.median(c.physics for c in found):>7.0%}"
         line += f" {found[0].returned:>8.0f} {ratios[name]:>6.1f}x"
         print(line, flush=True)

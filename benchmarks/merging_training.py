@@ -40,7 +40,7 @@ def windows(context: int) -> Batch:
     """Random windows; three of them are padded, as a tenth or so of the real ones."""
     g = torch.Generator().manual_seed(0)
     mask_BK = torch.ones(BATCH, context, dtype=torch.bool)
-    mask_BK[:3, : context // 3] = False
+    mask_BK[:3, -(context // 3) :] = False
     return Batch(
         torch.randn(BATCH, context, STATES, generator=g),
         torch.randn(BATCH, context, ACTIONS, generator=g).tanh(),

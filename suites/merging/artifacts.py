@@ -102,7 +102,7 @@ def make_multitask(ctx: Context) -> dict[str, JsonValue]:
     With `forgetful`, only the last environment's input and output layers are trained, as happens
     in the released code, whose optimiser never sees those of the others.
     """
-    envs = worlds(ctx)
+    envs = worlds(ctx, "data-{}-base")
     data = {env.name: read_data(ctx, env, "-base") for env in envs}
     stats = {name: trajectories.statistics(d) for name, d in data.items()}
     policies = {env.name: fresh(ctx, env, "common", "multi") for env in envs}
@@ -162,9 +162,10 @@ def world(ctx: Context, name: str) -> Environment:
     return dataclasses.replace(env, max_steps=int(ctx.param("max-steps")))
 
 
-def worlds(ctx: Context) -> list[Environment]:
-    """The environments of the suite's tasks: those whose policies are merged."""
-    return [world(ctx, str(task.params["environment"])) for task in ctx.suite.tasks]
+def worlds(ctx: Context, template: str) -> list[Environment]:
+    """The environments whose artifact of that name is needed, e.g. `policy-{}-common`."""
+    names = (str(task.params["environment"]) for task in ctx.suite.tasks)
+    return [world(ctx, name) for name in names if template.format(name) in ctx.subject.needs]
 
 
 def read_data(ctx: Context, env: Environment, suffix: str = "") -> Trajectories:

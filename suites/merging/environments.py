@@ -11,6 +11,7 @@ import logging
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -118,12 +119,20 @@ class LockStep:
     own state, and each runs exactly as gymnasium's own environment would run it alone.
     """
 
-    def __init__(self, env: Environment, seeds: Sequence[int], **options: Any) -> None:
-        """Starts one episode for each seed; `options` go to gymnasium."""
+    def __init__(
+        self, env: Environment, seeds: Sequence[int], threads: int = 1, **options: Any
+    ) -> None:
+        """Starts one episode for each seed; `options` go to gymnasium.
+
+        Steps are taken on so many threads, which changes nothing but the time: every episode has
+        its own state, and MuJoCo lets go of Python's lock.
+        """
         first: Any = make(env, **options).unwrapped
         self._first = first
         self._max_steps = env.max_steps
         self._envs = [first, *(_twin(first) for _ in seeds[1:])][: len(seeds)]
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads)
         self.running_B = np.arange(len(seeds))
         """Which of the episodes, counted from 0, are still running."""
         self.step_count = 0
@@ -141,7 +150,7 @@ class LockStep:
         `running_B` and `states_BS` lose those that ended, by termination or by the step limit.
         """
         start = time.perf_counter()
-        results = [e.step(a) for e, a in zip(self._envs, actions_BA, strict=True)]
+        results = self._results(actions_BA)
         self.physics_seconds += time.perf_counter() - start
         rewards_B = np.array([r[1] for r in results], dtype=np.float64)
         terminated_B = np.array([r[2] for r in results], dtype=np.bool_)
@@ -155,6 +164,13 @@ class LockStep:
             len(results), self.states_BS.shape[1]
         )
         return rewards_B, terminated_B
+
+    def _results(self, actions_BA: Floats) -> list[tuple[Any, ...]]:
+        """Of every running environment's step."""
+        pairs = list(zip(self._envs, actions_BA, strict=True))
+        share = -(-len(pairs) // self._threads)
+        parts = [pairs[n : n + share] for n in range(0, len(pairs), share)]
+        return [result for part in self._pool.map(_step_each, parts) for result in part]
 
     @property
     def steps_a_second(self) -> float:
@@ -175,6 +191,10 @@ def _twin(env: Any) -> Any:
     twin.__dict__.update(env.__dict__)
     twin.data = mujoco.MjData(env.model)
     return twin
+
+
+def _step_each(pairs: Sequence[tuple[Any, Any]]) -> list[tuple[Any, ...]]:
+    return [env.step(action) for env, action in pairs]
 
 
 def _stack(states: Sequence[NDArray[np.float64]]) -> Floats:

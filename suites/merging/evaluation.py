@@ -2,7 +2,7 @@
 
 One model call a step serves every episode that still runs; finished ones leave the batch.
 
-Shape suffixes: E episodes, B those that still run, K context, S state, A action.
+Shape suffixes: E episodes, B those that still run, T tokens, D width, S state, A action.
 """
 
 import time
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from harness.errors import MethodError
 from suites.merging.environments import Environment, LockStep
 from suites.merging.model import DecisionTransformer
-from suites.merging.trajectories import RETURN_SCALE, Batch, Statistics
+from suites.merging.trajectories import RETURN_SCALE, Statistics
 
 
 class Evaluation(NamedTuple):
@@ -43,9 +43,9 @@ def evaluate(
     """Runs one episode for each seed and asks for `target` (the environment's own if None).
 
     As in the released code: the return-to-go begins at the target and falls by each reward; the
-    policy sees the last `context` steps, padded on the left and masked; the current action token
-    is zero; its deterministic action goes to the environment as it is. We seed each episode, the
-    released code does not. On the CPU the same seeds give the same returns, bit for bit.
+    policy sees the last `context` steps, or as many as there are; its deterministic action goes to
+    the environment as it is. We seed each episode, the released code does not. On the CPU the same
+    seeds give the same returns, bit for bit.
 
     Raises:
         MethodError: the policy's state or action size is not the environment's, or no seeds.
@@ -53,7 +53,7 @@ def evaluate(
     if not len(seeds):
         raise MethodError("an evaluation needs one seed or more")
     start = time.perf_counter()
-    world = LockStep(env, seeds)
+    world = LockStep(env, seeds, torch.get_num_threads())
     returns_E = np.zeros(len(seeds))
     for running_B, rewards_B in play(policy, env, statistics, world, target, context, device):
         returns_E[running_B] += rewards_B
@@ -83,74 +83,66 @@ def play(
             f"which has {env.state_dim} and {env.action_dim}; choose a policy of {env.name}"
         )
     target = env.target_return if target is None else target
-    window = _Window(len(world.running_B), env, statistics, context, target, device)
+    memory = _Memory(policy, len(world.running_B), target, context, device)
     for step in range(env.max_steps):
         running_B = world.running_B
-        window.see(step, world.states_BS)
-        actions_BA = policy.act(*window.at(step))
+        states_BS = (world.states_BS - statistics.mean_S) / statistics.std_S
+        actions_BA = memory.act(step, torch.from_numpy(states_BS).to(device))
         rewards_B, _ = world.step(actions_BA.cpu().numpy())
-        window.did(step, actions_BA, rewards_B)
+        memory.earned(rewards_B)
         yield running_B, rewards_B
         if len(world.running_B) < len(running_B):
             if not len(world.running_B):
                 break
-            window.keep(np.isin(running_B, world.running_B))
+            memory.keep(np.isin(running_B, world.running_B))
 
 
-class _Window:
-    """The past of all running episodes; column `step + context - 1` belongs to `step`.
+class _Memory:
+    """What the policy looks at in all running episodes: the tokens of the last steps.
 
-    The `context - 1` columns before the first step are the padding.
+    The current action has no token yet. A token does not depend on where it stands in the window,
+    so each is embedded once.
     """
 
     def __init__(
         self,
+        policy: DecisionTransformer,
         episodes: int,
-        env: Environment,
-        statistics: Statistics,
-        context: int,
         target: float,
+        context: int,
         device: str | torch.device,
     ) -> None:
-        size = (episodes, context - 1 + env.max_steps)
-        self._statistics, self._context = statistics, context
-        self._states = torch.zeros(*size, env.state_dim, device=device)
-        self._actions = torch.zeros(*size, env.action_dim, device=device)
-        self._to_go = torch.zeros(*size, 1, device=device)
+        shape = policy.shape
+        self._policy, self._length = policy, 3 * context - 1
+        self._tokens_BTD = torch.zeros(episodes, 0, shape.width, device=device)
+        self._actions_BA = torch.zeros(episodes, shape.action_dim, device=device)
         self._wanted_B = np.full(episodes, float(target))
-        self._times_K = torch.arange(size[1], device=device) - (context - 1)
 
-    def see(self, step: int, states_BS: NDArray[np.float32]) -> None:
-        """Takes the states in which the next actions are wanted."""
-        mean_S, std_S = self._statistics
-        column = step + self._context - 1
-        device = self._states.device
-        self._states[:, column] = torch.from_numpy((states_BS - mean_S) / std_S).to(device)
+    @torch.no_grad()
+    def act(self, step: int, states_BS: torch.Tensor) -> torch.Tensor:
+        """What the policy does in these states, [B,A]; they are normalised."""
         to_go_B = torch.from_numpy((self._wanted_B / RETURN_SCALE).astype(np.float32))
-        self._to_go[:, column, 0] = to_go_B.to(device)
-
-    def did(self, step: int, actions_BA: torch.Tensor, rewards_B: NDArray[np.float64]) -> None:
-        """Takes what was done there and what it earned."""
-        self._actions[:, step + self._context - 1] = actions_BA
-        self._wanted_B -= rewards_B
-
-    def at(self, step: int) -> Batch:
-        """What the policy sees at a step."""
-        columns = slice(step, step + self._context)
-        times_K = self._times_K[columns]
-        shape = (len(self._states), self._context)
-        return Batch(
-            self._states[:, columns],
-            self._actions[:, columns],
-            self._to_go[:, columns],
-            times_K.clamp(min=0).expand(shape),
-            (times_K >= 0).expand(shape),
+        to_go_B = to_go_B.to(states_BS.device)
+        new_B13D = self._policy.embed(
+            states_BS[:, None], self._actions_BA[:, None], to_go_B[:, None, None]
         )
+        # The action is that of the step before.
+        times_3 = torch.tensor([step - 1, step, step], device=states_BS.device)[
+            -3 if step else -2 :
+        ]
+        order = [2, 0, 1][-len(times_3) :]
+        new_B3D = new_B13D[:, 0, order] + self._policy.embed_time(times_3)
+        tokens_BTD = torch.cat([self._tokens_BTD, new_B3D], dim=1)[:, -self._length :]
+        self._tokens_BTD, self._actions_BA = tokens_BTD, self._policy.act(tokens_BTD)
+        return self._actions_BA
+
+    def earned(self, rewards_B: NDArray[np.float64]) -> None:
+        """Asks for less by what the last actions were rewarded with."""
+        self._wanted_B -= rewards_B
 
     def keep(self, kept_B: NDArray[np.bool_]) -> None:
         """Forgets the episodes that ended."""
-        index = torch.from_numpy(np.flatnonzero(kept_B)).to(self._states.device)
-        self._states = self._states[index]
-        self._actions = self._actions[index]
-        self._to_go = self._to_go[index]
+        index = torch.from_numpy(np.flatnonzero(kept_B)).to(self._tokens_BTD.device)
+        self._tokens_BTD = self._tokens_BTD[index]
+        self._actions_BA = self._actions_BA[index]
         self._wanted_B = self._wanted_B[kept_B]

@@ -64,7 +64,7 @@ def fisher(
     The policy is left as it was: mode, gradients, which parameters have one.
 
     Args:
-        policy: Called with the fields of a batch; gives actions [B,K,A].
+        policy: Called with the inputs of a batch; gives actions [B,K,A].
         batches: In each, only the steps that `mask_BK` has count.
         keys: Names of parameters; for the kinds per token, of linear layers, layer norms and
             embeddings.
@@ -112,7 +112,7 @@ def grams(policy: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
     counts = dict.fromkeys(layers, 0)
     with _prepared(policy, False, []), _watched(layers) as calls:
         for batch in batches:
-            policy(*batch)
+            policy(*batch.inputs)
             for key, call in calls():
                 x_MI = call.input[_positions(batch.mask_BK, call.input.size(1))].double()
                 totals[key] += x_MI.T @ x_MI
@@ -129,7 +129,7 @@ def _of_batch(
     if not batch.mask_BK.any():
         return
     known = dict(policy.named_parameters())
-    loss = F.mse_loss(policy(*batch)[batch.mask_BK], batch.actions_BKA[batch.mask_BK])
+    loss = F.mse_loss(policy(*batch.inputs)[batch.mask_BK], batch.actions_BKA[batch.mask_BK])
     gradients = torch.autograd.grad(
         loss, [known[key] for key in keys], allow_unused=True, materialize_grads=True
     )
@@ -143,7 +143,7 @@ def _of_tokens(
     """Squared gradients of every token (and component), summed."""
     layers = {key: _layer(policy, key) for key in keys}
     with _watched(layers) as calls:
-        actions_BKA = policy(*batch)
+        actions_BKA = policy(*batch.inputs)
         watched = list(calls())
     outputs = [call.output for _, call in watched]
     for seed_BKA in _seeds(actions_BKA.detach(), batch, kind):
@@ -266,9 +266,12 @@ def _positions(mask_BK: Tensor, positions: int) -> Tensor:
     """Which positions of a layer belong to steps that are no padding, [B,N].
 
     A layer sees one position a step, or the three tokens of each in turn, the last left out or not.
+    A window's last action is not looked at: it counts as padding.
     """
-    steps = mask_BK.size(1)
-    return mask_BK if positions == steps else mask_BK.repeat_interleave(3, 1)[:, :positions]
+    if positions == mask_BK.size(1):
+        return mask_BK
+    followed_BK = F.pad(mask_BK[:, 1:], (0, 1))
+    return torch.stack([mask_BK, mask_BK, followed_BK], dim=2).flatten(1)[:, :positions]
 
 
 def measure(arguments: argparse.Namespace) -> str:

@@ -202,8 +202,8 @@ def _own_environment(ctx: Context) -> Environment:
 
 
 def _order(ctx: Context) -> list[Environment]:
-    """All environments, the task's own first, the others in turn."""
-    envs = worlds(ctx)
+    """The environments whose policies are merged, the task's own first, the others in turn."""
+    envs = worlds(ctx, ctx.param("policies"))
     first = [env.name for env in envs].index(ctx.param("environment"))
     return [*envs[first:], *envs[:first]]
 

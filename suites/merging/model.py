@@ -7,7 +7,8 @@ the task: `embed_*`, `ln_f`, `predict_action`.
 
 Only state tokens are read, and nothing looks at the last action. So the last action token is left
 out, and what follows the attention of the last block runs on the tokens that are read: the same
-function, a sixth cheaper.
+function, a sixth cheaper. Windows are padded behind their end, where nothing before looks: there is
+no mask but the causal one.
 
 Shape suffixes: B batch, K steps of context, T tokens (3K - 1), Q tokens that are read, D width,
 H heads, S state, A action.
@@ -18,7 +19,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from suites.merging.trajectories import Statistics
 
 Activation = Literal["relu", "gelu_new"]
+
+ALL = slice(None)
+"""Every token is read."""
 
 
 @dataclass(frozen=True)
@@ -66,28 +70,44 @@ class Attention(nn.Module):
         self.off = False
         """Leaves the sublayer out: the ablation that asks whether attention is needed at all."""
 
-    def forward(self, x_BTD: Tensor, mask: Tensor | None, read_Q: Tensor | None) -> Tensor:
-        """What is added to the residual stream of the tokens `read_Q`, or of all, [B,Q,D].
-
-        `mask` is true where a query (of those read) may look at a key; None is plain causal.
-        """
-        width = x_BTD.size(-1)
+    def forward(self, x_BTD: Tensor, read: slice = ALL) -> Tensor:
+        """What is added to the residual stream of the tokens that are read, [B,Q,D]."""
+        tokens, width = x_BTD.shape[1:]
         q_BHQE, k_BHTE, v_BHTE = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in self.qkv(x_BTD).split(width, dim=-1)
         )
-        if read_Q is not None:
-            q_BHQE = q_BHQE[:, :, read_Q]
+        seen_QT = None
+        if read != ALL:
+            q_BHQE = q_BHQE[:, :, read]
+            seen_QT = x_BTD.new_ones(tokens, tokens, dtype=torch.bool).tril()[read]
         y_BHQE = F.scaled_dot_product_attention(
             q_BHQE,
             k_BHTE,
             v_BHTE,
-            attn_mask=mask,
+            attn_mask=seen_QT,
             dropout_p=self.dropout if self.training else 0.0,
-            is_causal=mask is None,
+            is_causal=seen_QT is None,
         )
         out_BQD: Tensor = self.proj(y_BHQE.transpose(1, 2).flatten(2))
         return F.dropout(out_BQD, self.dropout, self.training)
+
+
+class _Relu(torch.autograd.Function):
+    """Rectifies in place, and its gradient too: the widest tensors of a pass are not copied."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = x.detach().relu_()  # in place on the view that `up` gives, autograd would copy it
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        into = torch.ops.aten.threshold_backward.grad_input
+        rectified: Tensor = into(gradient, y, 0, grad_input=gradient)
+        return rectified
 
 
 class MLP(nn.Module):
@@ -102,7 +122,11 @@ class MLP(nn.Module):
     def forward(self, x_BTD: Tensor) -> Tensor:
         """What is added to the residual stream."""
         hidden = self.up(x_BTD)
-        hidden = F.relu(hidden) if self.activation == "relu" else F.gelu(hidden, approximate="tanh")
+        if self.activation == "relu":
+            # Nothing else holds what `up` gives, nor the gradient that `down` sends back.
+            hidden = _Relu.apply(hidden)  # type: ignore[no-untyped-call]
+        else:
+            hidden = F.gelu(hidden, approximate="tanh")
         out_BTD: Tensor = self.down(hidden)
         return F.dropout(out_BTD, self.dropout, self.training)
 
@@ -117,18 +141,11 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(width)
         self.mlp = MLP(width, dropout, activation)
 
-    def forward(
-        self, x_BTD: Tensor, mask: Tensor | None = None, read_Q: Tensor | None = None
-    ) -> Tensor:
-        """The residual stream after the block, of the tokens `read_Q` alone where they are given.
-
-        `mask` covers all queries, [1 or B,1,T,T].
-        """
-        x_BQD = x_BTD if read_Q is None else x_BTD[:, read_Q]
+    def forward(self, x_BTD: Tensor, read: slice = ALL) -> Tensor:
+        """The residual stream after the block, of the tokens that are read, [B,Q,D]."""
+        x_BQD = x_BTD[:, read]
         if not self.attn.off:
-            if read_Q is not None and mask is not None:
-                mask = mask[:, :, read_Q]
-            x_BQD = x_BQD + self.attn(self.ln_1(x_BTD), mask, read_Q)
+            x_BQD = x_BQD + self.attn(self.ln_1(x_BTD), read)
         out_BQD: Tensor = x_BQD + self.mlp(self.ln_2(x_BQD))
         return out_BQD
 
@@ -171,21 +188,18 @@ class DecisionTransformer(nn.Module):
         actions_BKA: Tensor,
         returns_to_go_BK1: Tensor,
         timesteps_BK: Tensor,
-        mask_BK: Tensor | None = None,
     ) -> Tensor:
-        """Actions in [-1, 1] for every step, [B,K,A].
+        """Actions in [-1, 1] for every step, [B,K,A]; each looks at what came before it alone.
 
         Args:
             states_BKS: normalised.
             actions_BKA: only those before a step are looked at.
             returns_to_go_BK1: sums of coming rewards, divided by 1000.
             timesteps_BK: absolute, from 0, below `max_steps`.
-            mask_BK: false where a window is padded; None where none is.
         """
-        steps_K = torch.arange(states_BKS.size(1), device=states_BKS.device)
-        return self._actions(
-            states_BKS, actions_BKA, returns_to_go_BK1, timesteps_BK, mask_BK, 3 * steps_K + 1
-        )
+        tokens_BK3D = self.embed(states_BKS, actions_BKA, returns_to_go_BK1)
+        x_BK3D = tokens_BK3D + self.embed_time(timesteps_BK)[:, :, None]
+        return self.read(x_BK3D.flatten(1, 2)[:, :-1], slice(1, None, 3))
 
     def embed(self, states_BKS: Tensor, actions_BKA: Tensor, returns_to_go_BK1: Tensor) -> Tensor:
         """The three tokens of each step before time is added, [B,K,3,D]."""
@@ -197,57 +211,22 @@ class DecisionTransformer(nn.Module):
         normed_BK3D: Tensor = self.embed_norm(torch.stack(tokens, dim=2))
         return normed_BK3D
 
-    @torch.no_grad()
-    def act(
-        self,
-        states_BKS: Tensor,
-        actions_BKA: Tensor,
-        returns_to_go_BK1: Tensor,
-        timesteps_BK: Tensor,
-        mask_BK: Tensor | None = None,
-    ) -> Tensor:
-        """The deterministic action of the last step, without dropout, [B,A]; shapes as above."""
-        was = self.training
-        self.eval()
-        last_1 = torch.tensor([3 * states_BKS.size(1) - 2], device=states_BKS.device)
-        actions_B1A = self._actions(
-            states_BKS, actions_BKA, returns_to_go_BK1, timesteps_BK, mask_BK, last_1
-        )
-        self.train(was)
-        return actions_B1A[:, 0]
-
-    def _actions(
-        self,
-        states_BKS: Tensor,
-        actions_BKA: Tensor,
-        returns_to_go_BK1: Tensor,
-        timesteps_BK: Tensor,
-        mask_BK: Tensor | None,
-        read_Q: Tensor,
-    ) -> Tensor:
-        tokens_BK3D = self.embed(states_BKS, actions_BKA, returns_to_go_BK1)
-        x_BK3D = tokens_BK3D + self.embed_time(timesteps_BK)[:, :, None]
-        x_BTD = x_BK3D.flatten(1, 2)[:, :-1]
+    def read(self, x_BTD: Tensor, read: slice) -> Tensor:
+        """Actions at the tokens that are read, [B,Q,A], from tokens with their time."""
         x_BTD = F.dropout(x_BTD, self.shape.dropout, self.training)
-        mask = attention_mask(x_BTD.size(1), mask_BK, x_BTD.device)
         *early, last = self.blocks
         for block in early:
-            x_BTD = block(x_BTD, mask)
-        x_BQD = self.ln_f(last(x_BTD, mask, read_Q))
-        return torch.tanh(self.predict_action(x_BQD))
+            x_BTD = block(x_BTD)
+        return torch.tanh(self.predict_action(self.ln_f(last(x_BTD, read))))
 
-
-def attention_mask(tokens: int, mask_BK: Tensor | None, device: torch.device) -> Tensor:
-    """True where a token may look at another: causal, padding left out, [1 or B,1,T,T].
-
-    Every token may look at itself, so that padded ones get some finite value too.
-    """
-    causal_TT = torch.ones(tokens, tokens, dtype=torch.bool, device=device).tril()
-    if mask_BK is None:
-        return causal_TT[None, None]
-    seen_BT = mask_BK.repeat_interleave(3, dim=1)[:, :tokens]
-    itself_TT = torch.eye(tokens, dtype=torch.bool, device=device)
-    return (causal_TT & seen_BT[:, None, None, :]) | itself_TT
+    @torch.no_grad()
+    def act(self, x_BTD: Tensor) -> Tensor:
+        """The deterministic action at the last token, without dropout, [B,A]."""
+        was = self.training
+        self.eval()
+        actions_B1A = self.read(x_BTD, slice(-1, None))
+        self.train(was)
+        return actions_B1A[:, 0]
 
 
 @torch.no_grad()

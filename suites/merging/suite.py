@@ -21,8 +21,11 @@ from suites.merging.claims import claims
 from suites.merging.recipes import FILES
 from suites.merging.scales import scales
 
-ENVIRONMENTS = ("hopper", "halfcheetah", "walker2d")
-_LABELS = {"hopper": "Hopper", "halfcheetah": "HalfCheetah", "walker2d": "Walker2d"}
+THREE = ("hopper", "halfcheetah", "walker2d")
+"""The paper's environments."""
+
+FOUR = (*THREE, "ant")
+_LABELS = {"hopper": "Hopper", "halfcheetah": "HalfCheetah", "walker2d": "Walker2d", "ant": "Ant"}
 
 _VARIANTS: dict[str, Params] = {
     "different": {"init": "different", "extras": [], "size": "standard", "watched": True},
@@ -53,8 +56,10 @@ _STARTS = {
 
 def _artifacts() -> tuple[Artifact, ...]:
     made = [Artifact(name="language-model", make="suites.merging.artifacts:make_language_model")]
-    for env in ENVIRONMENTS:
+    for env in FOUR:
         for suffix, quality in (("", {}), ("-base", {"quality": "medium"})):
+            if suffix and env not in THREE:
+                continue
             made.append(
                 Artifact(
                     name=f"data-{env}{suffix}",
@@ -73,7 +78,7 @@ def _artifacts() -> tuple[Artifact, ...]:
                 needs=(f"data-{env}", *language),
                 over=("seed",),
             )
-            for env in ENVIRONMENTS
+            for env in (FOUR if variant == "different" else THREE)
         ]
     for name, forgetful in (("multitask", False), ("multitask-forgetful", True)):
         made.append(
@@ -93,13 +98,13 @@ def _artifacts() -> tuple[Artifact, ...]:
             needs=("multitask", f"data-{env}"),
             over=("seed",),
         )
-        for env in ENVIRONMENTS
+        for env in THREE
     ]
     return tuple(made)
 
 
-def _each(template: str) -> tuple[str, ...]:
-    return tuple(template.format(env) for env in ENVIRONMENTS)
+def _each(template: str, environments: tuple[str, ...] = THREE) -> tuple[str, ...]:
+    return tuple(template.format(env) for env in environments)
 
 
 def _methods() -> tuple[Method, ...]:
@@ -113,6 +118,7 @@ def _methods() -> tuple[Method, ...]:
         kind: Kind = "proposed",
         needs: tuple[str, ...] = (),
         deviations: tuple[str, ...] = (),
+        environments: tuple[str, ...] = THREE,
         **params: object,
     ) -> None:
         made.append(
@@ -120,7 +126,7 @@ def _methods() -> tuple[Method, ...]:
                 name=name,
                 run=f"suites.merging.methods:{function}",
                 params={"policies": policies, **params},
-                needs=(*dict.fromkeys((*_each(policies), *needs)),),
+                needs=(*dict.fromkeys((*_each(policies, environments), *needs)),),
                 label=label,
                 kind=kind,
                 deviations=deviations,
@@ -238,6 +244,18 @@ def _methods() -> tuple[Method, ...]:
         information="paper",
         groups=["blocks"],
     )
+    method("four-individual", "individual", different, "individual", "baseline", environments=FOUR)
+    for groups in (["attn"], ["mlp"], ["attn", "mlp"]):
+        method(
+            f"four-average-{'-'.join(groups)}",
+            "merged",
+            different,
+            f"average of {' and '.join(groups)} of four",
+            deviations=outside,
+            environments=FOUR,
+            rule="average",
+            groups=groups,
+        )
     return tuple(made)
 
 
@@ -272,7 +290,7 @@ def _tasks() -> tuple[Task, ...]:
             optional=("score-best", "retained", "episode-sd"),
             note="Which data the policies are trained on is the scale's to say.",
         )
-        for env in ENVIRONMENTS
+        for env in FOUR
     )
 
 
@@ -297,8 +315,15 @@ def _metrics() -> tuple[Metric, ...]:
 
 
 def _tables() -> tuple[Table, ...]:
-    def table(name: str, title: str, *methods: str, metric: str = "score", note: str = "") -> Table:
-        return Table(name=name, title=title, metric=metric, methods=methods, note=note)
+    def table(
+        name: str,
+        title: str,
+        *methods: str,
+        metric: str = "score",
+        note: str = "",
+        tasks: tuple[str, ...] = THREE,
+    ) -> Table:
+        return Table(name=name, title=title, metric=metric, methods=methods, note=note, tasks=tasks)
 
     individuals = ("individual", "individual-*")
     return (
@@ -327,8 +352,15 @@ def _tables() -> tuple[Table, ...]:
             "What the attention is good for",
             *("individual", "average-attn", "attention-*", "norm-identity"),
         ),
+        table(
+            "fourth",
+            "With a fourth robot: averages of four policies",
+            "four-*",
+            note="Every policy started from a random body of its own.",
+            tasks=FOUR,
+        ),
         table("multitask", "Multi-task policies", "multitask*", "finetuned*"),
-        table("returns", "Returns as the environments give them", "*", metric="return"),
+        table("returns", "Returns as the environments give them", "*", metric="return", tasks=FOUR),
         table(
             "selection",
             "The best of the evaluations during training, as the released code selects",
@@ -398,6 +430,7 @@ def _datasets() -> tuple[Dataset, ...]:
 
 def suite() -> Suite:
     """The suite, for `harness.registry`."""
+    methods = _methods()
     return Suite(
         name="merging",
         paper=Paper(
@@ -409,10 +442,10 @@ def suite() -> Suite:
         ),
         summary="Policies are trained on different robots, each by itself. Can parts of them be "
         "averaged into one body that still works for each?",
-        methods=_methods(),
+        methods=methods,
         tasks=_tasks(),
         metrics=_metrics(),
-        scales=scales(),
+        scales=scales(tuple(m.name for m in methods if not m.name.startswith("four-"))),
         artifacts=_artifacts(),
         datasets=_datasets(),
         claims=claims(),
@@ -431,6 +464,8 @@ def suite() -> Suite:
             "A byte-level language model trained on Python's reference manual takes the place of "
             "ChibiT, which is not on any package index.",
             "The activation is relu for every initialisation; ChibiT's is gelu.",
+            "Ant is an addition: its policies and averages of four are in one table of their own, "
+            "and no claim is judged on it.",
         ),
         defects=(
             "The multi-task model of the released code keeps the layers of each environment in a "

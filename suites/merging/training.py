@@ -163,8 +163,8 @@ def backward(policy: DecisionTransformer, batch: Batch) -> float:
 
 def squared_error(policy: DecisionTransformer, batch: Batch) -> Tensor:
     """Sum of squared errors of the actions that are not padded."""
-    error_NA: Tensor = (policy(*batch) - batch.actions_BKA)[batch.mask_BK]
-    return error_NA.square().sum()
+    error_BKA: Tensor = (policy(*batch.inputs) - batch.actions_BKA) * batch.mask_BK[..., None]
+    return error_BKA.square().sum()
 
 
 def learning_rate(recipe: Recipe, done: int) -> float:

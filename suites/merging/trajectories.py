@@ -26,7 +26,6 @@ Floats = NDArray[np.float32]
 RETURN_SCALE = 1000.0
 """Returns-to-go are divided by it wherever a model sees them."""
 
-PADDED_ACTION = -10.0
 _ARRAYS = ("states_NS", "actions_NA", "rewards_N", "starts_T", "terminated_T")
 
 
@@ -236,7 +235,7 @@ def statistics(trajectories: Trajectories) -> Statistics:
 
 
 class Batch(NamedTuple):
-    """Windows of trajectories, padded on the left."""
+    """Windows of trajectories, padded behind their end."""
 
     states_BKS: Tensor
     """Normalised."""
@@ -248,13 +247,18 @@ class Batch(NamedTuple):
     mask_BK: Tensor
     """False where padded."""
 
+    @property
+    def inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What a policy is called with: it never looks at what comes later, padding included."""
+        return self[:4]
+
 
 class Windows:
     """Draws training windows: every step of the data is equally likely to be the first of one.
 
     That is a trajectory with probability proportional to its length and a uniform start in it,
-    as in the released code. A window that begins near the end is short and padded on the left:
-    states with 0 before they are normalised, actions with -10, returns-to-go and time with 0.
+    as in the released code. A window that begins near the end is short and padded behind it, with
+    its last step; the released code pads in front and masks, which is the same to a causal policy.
     """
 
     def __init__(
@@ -273,20 +277,17 @@ class Windows:
         after_N1 = np.append(np.cumsum(t.rewards_N[::-1].astype(np.float64))[::-1], 0.0)
         to_go_N = (after_N1[:-1] - after_N1[ends_N]) / RETURN_SCALE
         times_N = np.minimum(np.arange(len(starts_N)) - starts_N, max_steps - 1)
-        padded_NS = np.vstack([t.states_NS, np.zeros_like(t.states_NS[:1])])
-        states_NS = (padded_NS - statistics.mean_S) / statistics.std_S
-        actions_NA = np.vstack([t.actions_NA, np.full_like(t.actions_NA[:1], PADDED_ACTION)])
+        states_NS = (t.states_NS - statistics.mean_S) / statistics.std_S
 
         def tensor(array: NDArray[Any], dtype: torch.dtype) -> Tensor:
             return torch.as_tensor(array, dtype=dtype, device=device)
 
-        # The last row of each is the padding.
         self._states_NS = tensor(states_NS, torch.float32)
-        self._actions_NA = tensor(actions_NA, torch.float32)
-        self._to_go_N1 = tensor(np.append(to_go_N, 0.0)[:, None], torch.float32)
-        self._times_N = tensor(np.append(times_N, 0), torch.int64)
+        self._actions_NA = tensor(t.actions_NA, torch.float32)
+        self._to_go_N1 = tensor(to_go_N[:, None], torch.float32)
+        self._times_N = tensor(times_N, torch.int64)
         self._ends_N = tensor(ends_N, torch.int64)
-        self._offsets_K = torch.arange(context, device=device) - context
+        self._offsets_K = torch.arange(context, device=device)
         self.steps = len(starts_N)
 
     def sample(self, batch: int, generator: torch.Generator) -> Batch:
@@ -296,15 +297,12 @@ class Windows:
 
     def at(self, first_B: Tensor) -> Batch:
         """The windows that begin at these steps of the data."""
-        context = len(self._offsets_K)
-        last_B1 = torch.minimum(first_B + context, self._ends_N[first_B])[:, None]
-        index_BK = last_B1 + self._offsets_K
-        mask_BK = index_BK >= first_B[:, None]
-        index_BK = torch.where(mask_BK, index_BK, self.steps)
+        wanted_BK = first_B[:, None] + self._offsets_K
+        index_BK = torch.minimum(wanted_BK, self._ends_N[first_B, None] - 1)
         return Batch(
             self._states_NS[index_BK],
             self._actions_NA[index_BK],
             self._to_go_N1[index_BK],
             self._times_N[index_BK],
-            mask_BK,
+            wanted_BK == index_BK,
         )

@@ -12,7 +12,6 @@ from suites.merging import rules
 from suites.merging.alignment import align, attention, feed_forward
 from suites.merging.groups import select
 from suites.merging.model import DecisionTransformer, Shape
-from suites.merging.trajectories import Batch
 
 
 def policy(seed: int, heads: int = 1, state_dim: int = 5) -> DecisionTransformer:
@@ -24,14 +23,13 @@ def policy(seed: int, heads: int = 1, state_dim: int = 5) -> DecisionTransformer
     return made
 
 
-def batch(state_dim: int = 5) -> Batch:
+def inputs(state_dim: int = 5) -> tuple[Tensor, ...]:
     generator = torch.Generator().manual_seed(7)
-    return Batch(
+    return (
         torch.randn(4, 3, state_dim, generator=generator),
         torch.randn(4, 3, 2, generator=generator),
         torch.randn(4, 3, 1, generator=generator),
         torch.arange(3).repeat(4, 1),
-        torch.tensor([[True] * 3] * 3 + [[False, True, True]]),
     )
 
 
@@ -39,7 +37,7 @@ def output(made: DecisionTransformer, state: dict[str, Tensor] | None = None) ->
     if state is not None:
         made.load_state_dict(state)
     with torch.no_grad():
-        actions: Tensor = made(*batch(made.shape.state_dim))
+        actions: Tensor = made(*inputs(made.shape.state_dim))
     return actions
 
 

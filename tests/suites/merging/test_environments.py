@@ -88,15 +88,16 @@ def _alone(id_: str, seed: int, actions: Any) -> tuple[list[Any], list[float], b
     return states, rewards, terminated
 
 
+@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("name", list(ENVIRONMENTS))
-def test_lock_step_is_gymnasium_bit_for_bit(name: str) -> None:
+def test_lock_step_is_gymnasium_bit_for_bit(name: str, threads: int) -> None:
     env = dataclasses.replace(ENVIRONMENTS[name], max_steps=60)
     seeds = [3, 1, 4, 15, 9]
     rng = np.random.default_rng(0)
     actions_ETA = rng.uniform(-1, 1, (5, 60, env.action_dim)).astype(np.float32)
     actions_ETA[2] *= 0.01  # one of them stands for longer
     alone = [_alone(env.id, s, a) for s, a in zip(seeds, actions_ETA, strict=True)]
-    world = LockStep(env, seeds)
+    world = LockStep(env, seeds, threads)
     rewards: list[list[float]] = [[] for _ in seeds]
     ended = np.zeros(5, dtype=bool)
     for step in range(60):

@@ -28,6 +28,7 @@ def _policy(env: Environment = HOPPER, seed: int = 0) -> DecisionTransformer:
     with torch.no_grad():
         for p in policy.parameters():  # fresh weights are too small for the past to matter
             p.mul_(2.0)
+        policy.embed_time.weight.mul_(20.0)  # as loud as what it is added to
     return policy.eval()
 
 
@@ -43,13 +44,10 @@ def _plain(policy: DecisionTransformer, seed: int, target: float, steps: int) ->
         past_a = np.array([*actions, np.zeros(3)], np.float32)[-kept:]
         past_r = np.array(to_go, np.float32)[-kept:, None]
         times = np.arange(step + 1)[-kept:]
-        pad = CONTEXT - kept
         tokens = [
-            torch.from_numpy(np.concatenate([np.zeros((pad, *x.shape[1:]), x.dtype), x]))[None]
-            for x in (past_s.astype(np.float32), past_a, past_r, times)
+            torch.from_numpy(x)[None] for x in (past_s.astype(np.float32), past_a, past_r, times)
         ]
-        mask = torch.tensor([[False] * pad + [True] * kept])
-        action = policy(*tokens, mask)[0, -1].numpy()
+        action = policy(*tokens)[0, -1].numpy()
         state, reward, terminated, _, _ = env.step(action)
         states.append(state)
         actions.append(action)
@@ -73,7 +71,7 @@ def test_lock_step_equals_one_episode_at_a_time_as_released() -> None:
 class _Shivering:
     """Shivers with what moves, less so where it just did: each seed falls at its own time."""
 
-    shape = _policy().shape
+    shape = dataclasses.replace(_policy().shape, width=11)
 
     def __call__(
         self, states_BKS: torch.Tensor, actions_BKA: torch.Tensor, *_: Any
@@ -82,8 +80,16 @@ class _Shivering:
         moving_BKS = (states_BKS * std_S + mean_S)[..., 5:8]
         return 0.05 * torch.tanh(3000 * moving_BKS) - 0.1 * actions_BKA.roll(1, 1)
 
-    def act(self, *tokens: Any) -> torch.Tensor:
-        return self(*tokens)[:, -1]
+    def embed(self, states_BKS: torch.Tensor, actions_BKA: torch.Tensor, _: Any) -> torch.Tensor:
+        padded_BKS = torch.nn.functional.pad(actions_BKA, (0, 8))
+        return torch.stack([torch.zeros_like(states_BKS), states_BKS, padded_BKS], dim=2)
+
+    def embed_time(self, times_T: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(times_T), 11)
+
+    def act(self, x_BTS: torch.Tensor) -> torch.Tensor:
+        states_BKS, before_BKA = x_BTS[:, 1::3], x_BTS[:, 2::3, :3]
+        return self(states_BKS, torch.nn.functional.pad(before_BKA, (0, 0, 0, 1)))[:, -1]
 
 
 def test_episodes_that_fall_early_keep_their_place() -> None:
@@ -109,24 +115,27 @@ def test_the_same_seeds_give_the_same_returns_bit_for_bit() -> None:
 def test_the_target_and_the_past_are_looked_at() -> None:
     class Spy(DecisionTransformer):
         calls: list[tuple[torch.Tensor, ...]]
+        lengths: list[int]
 
-        def act(self, *tokens: Any) -> torch.Tensor:
-            self.calls.append(tuple(t if t is None else t.clone() for t in tokens))
-            return super().act(*tokens)
+        def embed(self, *tokens: torch.Tensor) -> torch.Tensor:
+            self.calls.append(tuple(t.clone() for t in tokens))
+            return super().embed(*tokens)
+
+        def act(self, x_BTD: torch.Tensor) -> torch.Tensor:
+            self.lengths.append(x_BTD.size(1))
+            return super().act(x_BTD)
 
     spy = Spy(_policy().shape, torch.Generator().manual_seed(0))
-    spy.calls = []
+    spy.calls, spy.lengths = [], []
     evaluate(spy, SHORT, STATISTICS, seeds=[0, 1], context=CONTEXT)
-    _, actions, to_go, times, mask = spy.calls[0]
-    assert to_go[:, -1, 0].tolist() == pytest.approx([3.6, 3.6])
-    assert mask.tolist() == [[False, False, False, True]] * 2
+    _, actions, to_go = spy.calls[0]
+    assert to_go.flatten().tolist() == pytest.approx([3.6, 3.6])
     assert not actions.any()
-    assert times.tolist() == [[0, 0, 0, 0]] * 2
-    _, actions, to_go, times, _ = spy.calls[6]
-    assert times.tolist() == [[3, 4, 5, 6]] * 2
-    assert not actions[:, -1].any()
-    assert actions[:, -2].all()
-    assert (to_go[:, -1] < to_go[:, -2]).all()  # rewards of standing are positive
+    assert actions.shape == (2, 1, 3)
+    _, actions, later = spy.calls[6]
+    assert actions.all()
+    assert (later < spy.calls[5][2]).all()  # rewards of standing are positive
+    assert spy.lengths[:6] == [2, 5, 8, 11, 11, 11]
 
 
 def test_a_policy_of_another_environment_is_told() -> None:

@@ -33,12 +33,12 @@ def batch(seed: int, padded: bool = True, windows: int = 3) -> Batch:
     generator = torch.Generator().manual_seed(seed)
     mask = torch.ones(windows, 3, dtype=torch.bool)
     if padded:
-        mask[0, 0] = mask[1, 0] = mask[1, 1] = False
+        mask[0, 2] = mask[1, 1] = mask[1, 2] = False
     return Batch(
         torch.randn(windows, 3, 3, generator=generator),
         torch.randn(windows, 3, 2, generator=generator),
         torch.randn(windows, 3, 1, generator=generator),
-        torch.tensor([[4, 5, 6]] * windows) * mask,
+        torch.tensor([[4, 5, 6]] * windows),
         mask,
     )
 
@@ -50,7 +50,7 @@ def samples(made: nn.Module, batches: list[Batch]) -> Iterator[tuple[Tensor, Ten
             single = Batch(*(field[window : window + 1] for field in many))
             for step in range(3):
                 if single.mask_BK[0, step]:
-                    yield made(*single)[0, step], single.actions_BKA[0, step]
+                    yield made(*single.inputs)[0, step], single.actions_BKA[0, step]
 
 
 def gradients(value: Tensor, made: nn.Module) -> dict[str, Tensor]:
@@ -106,7 +106,7 @@ def test_true_is_what_empirical_tends_to_for_actions_of_the_policy_itself() -> N
     single = batch(3, padded=False, windows=1)
     many = Batch(*(field.repeat_interleave(10_000, 0) for field in single))
     with torch.no_grad():
-        own = made(*many)
+        own = made(*many.inputs)
     generator = torch.Generator().manual_seed(5)
     drawn = many._replace(actions_BKA=own + torch.randn(own.shape, generator=generator))
 
@@ -118,7 +118,7 @@ def test_true_is_what_empirical_tends_to_for_actions_of_the_policy_itself() -> N
             self.inner = made
 
         def forward(self, *_: Tensor) -> Tensor:
-            actions: Tensor = self.inner(*many)
+            actions: Tensor = self.inner(*many.inputs)
             return actions
 
     key = "blocks.0.mlp.up.weight"

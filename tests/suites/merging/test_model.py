@@ -41,8 +41,9 @@ def inputs(batch: int = 3, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tenso
     )
 
 
-def plain(p: DecisionTransformer, states: Tensor, actions: Tensor, to_go: Tensor, times: Tensor,
-          present: Tensor) -> Tensor:  # fmt: skip
+def plain(
+    p: DecisionTransformer, states: Tensor, actions: Tensor, to_go: Tensor, times: Tensor
+) -> Tensor:
     """One window, token by token, with every token and every block whole."""
     state = p.state_dict()
 
@@ -55,12 +56,11 @@ def plain(p: DecisionTransformer, states: Tensor, actions: Tensor, to_go: Tensor
         ) ** 0.5
         return scaled * state[f"{name}.weight"] + state[f"{name}.bias"]
 
-    tokens, kept = [], []
+    tokens = []
     for k in range(len(states)):
         for name, x in (("return", to_go[k]), ("state", states[k]), ("action", actions[k])):
             embedded = norm("embed_norm", linear(f"embed_{name}", x))
             tokens.append(embedded + state["embed_time.weight"][times[k]])
-            kept.append(bool(present[k]))
     x = torch.stack(tokens)
     width, heads = p.shape.width, p.shape.heads
     for n in range(p.shape.layers):
@@ -69,50 +69,65 @@ def plain(p: DecisionTransformer, states: Tensor, actions: Tensor, to_go: Tensor
         for h in range(heads):
             part = slice(h * width // heads, (h + 1) * width // heads)
             for t in range(len(x)):
-                seen = [s for s in range(t + 1) if kept[s] or s == t]
-                scores = torch.stack([q[t, part] @ k[s, part] for s in seen])
+                scores = torch.stack([q[t, part] @ k[s, part] for s in range(t + 1)])
                 weights = torch.softmax(scores / math.sqrt(width // heads), 0)
-                mixed[t, part] = sum(w * v[s, part] for w, s in zip(weights, seen, strict=True))
+                mixed[t, part] = sum(w * v[s, part] for s, w in enumerate(weights))
         x = x + linear(f"blocks.{n}.attn.proj", mixed)
         hidden = linear(f"blocks.{n}.mlp.up", norm(f"blocks.{n}.ln_2", x)).clamp(min=0)
         x = x + linear(f"blocks.{n}.mlp.down", hidden)
     return torch.tanh(linear("predict_action", norm("ln_f", x)))[1::3]
 
 
-@pytest.mark.parametrize("padding", [0, 2])
-def test_actions_are_those_of_the_definition(padding: int) -> None:
+def test_actions_are_those_of_the_definition() -> None:
     p = policy()
     states, actions, to_go, times = inputs()
-    mask = torch.ones(3, 4, dtype=torch.bool)
-    mask[:, :padding] = False
     with torch.no_grad():
-        found = p(states, actions, to_go, times, mask)
+        found = p(states, actions, to_go, times)
         for b in range(3):
-            expected = plain(p, states[b], actions[b], to_go[b], times[b], mask[b])
+            expected = plain(p, states[b], actions[b], to_go[b], times[b])
             torch.testing.assert_close(found[b], expected, atol=2e-5, rtol=1e-4)
-    if not padding:
-        torch.testing.assert_close(p(states, actions, to_go, times), found)
 
 
-def test_acting_is_the_last_action_and_leaves_the_mode_alone() -> None:
+def test_acting_is_the_action_at_the_last_token_and_leaves_the_mode_alone() -> None:
     p = policy(dataclasses.replace(SHAPE, dropout=0.5)).train()
-    mask = torch.tensor([[False, True, True, True]] * 3)
-    acted = p.act(*inputs(), mask)
+    states, actions, to_go, times = inputs()
+    tokens_BTD = (p.embed(states, actions, to_go) + p.embed_time(times)[:, :, None]).flatten(1, 2)
+    acted = p.act(tokens_BTD[:, :-1])
     assert p.training
     assert not acted.requires_grad
-    torch.testing.assert_close(acted, p.eval()(*inputs(), mask)[:, -1])
+    torch.testing.assert_close(acted, p.eval()(*inputs())[:, -1])
 
 
-def test_nothing_looks_ahead_or_at_padding() -> None:
+def test_nothing_looks_ahead() -> None:
     p = policy().eval()
     states, actions, to_go, times = inputs()
-    mask = torch.tensor([[False, True, True, True]] * 3)
-    before = p(states, actions, to_go, times, mask)
-    states[:, 3], to_go[:, 3], actions[:, 2:] = 9.0, 9.0, 9.0
-    states[:, 0], actions[:, 0], to_go[:, 0] = -7.0, -7.0, -7.0
-    after = p(states, actions, to_go, times, mask)
-    torch.testing.assert_close(after[:, 1:3], before[:, 1:3])
+    before = p(states, actions, to_go, times)
+    states[:, 3], to_go[:, 3], actions[:, 2:], times[:, 3] = 9.0, 9.0, 9.0, 7
+    after = p(states, actions, to_go, times)
+    torch.testing.assert_close(after[:, :3], before[:, :3])
     assert not torch.allclose(after[:, 3], before[:, 3])
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_rectifying_in_place_is_relu_with_its_gradient(watched: bool) -> None:
+    """Also where a hook looks at what the layer before it gives."""
+    mlp = model.MLP(6, 0.0, "relu")
+    x = torch.randn(4, 3, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    seen: list[Tensor] = []
+
+    def keep(_layer: object, _inputs: object, output: Tensor) -> Tensor:
+        seen.append(output)
+        return output.clone()
+
+    hook = mlp.up.register_forward_hook(keep) if watched else None
+    upstream = torch.randn(4, 3, 6, generator=torch.Generator().manual_seed(1))
+    wanted = [x, *mlp.parameters()]
+    found = torch.autograd.grad(mlp(x), wanted, upstream)
+    expected = torch.autograd.grad(mlp.down(F.relu(mlp.up(x))), wanted, upstream)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b)
+    if hook:
+        assert (seen[0] < 0).any()  # not what the activation made of it
 
 
 def test_gradients_are_those_of_whole_blocks() -> None:

@@ -8,6 +8,9 @@ import pytest
 from harness import plan, registry
 from harness.suite import Suite
 from suites.merging.environments import ENVIRONMENTS
+from suites.merging.suite import THREE
+
+GROUPS = ("attn", "mlp", "attn-mlp")
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +34,24 @@ def test_loading_the_suite_imports_nothing_heavy() -> None:
 
 
 def test_tasks_are_environments_that_there_are(merging: Suite) -> None:
-    assert [t.params["environment"] for t in merging.tasks] == ["hopper", "halfcheetah", "walker2d"]
+    assert [t.params["environment"] for t in merging.tasks] == [*THREE, "ant"]
     assert {t.name for t in merging.tasks} <= set(ENVIRONMENTS)
 
 
 def test_methods_need_the_policies_of_all_environments(merging: Suite) -> None:
     for method in merging.methods:
         template = str(method.params["policies"])
-        assert {template.format(t.name) for t in merging.tasks} <= set(method.needs), method.name
+        names = [*THREE, "ant"] if method.name.startswith("four-") else THREE
+        assert {template.format(name) for name in names} <= set(method.needs), method.name
+
+
+def test_the_fourth_robot_is_met_by_the_methods_that_have_a_policy_for_it(merging: Suite) -> None:
+    for scale in merging.scales:
+        four = {m.name for m, t in plan.pairs(merging, scale) if t.name == "ant"}
+        assert four == {"four-individual", *(f"four-average-{g}" for g in GROUPS)}
+    assert not any("ant" in claim.tasks for claim in merging.claims)
+    shown = {t.name for t in merging.tables if "ant" in t.tasks}
+    assert shown == {"fourth", "returns"}
 
 
 def test_artifacts_that_start_from_the_language_model_need_it(merging: Suite) -> None:
@@ -59,7 +72,7 @@ def test_smoke_needs_no_data_and_runs_every_method(merging: Suite) -> None:
 def test_laptop_has_the_experiments_that_must_be_there(merging: Suite) -> None:
     scale = merging.scale("laptop")
     names = {m.name for m, _ in plan.pairs(merging, scale)}
-    averages = {f"average-{g}{s}" for g in ("attn", "mlp", "attn-mlp") for s in ("", "-common")}
+    averages = {f"average-{g}{s}" for g in GROUPS for s in ("", "-common")}
     assert averages <= names
     assert {"average-mlp-pretrained", "individual-pretrained"} <= names
     assert {"path-attn", "path-mlp"} <= names
@@ -89,5 +102,5 @@ def test_references_name_metrics_and_tasks_that_exist(merging: Suite) -> None:
     printed = registry.references(merging)
     assert len(printed) == 6
     assert {r.metric for r in printed} <= {m.name for m in merging.metrics}
-    assert {r.task for r in printed} == {t.name for t in merging.tasks}
+    assert {r.task for r in printed} == set(THREE)
     assert not any(r.source == "paper" for r in printed)  # its tables were not at hand

@@ -56,7 +56,7 @@ def test_the_loss_is_the_mean_over_what_is_not_padded() -> None:
     policy = fresh().eval()
     batch = data().sample(16, torch.Generator().manual_seed(1))
     assert not batch.mask_BK.all()
-    predicted = policy(*batch).detach()
+    predicted = policy(*batch.inputs).detach()
     errors = [
         float((predicted[b, k, a] - batch.actions_BKA[b, k, a]) ** 2)
         for b in range(16)
@@ -99,7 +99,7 @@ def test_training_is_adamw_with_clipping_step_by_step(context: Any) -> None:
     for done in range(12):
         batch = windows.sample(6, draws)
         loss = nn.functional.mse_loss(
-            expected(*batch)[batch.mask_BK], batch.actions_BKA[batch.mask_BK]
+            expected(*batch.inputs)[batch.mask_BK], batch.actions_BKA[batch.mask_BK]
         )
         optimizer.zero_grad()
         loss.backward()

@@ -214,12 +214,12 @@ def _plain(t: Trajectories, stats: Statistics, context: int, first: int) -> tupl
     begin, length = int(t.starts_T[which]), int(t.lengths_T[which])
     steps = range(first, min(first + context, begin + length))
     pad = context - len(steps)
-    states = np.vstack([np.zeros((pad, 2)), *(t.states_NS[i] for i in steps)])
-    actions = np.vstack([np.full((pad, 1), -10.0), *(t.actions_NA[i] for i in steps)])
-    to_go = [0.0] * pad + [float(t.rewards_N[i : begin + length].sum()) / 1000 for i in steps]
-    times = [0] * pad + [i - begin for i in steps]
-    mask = [False] * pad + [True] * len(steps)
-    return (states - stats.mean_S) / stats.std_S, actions, to_go, times, mask
+    padded = [*steps, *[steps[-1]] * pad]
+    states = t.states_NS[padded]
+    to_go = [float(t.rewards_N[i : begin + length].sum()) / 1000 for i in padded]
+    mask = [True] * len(steps) + [False] * pad
+    times = [i - begin for i in padded]
+    return (states - stats.mean_S) / stats.std_S, t.actions_NA[padded], to_go, times, mask
 
 
 @pytest.mark.parametrize("context", [1, 3, 8])
