@@ -8,17 +8,16 @@ Series that they read, in the records of any perplexity task: `loss` (over steps
 import math
 import re
 from collections.abc import Sequence
-from typing import Any, Literal
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
+from harness.drawing import bounds, legend
 from harness.record import Record, Series
 from harness.runs import cells, frame
-from harness.stats import Interval, mean_interval
+from harness.stats import mean_interval
 from harness.suite import Figure, Suite
 
 COLOURS = {
@@ -75,7 +74,7 @@ def perplexity(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawi
     for axis, task in zip(axes, tasks, strict=True):
         for row, method in enumerate(methods):
             if (method.name, task.name) in found:
-                mean, low, high = _bounds(found[method.name, task.name])
+                mean, low, high = bounds(found[method.name, task.name])
                 axis.errorbar(
                     mean, row, xerr=[[mean - low], [high - mean]], color=_colour(method.name),
                     marker="o", markersize=4, elinewidth=1.2,
@@ -130,7 +129,7 @@ def entropy(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing 
         axis.set_xlabel("layer")
         axis.set_ylim(bottom=0)
     axes[0].set_ylabel("entropy, nats")
-    _legend(drawing, axes, "outside upper center", 4)
+    legend(drawing, axes, 4, fontsize=8)
     return drawing
 
 
@@ -156,7 +155,7 @@ def loss(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | N
                 )  # fmt: skip
                 axis.set_xlabel({"flops": "FLOPs"}.get(lines[0].x_label, lines[0].x_label))
     axes[0].set_ylabel("training loss, nats a token")
-    _legend(drawing, axes, "outside right upper", 1)
+    legend(drawing, axes, 1, loc="outside right upper", fontsize=8)
     return drawing
 
 
@@ -233,24 +232,3 @@ def _experts(records: Sequence[Record], method: str) -> int:
 
 def _colour(method: str) -> str:
     return COLOURS.get(method, "#111827")
-
-
-def _bounds(interval: Interval) -> tuple[float, float, float]:
-    """Mean, low and high; an interval that one seed cannot have has no length in a picture."""
-    mean = interval.mean if interval.mean is not None else math.nan
-    low = interval.low if interval.low is not None else mean
-    return mean, low, interval.high if interval.high is not None else mean
-
-
-def _legend(
-    drawing: Drawing,
-    axes: Sequence[Axes],
-    place: Literal["outside right upper", "outside upper center"],
-    columns: int,
-) -> None:
-    """One legend for all panels, each line once, in the order of first appearance."""
-    found: dict[str, Any] = {}
-    for axis in axes:
-        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    drawing.legend(list(found.values()), list(found), loc=place, ncols=columns, fontsize=8)

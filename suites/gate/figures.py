@@ -3,17 +3,16 @@
 Colours stay with methods across figures; every point that is a mean carries its 95 % interval.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
+from harness.drawing import bounds, legend, panels
 from harness.record import Record
 from harness.runs import cells, frame
-from harness.stats import Interval, mean_interval
+from harness.stats import mean_interval
 from harness.suite import Figure, Suite, Task
 
 COLOURS = {
@@ -42,7 +41,7 @@ def depth(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
     if not graphs:
         return None
     grouped = cells(frame(records, suite))
-    drawing, axes = _panels(len(graphs), columns=4, width=2.5, height=2.1)
+    drawing, axes = panels(len(graphs), columns=4, size=(2.5, 2.1), more=(0, 0.4))
     for place, (axis, (graph, group)) in enumerate(zip(axes, graphs.items(), strict=False)):
         metric = group[0].metrics[0]
         methods = [m.name for m in suite.methods]
@@ -55,7 +54,7 @@ def depth(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
             if not points:
                 continue
             x = np.array([d for d, _ in points]) + 0.04 * (shift - len(methods) / 2)
-            y, low, high = np.array([_bounds(interval) for _, interval in points]).T
+            y, low, high = np.array([bounds(interval) for _, interval in points]).T
             axis.errorbar(
                 x, y, yerr=[y - low, high - y], color=COLOURS[method], label=method, marker="o",
                 markersize=2.5, linewidth=1.1, elinewidth=0.8,
@@ -65,7 +64,7 @@ def depth(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
         if place % 4 == 0:
             axis.set_ylabel(f"{suite.metric('accuracy').split} score, %")
         axis.set_xlabel("layers")
-    _legend(drawing, axes)
+    legend(drawing, axes, 7)
     return drawing
 
 
@@ -98,7 +97,7 @@ def alpha(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
             if place == len(chosen) - 1:
                 axis.set_xlabel("alpha_vv")
         row[0].set_ylabel(str(task.params["graph"]), rotation=0, ha="right", va="center")
-    _legend(drawing, list(axes.flat))
+    legend(drawing, list(axes.flat), 7)
     return drawing
 
 
@@ -108,7 +107,7 @@ def energy(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing |
     deepest = [t for t in tasks if int(str(t.params["depth"])) >= 5] or tasks
     if not deepest:
         return None
-    drawing, axes = _panels(len(deepest), columns=4, width=2.5, height=2.1)
+    drawing, axes = panels(len(deepest), columns=4, size=(2.5, 2.1), more=(0, 0.4))
     for place, (axis, task) in enumerate(zip(axes, deepest, strict=False)):
         for method in (m.name for m in suite.methods):
             lines = [
@@ -129,7 +128,7 @@ def energy(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing |
         axis.set_xlabel("layer")
         if place % 4 == 0:
             axis.set_ylabel("Dirichlet energy")
-    _legend(drawing, axes)
+    legend(drawing, axes, 7)
     return drawing
 
 
@@ -145,14 +144,14 @@ def protocols(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawin
         return None
     grouped = cells(frame(records, suite))
     methods = [m.name for m in suite.methods if any(r.method == m.name for r in records)]
-    drawing, axes = _panels(len(both), columns=2, width=4.6, height=2.6)
+    drawing, axes = panels(len(both), columns=2, size=(4.6, 2.6), more=(0, 0.4))
     for axis, pair in zip(axes, both, strict=False):
         for offset, (task, hatch) in enumerate(zip(pair, ("", "////"), strict=True)):
             for place, method in enumerate(methods):
                 values = grouped[(method, task.name, task.metrics[0])].values
                 if not len(values):
                     continue
-                mean, low, high = _bounds(mean_interval(values))
+                mean, low, high = bounds(mean_interval(values))
                 x = place + 0.38 * offset
                 axis.bar(
                     x, mean, width=0.36, color=COLOURS[method], hatch=hatch,
@@ -196,31 +195,3 @@ def _histogram(
     if not found:
         return None, None
     return np.sum([s.y for s in found], axis=0), np.array([*found[0].x, 1.0])
-
-
-def _bounds(interval: Interval) -> tuple[float, float, float]:
-    """Mean, low and high; an interval that one seed cannot have has no length in a picture."""
-    mean = interval.mean if interval.mean is not None else math.nan
-    low = interval.low if interval.low is not None else mean
-    return mean, low, interval.high if interval.high is not None else mean
-
-
-def _panels(count: int, columns: int, width: float, height: float) -> tuple[Drawing, list[Axes]]:
-    rows = -(-count // columns)
-    columns = min(count, columns)
-    drawing = Drawing(figsize=(width * columns, height * rows + 0.4))
-    axes = list(drawing.subplots(rows, columns, squeeze=False).flat)
-    for axis in axes[count:]:
-        axis.set_visible(False)
-    return drawing, axes
-
-
-def _legend(drawing: Drawing, axes: Sequence[Axes]) -> None:
-    """One legend for all panels, each method once, in the order of first appearance."""
-    found: dict[str, Any] = {}
-    for axis in axes:
-        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    drawing.legend(
-        list(found.values()), list(found), loc="outside upper center", ncols=min(len(found), 7)
-    )

@@ -3,7 +3,6 @@
 Every point that is a mean carries its 95 % interval; controls are grey.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
 
+from harness.drawing import bounds, legend, panels
 from harness.record import Record
 from harness.stats import mean_interval
 from harness.suite import Figure, Method, Suite, Task
@@ -42,7 +42,7 @@ def path(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | N
     tasks = _tasks_of(records, suite, methods, "path")
     if not tasks:
         return None
-    drawing, axes = _panels(len(tasks))
+    drawing, axes = panels(len(tasks), len(tasks), (2.7, 2.7), more=(0.3, 0))
     for axis, task in zip(axes, tasks, strict=True):
         for method in methods:
             _, group, *start = method.name.split("-")
@@ -51,7 +51,7 @@ def path(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | N
         axis.set_title(task.label)
         axis.set_xlabel("share of the next task's policy")
     axes[0].set_ylabel("normalised score")
-    _legend(drawing, axes)
+    legend(drawing, axes, 6)
     return drawing
 
 
@@ -72,7 +72,7 @@ def merged(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing |
             ]
             if not found:
                 continue
-            mean, low, high = _bounds(np.array(found))
+            mean, low, high = bounds(mean_interval(np.array(found)))
             axis.bar(x, mean, width=0.8, color=_colour(method), alpha=0.55)
             axis.vlines(x, low, high, color="#111827", linewidth=1)
             spots = x + np.linspace(-0.2, 0.2, len(found)) if len(found) > 1 else [x]
@@ -108,7 +108,7 @@ def by_layer(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing
         row[0].set_ylabel("log10 of the mean")
     for axis in rows[-1]:
         axis.set_xlabel("layer")
-    _legend(drawing, list(rows.flat))
+    legend(drawing, list(rows.flat), 6)
     return drawing
 
 
@@ -118,7 +118,7 @@ def recovery(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing
     tasks = _tasks_of(records, suite, methods, "recovery")
     if not tasks:
         return None
-    drawing, axes = _panels(len(tasks))
+    drawing, axes = panels(len(tasks), len(tasks), (2.7, 2.7), more=(0.3, 0))
     for axis, task in zip(axes, tasks, strict=True):
         for method in methods:
             _line(axis, records, method, task, "recovery", color=COLOURS[method.name])
@@ -132,7 +132,7 @@ def recovery(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing
         axis.set_title(task.label)
         axis.set_xlabel("updates after freezing")
     axes[0].set_ylabel("normalised score")
-    _legend(drawing, axes)
+    legend(drawing, axes, 6)
     return drawing
 
 
@@ -164,19 +164,11 @@ def _line(
         return
     x = np.array(found[0].series[series].x)
     values = np.array([r.series[series].y for r in found])
-    y, low, high = np.array([_bounds(column) for column in values.T]).T
+    y, low, high = np.array([bounds(mean_interval(column)) for column in values.T]).T
     axis.errorbar(
         x, y, yerr=[y - low, high - y], label=method.name, marker="o", markersize=2.5,
         linewidth=1.1, elinewidth=0.8, **style,
     )  # fmt: skip
-
-
-def _bounds(values: Floats) -> tuple[float, float, float]:
-    """Mean, low and high; an interval that one seed cannot have has no length in a picture."""
-    interval = mean_interval(values)
-    mean = interval.mean if interval.mean is not None else math.nan
-    low = interval.low if interval.low is not None else mean
-    return mean, low, interval.high if interval.high is not None else mean
 
 
 def _colour(method: Method) -> str:
@@ -186,19 +178,3 @@ def _colour(method: Method) -> str:
         return OWN
     groups = method.params.get("groups")
     return COLOURS.get("-".join(map(str, groups)) if isinstance(groups, list) else "", "#7e22ce")
-
-
-def _panels(count: int) -> tuple[Drawing, list[Axes]]:
-    drawing = Drawing(figsize=(2.7 * count + 0.3, 2.7))
-    return drawing, list(drawing.subplots(1, count, squeeze=False).flat)
-
-
-def _legend(drawing: Drawing, axes: Sequence[Axes]) -> None:
-    """One legend for all panels, each method once, in the order of first appearance."""
-    found: dict[str, Any] = {}
-    for axis in axes:
-        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    drawing.legend(
-        list(found.values()), list(found), loc="outside upper center", ncols=min(len(found), 6)
-    )

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
+from harness.drawing import bounds, legend, panels
 from harness.record import Record
 from harness.runs import Cells, cells, frame
 from harness.stats import mean_interval
@@ -49,8 +49,9 @@ def scores(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing |
     tasks = [t for t in tasks if any(len(_values(grouped, m.name, t)) for m in methods)]
     if not tasks:
         return None
-    drawing, axes = _panels(len(tasks), columns=5, width=2.3, height=0.24 * len(methods) + 0.5)
-    for place, (axis, task) in enumerate(zip(axes, tasks, strict=False)):
+    size = (2.3, 0.24 * len(methods) + 0.5)
+    drawing, axes = panels(len(tasks), columns=5, size=size, more=(1.2, 0.5))
+    for place, (axis, task) in enumerate(zip(axes, tasks, strict=True)):
         for row, method in enumerate(methods):
             values = _values(grouped, method.name, task)
             if not len(values):
@@ -80,17 +81,14 @@ def sizes(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
     groups = {name: tasks for name, tasks in groups.items() if len(tasks) > 1 and complete(tasks)}
     if not groups:
         return None
-    drawing, axes = _panels(len(groups), columns=3, width=3.6, height=2.8)
-    for axis, (name, tasks) in zip(axes, groups.items(), strict=False):
+    drawing, axes = panels(len(groups), columns=3, size=(3.6, 2.8), more=(1.2, 0.5))
+    for axis, (name, tasks) in zip(axes, groups.items(), strict=True):
         methods = complete(tasks)
         for shift, method in enumerate(methods):
             intervals = [mean_interval(_values(grouped, method.name, t)) for t in tasks]
             x = np.array([float(str(t.params["n"])) for t in tasks])
             x = x * (1 + 0.008 * (shift - len(methods) / 2))
-            means, low, high = np.array(
-                [[_or(i.mean, math.nan), _or(i.low, i.mean), _or(i.high, i.mean)]
-                 for i in intervals]
-            ).T  # fmt: skip
+            means, low, high = np.array([bounds(interval) for interval in intervals]).T
             axis.errorbar(
                 x, means, yerr=[means - low, high - means], label=method.label, marker="o",
                 color=COLOURS.get(method.name, OTHER), markersize=3, linewidth=1.2,
@@ -103,30 +101,30 @@ def sizes(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
         axis.set_title(name.partition(" ")[0])
         axis.set_xlabel("training examples")
         axis.set_ylabel(f"{tasks[0].params['measure']}, %")
-    _legend(drawing, axes)
+    legend(drawing, axes, 5)
     return drawing
 
 
 def alpha(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
     """Heat maps of the mean learnt alpha: a panel a method, a row a module, a column a layer."""
-    panels = []
+    shown = []
     for name in PROPOSED:
         found = [r for r in records if r.method == name]
         kinds = list(dict.fromkeys(k for r in found for k in r.series if k.startswith(SERIES)))
         if kinds:
-            panels.append((suite.method(name), kinds, found))
-    if not panels:
+            shown.append((suite.method(name), kinds, found))
+    if not shown:
         return None
-    drawing, axes = _panels(len(panels), columns=4, width=2.8, height=2.4)
-    maps = [_heat(kinds, found) for _, kinds, found in panels]
+    drawing, axes = panels(len(shown), columns=4, size=(2.8, 2.4), more=(1.2, 0.5))
+    maps = [_heat(kinds, found) for _, kinds, found in shown]
     lowest = min(float(np.nanmin(m)) for m in maps)
-    for place, (axis, (method, kinds, _), heat) in enumerate(zip(axes, panels, maps, strict=False)):
+    for place, (axis, (method, kinds, _), heat) in enumerate(zip(axes, shown, maps, strict=True)):
         image = axis.imshow(heat, vmin=lowest, vmax=1.0, cmap="viridis", aspect="auto")
         axis.set_title(method.label)
         axis.set_xlabel("layer")
         axis.set_xticks(range(heat.shape[1]), [str(n + 1) for n in range(heat.shape[1])])
-        shown = [k.removeprefix(SERIES) for k in kinds] if place % 4 == 0 else [""] * len(kinds)
-        axis.set_yticks(range(len(kinds)), shown)
+        names = [k.removeprefix(SERIES) for k in kinds] if place % 4 == 0 else [""] * len(kinds)
+        axis.set_yticks(range(len(kinds)), names)
         axis.grid(visible=False)
         for (row, column), value in np.ndenumerate(heat):
             if not math.isnan(value):
@@ -134,7 +132,7 @@ def alpha(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
                     column, row, f"{value:.3f}", ha="center", va="center", fontsize=5.5,
                     color="white" if value < (lowest + 1) / 2 else "black",
                 )  # fmt: skip
-    drawing.colorbar(image, ax=axes[: len(panels)], label="mean alpha", shrink=0.8)
+    drawing.colorbar(image, ax=axes, label="mean alpha", shrink=0.8)
     return drawing
 
 
@@ -190,30 +188,3 @@ def _heat(kinds: Sequence[str], found: Sequence[Record]) -> "np.ndarray[Any, np.
         lines = np.array([r.series[kind].y for r in found if kind in r.series])
         heat[row, : lines.shape[1]] = lines.mean(axis=0)
     return heat
-
-
-def _or(value: float | None, otherwise: float | None) -> float:
-    """A bound, or what stands for one that a single seed cannot have."""
-    chosen = value if value is not None else otherwise
-    return chosen if chosen is not None else math.nan
-
-
-def _panels(count: int, columns: int, width: float, height: float) -> tuple[Drawing, list[Axes]]:
-    rows = -(-count // columns)
-    columns = min(count, columns)
-    drawing = Drawing(figsize=(width * columns + 1.2, height * rows + 0.5))
-    axes = list(drawing.subplots(rows, columns, squeeze=False).flat)
-    for axis in axes[count:]:
-        axis.set_visible(False)
-    return drawing, axes
-
-
-def _legend(drawing: Drawing, axes: Sequence[Axes]) -> None:
-    """One legend for all panels, each method once, in the order of first appearance."""
-    found: dict[str, Any] = {}
-    for axis in axes:
-        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    drawing.legend(
-        list(found.values()), list(found), loc="outside upper center", ncols=min(len(found), 5)
-    )
