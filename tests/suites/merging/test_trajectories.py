@@ -2,13 +2,13 @@
 
 import sys
 import time
-import types
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box
 
 from harness.errors import DataError, MethodError
 from suites.merging import trajectories
@@ -178,27 +178,39 @@ def test_without_h5py_or_minari_the_install_command_is_told(
         trajectories.read_minari("mujoco/hopper/expert-v0")
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # what a published set should tell besides
 def test_minari_episodes_lose_the_state_behind_the_last_action(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def load(dataset_id: str) -> Any:
-        if dataset_id != "there":
-            raise FileNotFoundError("no\nsuch dataset")
-        episode = types.SimpleNamespace(
-            observations=np.arange(8.0).reshape(4, 2),
-            actions=np.zeros((3, 1)),
-            rewards=np.ones(3),
-            terminations=np.array([False, False, True]),
+    """Through the library itself, on a set that it wrote here."""
+    minari = pytest.importorskip("minari")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    episodes = [
+        minari.data_collector.EpisodeBuffer(
+            id=n,
+            observations=np.arange(8.0).reshape(4, 2) + 10 * n,
+            actions=np.full((3, 1), 0.5 * n),
+            rewards=[1.0, 2.0, 3.0 + n],
+            terminations=[False, False, n == 0],
+            truncations=[False, False, n == 1],
         )
-        return types.SimpleNamespace(iterate_episodes=lambda: iter([episode, episode]))
-
-    monkeypatch.setitem(sys.modules, "minari", types.SimpleNamespace(load_dataset=load))
-    t = trajectories.read_minari("there")
+        for n in range(2)
+    ]
+    minari.create_dataset_from_buffers(
+        "mujoco/hopper/tiny-v0",
+        episodes,
+        observation_space=Box(-np.inf, np.inf, (2,)),
+        action_space=Box(-1.0, 1.0, (1,)),
+    )
+    t = trajectories.read_minari("mujoco/hopper/tiny-v0")
     assert t.lengths_T.tolist() == [3, 3]
-    assert t.states_NS[2].tolist() == [4.0, 5.0]
-    assert t.terminated_T.all()
-    with pytest.raises(DataError, match=r"^elsewhere: not here \(no such dataset\)"):
-        trajectories.read_minari("elsewhere")
+    assert t.states_NS[[2, 3]].tolist() == [[4.0, 5.0], [10.0, 11.0]]
+    assert t.actions_NA[:, 0].tolist() == [0.0, 0.0, 0.0, 0.5, 0.5, 0.5]
+    assert t.returns_T.tolist() == [6.0, 7.0]
+    assert t.terminated_T.tolist() == [True, False]
+    with pytest.raises(DataError, match=r"^mujoco/hopper/none-v0: not here") as caught:
+        trajectories.read_minari("mujoco/hopper/none-v0")
+    assert "\n" not in str(caught.value)
 
 
 def test_statistics_of_a_hand_made_case() -> None:

@@ -115,6 +115,19 @@ def test_a_renderer_that_does_not_exist_is_found_out(monkeypatch: pytest.MonkeyP
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # imageio's files
+def test_an_mp4_holds_the_frames_in_their_order(tmp_path: Path) -> None:
+    import imageio_ffmpeg
+
+    frames = [np.full((64, 64, 3), 10 * n, np.uint8) for n in range(20)]
+    path = tmp_path / "film.mp4"
+    path.write_bytes(video._mp4(frames, 25))
+    about, *read = imageio_ffmpeg.read_frames(path)
+    assert (about["size"], about["fps"], len(read)) == ((64, 64), 25, 20)
+    levels = [np.frombuffer(frame, np.uint8).mean() for frame in read]
+    assert np.abs(levels - 10 * np.arange(20)).max() < 4  # the codec loses a little
+
+
 def test_another_kind_of_file_or_no_writer_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
