@@ -7,7 +7,7 @@ another.
 
 from harness.suite import Beats, Claim, Competitive, Level
 
-EVERYWHERE = ("hopper", "halfcheetah", "walker2d")
+THREE = ("hopper", "halfcheetah", "walker2d")
 """The paper's environments."""
 
 LITTLE = 10.0
@@ -37,7 +37,7 @@ def claims() -> tuple[Claim, ...]:
             text="Averaging the MLPs of differently initialised policies destroys them.",
             source="merging subsets of parameters",
             metric="score",
-            tasks=EVERYWHERE,
+            tasks=THREE,
             a="average-mlp",
             bound=25.0,
             direction="below",
@@ -209,13 +209,13 @@ def _beats(
     metric: str = "score",
 ) -> Beats:
     return Beats(
-        name=name, text=text, source=source, metric=metric, tasks=EVERYWHERE, a=a, b=b,
+        name=name, text=text, source=source, metric=metric, tasks=THREE, a=a, b=b,
         margin=margin,
     )  # fmt: skip
 
 
 def _competitive(name: str, text: str, a: str, b: str, source: str) -> Competitive:
     return Competitive(
-        name=name, text=text, source=source, metric="score", tasks=EVERYWHERE, a=a, b=b,
+        name=name, text=text, source=source, metric="score", tasks=THREE, a=a, b=b,
         margin=LITTLE,
     )  # fmt: skip

@@ -132,7 +132,8 @@ class LockStep:
         self._max_steps = env.max_steps
         self._envs = [first, *(_twin(first) for _ in seeds[1:])][: len(seeds)]
         self._threads = threads
-        self._pool = ThreadPoolExecutor(threads)
+        # One thread steps here: handing each step over would cost as much as the step.
+        self._map = map if threads == 1 else ThreadPoolExecutor(threads).map
         self.running_B = np.arange(len(seeds))
         """Which of the episodes, counted from 0, are still running."""
         self.step_count = 0
@@ -170,7 +171,7 @@ class LockStep:
         pairs = list(zip(self._envs, actions_BA, strict=True))
         share = -(-len(pairs) // self._threads)
         parts = [pairs[n : n + share] for n in range(0, len(pairs), share)]
-        return [result for part in self._pool.map(_step_each, parts) for result in part]
+        return [result for part in self._map(_step_each, parts) for result in part]
 
     @property
     def steps_a_second(self) -> float:

@@ -17,12 +17,9 @@ from harness.suite import (
     Table,
     Task,
 )
-from suites.merging.claims import claims
+from suites.merging.claims import THREE, claims
 from suites.merging.recipes import FILES
 from suites.merging.scales import scales
-
-THREE = ("hopper", "halfcheetah", "walker2d")
-"""The paper's environments."""
 
 FOUR = (*THREE, "ant")
 _LABELS = {"hopper": "Hopper", "halfcheetah": "HalfCheetah", "walker2d": "Walker2d", "ant": "Ant"}

@@ -7,8 +7,8 @@ import pytest
 
 from harness import plan, registry
 from harness.suite import Suite
+from suites.merging.claims import THREE
 from suites.merging.environments import ENVIRONMENTS
-from suites.merging.suite import THREE
 
 GROUPS = ("attn", "mlp", "attn-mlp")
 
