@@ -14,17 +14,21 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import MethodError, SpecError
+from suites.merging.locomotion import Rules
 
 if TYPE_CHECKING:
     import gymnasium
 
 Floats = NDArray[np.float32]
+
+_PARTS = 3
+"""Into which a thread's episodes are divided."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ class LockStep:
     """Episodes of one environment that take each step together; finished ones fall out.
 
     One model call can then serve all of them. The episodes share one MuJoCo model, each has its
-    own state, and each runs exactly as gymnasium's own environment would run it alone.
+    own state, and each runs to the last bit as gymnasium's own environment would run it alone.
     """
 
     def __init__(
@@ -129,19 +133,21 @@ class LockStep:
         """
         first: Any = make(env, **options).unwrapped
         self._first = first
+        self._rules = Rules(first, env.name, env.id.rpartition("-")[2])
         self._max_steps = env.max_steps
-        self._envs = [first, *(_twin(first) for _ in seeds[1:])][: len(seeds)]
         self._threads = threads
         # One thread steps here: handing each step over would cost as much as the step.
         self._map = map if threads == 1 else ThreadPoolExecutor(threads).map
+        self._episodes = []
         self.running_B = np.arange(len(seeds))
         """Which of the episodes, counted from 0, are still running."""
         self.step_count = 0
         self.physics_seconds = 0.0
         """Wall-clock time that the steps took, without the resets."""
-        self.states_BS = _stack(
-            [e.reset(seed=int(s))[0] for e, s in zip(self._envs, seeds, strict=True)]
-        )
+        for twin, seed in zip([first, *(_twin(first) for _ in seeds[1:])], seeds, strict=True):
+            twin.reset(seed=int(seed))
+            self._episodes.append(_Episode.of(twin.data, self._rules))
+        self.states_BS = self._observe()
         """Current states of the running episodes, float32."""
 
     def step(self, actions_BA: Floats) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -151,27 +157,48 @@ class LockStep:
         `running_B` and `states_BS` lose those that ended, by termination or by the step limit.
         """
         start = time.perf_counter()
-        results = self._results(actions_BA)
-        self.physics_seconds += time.perf_counter() - start
-        rewards_B = np.array([r[1] for r in results], dtype=np.float64)
-        terminated_B = np.array([r[2] for r in results], dtype=np.bool_)
+        rules, before_B = self._rules, self._gather("x")[:, 0]
+        self._simulate(actions_BA)
+        velocity_B = (self._gather("x")[:, 0] - before_B) / self._first.dt
+        healthy_B = rules.healthy(self._gather("qpos"), self._gather("qvel"))
+        contacts_BC = self._gather("contacts") if rules.contact_costs else None
+        rewards_B = rules.rewarded(velocity_B, healthy_B, actions_BA, contacts_BC)
+        terminated_B = rules.ended(healthy_B)
         self.step_count += 1
-        left = terminated_B | (self.step_count >= self._max_steps)
-        if left.any():
-            self._envs = [e for e, gone in zip(self._envs, left, strict=True) if not gone]
-            self.running_B = self.running_B[~left]
-            results = [r for r, gone in zip(results, left, strict=True) if not gone]
-        self.states_BS = _stack([r[0] for r in results]).reshape(
-            len(results), self.states_BS.shape[1]
-        )
+        left_B = terminated_B | (self.step_count >= self._max_steps)
+        if left_B.any():
+            self._episodes = [e for e, gone in zip(self._episodes, left_B, strict=True) if not gone]
+            self.running_B = self.running_B[~left_B]
+        self.states_BS = self._observe()
+        self.physics_seconds += time.perf_counter() - start
         return rewards_B, terminated_B
 
-    def _results(self, actions_BA: Floats) -> list[tuple[Any, ...]]:
-        """Of every running environment's step."""
-        pairs = list(zip(self._envs, actions_BA, strict=True))
-        share = -(-len(pairs) // self._threads)
-        parts = [pairs[n : n + share] for n in range(0, len(pairs), share)]
-        return [result for part in self._map(_step_each, parts) for result in part]
+    def _simulate(self, actions_BA: Floats) -> None:
+        import mujoco
+
+        model, frames = self._first.model, self._first.frame_skip
+        contact_costs = self._rules.contact_costs
+
+        def simulate(part: slice) -> None:
+            for episode, action_A in zip(self._episodes[part], actions_BA[part], strict=True):
+                episode.ctrl[:] = action_A
+                mujoco.mj_step(model, episode.data, frames)
+                if contact_costs:
+                    mujoco.mj_rnePostConstraint(model, episode.data)
+
+        # Several parts a thread: an episode's physics takes as long as its robot has contacts.
+        share = -(-len(self._episodes) // (_PARTS * self._threads))
+        parts = [slice(n, n + share) for n in range(0, len(self._episodes), share)]
+        list(self._map(simulate, parts))
+
+    def _gather(self, what: str) -> NDArray[np.float64]:
+        """Of every running episode, [B, ...]."""
+        return np.array([getattr(episode, what) for episode in self._episodes])
+
+    def _observe(self) -> Floats:
+        if not self._episodes:
+            return self.states_BS[:0]
+        return self._rules.observed(self._gather("qpos"), self._gather("qvel")).astype(np.float32)
 
     @property
     def steps_a_second(self) -> float:
@@ -184,6 +211,23 @@ class LockStep:
         return picture
 
 
+class _Episode(NamedTuple):
+    """One simulation, and views that show its state of now."""
+
+    data: Any
+    ctrl: NDArray[np.float64]
+    qpos: NDArray[np.float64]
+    qvel: NDArray[np.float64]
+    x: NDArray[np.float64]
+    """Begins with where the robot is along the track."""
+    contacts: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, data: Any, rules: Rules) -> "_Episode":
+        x = data.body("torso").xpos if rules.name == "ant" else data.qpos
+        return cls(data, data.ctrl, data.qpos, data.qvel, x, data.cfrc_ext.reshape(-1))
+
+
 def _twin(env: Any) -> Any:
     """Another episode on the same model: compiled once, and small."""
     import mujoco
@@ -192,11 +236,3 @@ def _twin(env: Any) -> Any:
     twin.__dict__.update(env.__dict__)
     twin.data = mujoco.MjData(env.model)
     return twin
-
-
-def _step_each(pairs: Sequence[tuple[Any, Any]]) -> list[tuple[Any, ...]]:
-    return [env.step(action) for env, action in pairs]
-
-
-def _stack(states: Sequence[NDArray[np.float64]]) -> Floats:
-    return np.array(states, dtype=np.float32)

@@ -118,7 +118,7 @@ class _Memory:
         self._actions_BA = torch.zeros(episodes, shape.action_dim, device=device)
         self._wanted_B = np.full(episodes, float(target))
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def act(self, step: int, states_BS: torch.Tensor) -> torch.Tensor:
         """What the policy does in these states, [B,A]; they are normalised."""
         to_go_B = torch.from_numpy((self._wanted_B / RETURN_SCALE).astype(np.float32))
@@ -126,14 +126,14 @@ class _Memory:
         new_B13D = self._policy.embed(
             states_BS[:, None], self._actions_BA[:, None], to_go_B[:, None, None]
         )
-        # The action is that of the step before.
-        times_3 = torch.tensor([step - 1, step, step], device=states_BS.device)[
-            -3 if step else -2 :
-        ]
-        order = [2, 0, 1][-len(times_3) :]
-        new_B3D = new_B13D[:, 0, order] + self._policy.embed_time(times_3)
-        tokens_BTD = torch.cat([self._tokens_BTD, new_B3D], dim=1)[:, -self._length :]
-        self._tokens_BTD, self._actions_BA = tokens_BTD, self._policy.act(tokens_BTD)
+        times_2 = torch.tensor([max(step - 1, 0), step], device=states_BS.device)
+        before_D, now_D = self._policy.embed_time(times_2)
+        parts = [self._tokens_BTD[:, max(self._tokens_BTD.size(1) + 3 - self._length, 0) :]]
+        if step:  # the action is that of the step before
+            parts.append(new_B13D[:, 0, 2:] + before_D)
+        parts.append(new_B13D[:, 0, :2] + now_D)
+        self._tokens_BTD = torch.cat(parts, dim=1)
+        self._actions_BA = self._policy.act(self._tokens_BTD)
         return self._actions_BA
 
     def earned(self, rewards_B: NDArray[np.float64]) -> None:

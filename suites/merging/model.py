@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 Activation = Literal["relu", "gelu_new"]
 
-ALL = slice(None)
-"""Every token is read."""
+ALL, LAST = slice(None), slice(-1, None)
+"""Which tokens are read: every one; the last one, which sees all others."""
 
 
 @dataclass(frozen=True)
@@ -72,25 +72,38 @@ class Attention(nn.Module):
 
     def forward(self, x_BTD: Tensor, read: slice = ALL) -> Tensor:
         """What is added to the residual stream of the tokens that are read, [B,Q,D]."""
-        tokens, width = x_BTD.shape[1:]
-        q_BHQE, k_BHTE, v_BHTE = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for part in self.qkv(x_BTD).split(width, dim=-1)
-        )
+        drops = self.training and self.dropout > 0
+        watched = bool(self.qkv._forward_hooks)  # whoever watches the layer wants to see it called
+        if read == ALL or self.heads > 1 or drops or watched:
+            q_BTD, k_BTD, v_BTD = self.qkv(x_BTD).chunk(3, dim=-1)
+            y_BQD = self._attend(q_BTD[:, read], k_BTD, v_BTD, read)
+        else:
+            y_BQD = self._attend_few(x_BTD, read)
+        out_BQD: Tensor = self.proj(y_BQD)
+        return F.dropout(out_BQD, self.dropout, self.training)
+
+    def _attend_few(self, x_BTD: Tensor, read: slice) -> Tensor:
+        """The same for one head, with products over the tokens that are read alone.
+
+        q . (Wk x + bk) is (q Wk) . x but for what is the same for all x; and with weights p that
+        add up to 1, which dropout would undo, the sum of p (Wv x + bv) is Wv (sum of p x) + bv.
+        """
+        (q_DD, k_DD, v_DD), (q_D, _, v_D) = self.qkv.weight.chunk(3), self.qkv.bias.chunk(3)
+        q_BQD = F.linear(x_BTD[:, read], q_DD, q_D) @ k_DD
+        return F.linear(self._attend(q_BQD, x_BTD, x_BTD, read), v_DD, v_D)
+
+    def _attend(self, q_BQD: Tensor, k_BTD: Tensor, v_BTD: Tensor, read: slice) -> Tensor:
         seen_QT = None
-        if read != ALL:
-            q_BHQE = q_BHQE[:, :, read]
-            seen_QT = x_BTD.new_ones(tokens, tokens, dtype=torch.bool).tril()[read]
+        if read not in (ALL, LAST):
+            tokens = k_BTD.size(1)
+            seen_QT = k_BTD.new_ones(tokens, tokens, dtype=torch.bool).tril()[read]
         y_BHQE = F.scaled_dot_product_attention(
-            q_BHQE,
-            k_BHTE,
-            v_BHTE,
+            *(t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q_BQD, k_BTD, v_BTD)),
             attn_mask=seen_QT,
             dropout_p=self.dropout if self.training else 0.0,
-            is_causal=seen_QT is None,
+            is_causal=read == ALL,
         )
-        out_BQD: Tensor = self.proj(y_BHQE.transpose(1, 2).flatten(2))
-        return F.dropout(out_BQD, self.dropout, self.training)
+        return y_BHQE.transpose(1, 2).flatten(2)
 
 
 class _Relu(torch.autograd.Function):
@@ -219,13 +232,15 @@ class DecisionTransformer(nn.Module):
             x_BTD = block(x_BTD)
         return torch.tanh(self.predict_action(self.ln_f(last(x_BTD, read))))
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def act(self, x_BTD: Tensor) -> Tensor:
         """The deterministic action at the last token, without dropout, [B,A]."""
         was = self.training
-        self.eval()
-        actions_B1A = self.read(x_BTD, slice(-1, None))
-        self.train(was)
+        if was:  # setting the mode of all modules takes a while
+            self.eval()
+        actions_B1A = self.read(x_BTD, LAST)
+        if was:
+            self.train()
         return actions_B1A[:, 0]
 
 

@@ -28,7 +28,7 @@ CLIP = 0.25
 DECAY = 1e-4
 """Weight decay (released code)."""
 
-CACHED_FLOATS = 2**19
+CACHED_FLOATS = 2**20
 """Floats that the widest activation of a pass may have.
 
 A larger batch goes through in slices whose gradients add up to those of the whole: what a pass

@@ -78,8 +78,9 @@ def plain(
     return torch.tanh(linear("predict_action", norm("ln_f", x)))[1::3]
 
 
-def test_actions_are_those_of_the_definition() -> None:
-    p = policy()
+@pytest.mark.parametrize("heads", [1, 2])  # one head takes a shorter way
+def test_actions_are_those_of_the_definition(heads: int) -> None:
+    p = policy(dataclasses.replace(SHAPE, heads=heads))
     states, actions, to_go, times = inputs()
     with torch.no_grad():
         found = p(states, actions, to_go, times)
@@ -88,8 +89,9 @@ def test_actions_are_those_of_the_definition() -> None:
             torch.testing.assert_close(found[b], expected, atol=2e-5, rtol=1e-4)
 
 
-def test_acting_is_the_action_at_the_last_token_and_leaves_the_mode_alone() -> None:
-    p = policy(dataclasses.replace(SHAPE, dropout=0.5)).train()
+@pytest.mark.parametrize("heads", [1, 2])
+def test_acting_is_the_action_at_the_last_token_and_leaves_the_mode_alone(heads: int) -> None:
+    p = policy(dataclasses.replace(SHAPE, heads=heads, dropout=0.5)).train()
     states, actions, to_go, times = inputs()
     tokens_BTD = (p.embed(states, actions, to_go) + p.embed_time(times)[:, :, None]).flatten(1, 2)
     acted = p.act(tokens_BTD[:, :-1])
@@ -106,6 +108,16 @@ def test_nothing_looks_ahead() -> None:
     after = p(states, actions, to_go, times)
     torch.testing.assert_close(after[:, :3], before[:, :3])
     assert not torch.allclose(after[:, 3], before[:, 3])
+
+
+def test_whoever_watches_a_layer_sees_all_its_tokens() -> None:
+    p = policy(dataclasses.replace(SHAPE, heads=1)).eval()
+    alone = p(*inputs())
+    seen: list[int] = []
+    for block in p.blocks:
+        block.attn.qkv.register_forward_hook(lambda _, x, __: seen.append(x[0].size(1)))
+    torch.testing.assert_close(p(*inputs()), alone)
+    assert seen == [11, 11]
 
 
 @pytest.mark.parametrize("watched", [False, True])
@@ -130,9 +142,10 @@ def test_rectifying_in_place_is_relu_with_its_gradient(watched: bool) -> None:
         assert (seen[0] < 0).any()  # not what the activation made of it
 
 
-def test_gradients_are_those_of_whole_blocks() -> None:
+@pytest.mark.parametrize("heads", [1, 2])
+def test_gradients_are_those_of_whole_blocks(heads: int) -> None:
     """The last block runs on fewer tokens; its gradients must not notice."""
-    p = policy()
+    p = policy(dataclasses.replace(SHAPE, heads=heads))
     states, actions, to_go, times = inputs()
     p(states, actions, to_go, times).square().sum().backward()
     found = {k: v.grad.clone() for k, v in p.named_parameters() if v.grad is not None}
