@@ -41,7 +41,8 @@ class Rules:
         if self.name == "ant":
             state_BS = np.concatenate([qpos_BP, qvel_BV], axis=1)
             z_B = qpos_BP[:, 2]
-            return np.isfinite(state_BS).all(1) & (low <= z_B) & (z_B <= high)
+            stands_B: Bools = np.isfinite(state_BS).all(1) & (low <= z_B) & (z_B <= high)
+            return stands_B
         healthy_B = _within(qpos_BP[:, 1], (low, high))
         healthy_B &= _within(qpos_BP[:, 2], self.env._healthy_angle_range)
         if self.name == "hopper":
@@ -53,7 +54,8 @@ class Rules:
         """Whether the episode terminates."""
         if self.name == "halfcheetah":
             return np.zeros_like(healthy_B)
-        return ~healthy_B & self.env._terminate_when_unhealthy
+        ended_B: Bools = ~healthy_B & self.env._terminate_when_unhealthy
+        return ended_B
 
     def rewarded(
         self,

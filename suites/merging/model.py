@@ -97,8 +97,13 @@ class Attention(nn.Module):
         if read not in (ALL, LAST):
             tokens = k_BTD.size(1)
             seen_QT = k_BTD.new_ones(tokens, tokens, dtype=torch.bool).tril()[read]
+        q_BHQE, k_BHTE, v_BHTE = (
+            x.view(*x.shape[:2], self.heads, -1).transpose(1, 2) for x in (q_BQD, k_BTD, v_BTD)
+        )
         y_BHQE = F.scaled_dot_product_attention(
-            *(t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q_BQD, k_BTD, v_BTD)),
+            q_BHQE,
+            k_BHTE,
+            v_BHTE,
             attn_mask=seen_QT,
             dropout_p=self.dropout if self.training else 0.0,
             is_causal=read == ALL,
