@@ -72,25 +72,29 @@ class Attention(nn.Module):
 
     def forward(self, x_BTD: Tensor, read: slice = ALL) -> Tensor:
         """What is added to the residual stream of the tokens that are read, [B,Q,D]."""
-        drops = self.training and self.dropout > 0
-        watched = bool(self.qkv._forward_hooks)  # whoever watches the layer wants to see it called
-        if read == ALL or self.heads > 1 or drops or watched:
-            q_BTD, k_BTD, v_BTD = self.qkv(x_BTD).chunk(3, dim=-1)
-            y_BQD = self._attend(q_BTD[:, read], k_BTD, v_BTD, read)
+        # Whoever watches a layer wants to see it called.
+        watched = bool(self.qkv._forward_hooks or self.proj._forward_hooks)
+        if self.heads == 1 and not watched:
+            out_BQD = self._folded(x_BTD, read)
         else:
-            y_BQD = self._attend_few(x_BTD, read)
-        out_BQD: Tensor = self.proj(y_BQD)
+            q_BTD, k_BTD, v_BTD = self.qkv(x_BTD).chunk(3, dim=-1)
+            out_BQD = self.proj(self._attend(q_BTD[:, read], k_BTD, v_BTD, read))
         return F.dropout(out_BQD, self.dropout, self.training)
 
-    def _attend_few(self, x_BTD: Tensor, read: slice) -> Tensor:
-        """The same for one head, with products over the tokens that are read alone.
+    def _folded(self, x_BTD: Tensor, read: slice) -> Tensor:
+        """The same for one head, where two products of all tokens do for four.
 
-        q . (Wk x + bk) is (q Wk) . x but for what is the same for all x; and with weights p that
-        add up to 1, which dropout would undo, the sum of p (Wv x + bv) is Wv (sum of p x) + bv.
+        (Wq y + bq) . (Wk x + bk) is (Wk'Wq y + Wk'bq) . x but for what is the same for all x; and
+        Wo (sum of p (Wv x + bv)) is the sum of p (WoWv x + Wobv), or, where the weights p add up
+        to 1, WoWv (sum of p x) + Wobv: fewer tokens.
         """
         (q_DD, k_DD, v_DD), (q_D, _, v_D) = self.qkv.weight.chunk(3), self.qkv.bias.chunk(3)
-        q_BQD = F.linear(x_BTD[:, read], q_DD, q_D) @ k_DD
-        return F.linear(self._attend(q_BQD, x_BTD, x_BTD, read), v_DD, v_D)
+        q_BQD = F.linear(x_BTD[:, read], k_DD.T @ q_DD, q_D @ k_DD)
+        out_DD, out_D = self.proj.weight @ v_DD, self.proj.weight @ v_D
+        if self.training and self.dropout:
+            v_BTD = F.linear(x_BTD, out_DD, out_D)
+            return self._attend(q_BQD, x_BTD, v_BTD, read) + self.proj.bias
+        return F.linear(self._attend(q_BQD, x_BTD, x_BTD, read), out_DD, out_D + self.proj.bias)
 
     def _attend(self, q_BQD: Tensor, k_BTD: Tensor, v_BTD: Tensor, read: slice) -> Tensor:
         seen_QT = None

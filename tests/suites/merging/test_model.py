@@ -110,14 +110,29 @@ def test_nothing_looks_ahead() -> None:
     assert not torch.allclose(after[:, 3], before[:, 3])
 
 
-def test_whoever_watches_a_layer_sees_all_its_tokens() -> None:
+@pytest.mark.parametrize(("layer", "tokens"), [("qkv", [11, 11]), ("proj", [11, 4])])
+def test_whoever_watches_a_layer_sees_it_called(layer: str, tokens: list[int]) -> None:
     p = policy(dataclasses.replace(SHAPE, heads=1)).eval()
     alone = p(*inputs())
     seen: list[int] = []
     for block in p.blocks:
-        block.attn.qkv.register_forward_hook(lambda _, x, __: seen.append(x[0].size(1)))
+        watched = block.attn.get_submodule(layer)
+        watched.register_forward_hook(lambda _, x, __: seen.append(x[0].size(1)))
     torch.testing.assert_close(p(*inputs()), alone)
-    assert seen == [11, 11]
+    assert seen == tokens
+
+
+def test_one_head_drops_the_same_weights_either_way() -> None:
+    """Dropout's masks are drawn in the same order, so equal seeds must give equal actions."""
+    p = policy(dataclasses.replace(SHAPE, heads=1, dropout=0.3)).train()
+    torch.manual_seed(0)
+    folded = p(*inputs())
+    p.blocks[0].attn.proj.register_forward_hook(lambda *_: None)
+    p.blocks[1].attn.proj.register_forward_hook(lambda *_: None)
+    torch.manual_seed(0)
+    torch.testing.assert_close(p(*inputs()), folded)
+    torch.manual_seed(1)
+    assert not torch.allclose(p(*inputs()), folded)
 
 
 @pytest.mark.parametrize("watched", [False, True])
