@@ -11,7 +11,6 @@ import logging
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
     import gymnasium
 
 Floats = NDArray[np.float32]
-
-_PARTS = 3
-"""Into which a thread's episodes are divided."""
 
 
 @dataclass(frozen=True)
@@ -123,21 +119,12 @@ class LockStep:
     own state, and each runs to the last bit as gymnasium's own environment would run it alone.
     """
 
-    def __init__(
-        self, env: Environment, seeds: Sequence[int], threads: int = 1, **options: Any
-    ) -> None:
-        """Starts one episode for each seed; `options` go to gymnasium.
-
-        Steps are taken on so many threads, which changes nothing but the time: every episode has
-        its own state, and MuJoCo lets go of Python's lock.
-        """
+    def __init__(self, env: Environment, seeds: Sequence[int], **options: Any) -> None:
+        """Starts one episode for each seed; `options` go to gymnasium."""
         first: Any = make(env, **options).unwrapped
         self._first = first
         self._rules = Rules(first, env.name, env.id.rpartition("-")[2])
         self._max_steps = env.max_steps
-        self._threads = threads
-        # One thread steps here: handing each step over would cost as much as the step.
-        self._map = map if threads == 1 else ThreadPoolExecutor(threads).map
         self._episodes = []
         self.running_B = np.arange(len(seeds))
         """Which of the episodes, counted from 0, are still running."""
@@ -177,19 +164,11 @@ class LockStep:
         import mujoco
 
         model, frames = self._first.model, self._first.frame_skip
-        contact_costs = self._rules.contact_costs
-
-        def simulate(part: slice) -> None:
-            for episode, action_A in zip(self._episodes[part], actions_BA[part], strict=True):
-                episode.ctrl[:] = action_A
-                mujoco.mj_step(model, episode.data, frames)
-                if contact_costs:
-                    mujoco.mj_rnePostConstraint(model, episode.data)
-
-        # Several parts a thread: an episode's physics takes as long as its robot has contacts.
-        share = -(-len(self._episodes) // (_PARTS * self._threads))
-        parts = [slice(n, n + share) for n in range(0, len(self._episodes), share)]
-        list(self._map(simulate, parts))
+        for episode, action_A in zip(self._episodes, actions_BA, strict=True):
+            episode.ctrl[:] = action_A
+            mujoco.mj_step(model, episode.data, frames)
+            if self._rules.contact_costs:
+                mujoco.mj_rnePostConstraint(model, episode.data)
 
     def _gather(self, what: str) -> NDArray[np.float64]:
         """Of every running episode, [B, ...]."""

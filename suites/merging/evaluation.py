@@ -1,12 +1,16 @@
-"""Returns of a Decision Transformer in its environment, all episodes in lock-step.
+"""Returns of a Decision Transformer in its environment, episodes in lock-step.
 
-One model call a step serves every episode that still runs; finished ones leave the batch.
+One model call a step serves every episode of a group that still runs; finished ones leave the
+batch. Groups run side by side, one a thread: MuJoCo and torch both let go of Python's lock, and a
+thread that does all of a group's work waits for no other, as threads that share each step would.
 
 Shape suffixes: E episodes, B those that still run, T tokens, D width, S state, A action.
 """
 
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -18,16 +22,25 @@ from suites.merging.environments import Environment, LockStep
 from suites.merging.model import DecisionTransformer
 from suites.merging.trajectories import RETURN_SCALE, Statistics
 
+GROUP = 25
+"""Episodes in lock-step: enough for the fixed cost of a model call not to matter.
+
+It does not depend on the threads, so that nobody's returns do: the last bits of a matrix product
+may depend on its size.
+"""
+
 
 class Evaluation(NamedTuple):
     """What an evaluation found and what it cost."""
 
     returns_E: NDArray[np.float64]
     """Undiscounted, in the order of the seeds."""
-    physics_seconds: float
-    """Wall-clock time inside the environments' steps."""
+    steps: int
+    """Of all episodes."""
     seconds: float
     """Wall-clock time of everything."""
+    physics: float
+    """Share of the time that went into the environments' steps."""
 
 
 def evaluate(
@@ -45,7 +58,7 @@ def evaluate(
     As in the released code: the return-to-go begins at the target and falls by each reward; the
     policy sees the last `context` steps, or as many as there are; its deterministic action goes to
     the environment as it is. We seed each episode, the released code does not. On the CPU the same
-    seeds give the same returns, bit for bit.
+    seeds give the same returns, bit for bit, whatever the number of threads (torch's are used).
 
     Raises:
         MethodError: the policy's state or action size is not the environment's, or no seeds.
@@ -53,11 +66,44 @@ def evaluate(
     if not len(seeds):
         raise MethodError("an evaluation needs one seed or more")
     start = time.perf_counter()
-    world = LockStep(env, seeds, torch.get_num_threads())
-    returns_E = np.zeros(len(seeds))
-    for running_B, rewards_B in play(policy, env, statistics, world, target, context, device):
-        returns_E[running_B] += rewards_B
-    return Evaluation(returns_E, world.physics_seconds, time.perf_counter() - start)
+    worlds = [LockStep(env, seeds[n : n + GROUP]) for n in range(0, len(seeds), GROUP)]
+    threads = min(torch.get_num_threads(), len(worlds))
+
+    def run(world: LockStep) -> Evaluation:
+        begun, steps = time.perf_counter(), 0
+        returns_E = np.zeros(len(world.running_B))
+        for running_B, rewards_B in play(policy, env, statistics, world, target, context, device):
+            returns_E[running_B] += rewards_B
+            steps += len(running_B)
+        seconds = time.perf_counter() - begun
+        return Evaluation(returns_E, steps, seconds, world.physics_seconds / seconds)
+
+    with _acting(policy):
+        if threads == 1:
+            parts = [run(world) for world in worlds]
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                parts = list(pool.map(run, worlds))
+    returns, steps, seconds, physics = zip(*parts, strict=True)
+    return Evaluation(
+        np.concatenate(returns),
+        sum(steps),
+        time.perf_counter() - start,
+        float(np.average(physics, weights=seconds)),
+    )
+
+
+@contextmanager
+def _acting(policy: DecisionTransformer) -> Iterator[None]:
+    """Without dropout, and torch does its work in the thread that asks for it."""
+    mode, threads = policy.training, torch.get_num_threads()
+    policy.train(False)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        policy.train(mode)
+        torch.set_num_threads(threads)
 
 
 def play(

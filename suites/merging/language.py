@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from harness.run import Context
 from harness.training import State, parameters
-from suites.merging.model import Block, DecisionTransformer, Shape, init_body
+from suites.merging.model import Block, DecisionTransformer, Shape, dropout, init_body
 from suites.merging.training import CLIP, DECAY, Batches, Recipe, Term, learning_rate
 
 VOCABULARY = 256
@@ -44,7 +44,7 @@ class LanguageModel(nn.Module):
         """Logits of the next byte, [B,T,V]."""
         positions_T = torch.arange(tokens_BT.size(1), device=tokens_BT.device)
         x_BTD = self.embed_token(tokens_BT) + self.embed_position(positions_T)
-        x_BTD = F.dropout(x_BTD, self.dropout, self.training)
+        x_BTD = dropout(x_BTD, self.dropout, self.training)
         for block in self.blocks:
             x_BTD = block(x_BTD)
         logits_BTV: Tensor = self.ln_f(x_BTD) @ self.embed_token.weight.T

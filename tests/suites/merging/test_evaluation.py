@@ -1,6 +1,7 @@
 """Evaluation: against a plain loop that follows the released code, seeds, errors."""
 
 import dataclasses
+import threading
 from typing import Any
 
 import gymnasium
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from harness.errors import MethodError
+from suites.merging import evaluation
 from suites.merging.environments import ENVIRONMENTS, Environment
 from suites.merging.evaluation import evaluate
 from suites.merging.model import DecisionTransformer, Shape
@@ -65,13 +67,19 @@ def test_lock_step_equals_one_episode_at_a_time_as_released() -> None:
     plain = [_plain(policy, seed, 777.0, 30) for seed in seeds]
     np.testing.assert_allclose(found.returns_E, [sum(r) for r in plain], rtol=1e-4)
     assert len(set(np.round(found.returns_E, 3))) == 4
-    assert 0 < found.physics_seconds < found.seconds
+    assert found.steps == sum(len(r) for r in plain)
+    assert 0 < found.physics < 1
+    assert found.seconds > 0
 
 
 class _Shivering:
     """Shivers with what moves, less so where it just did: each seed falls at its own time."""
 
     shape = dataclasses.replace(_policy().shape, width=11)
+    training = False
+
+    def train(self, mode: bool) -> None:
+        assert not mode
 
     def __call__(
         self, states_BKS: torch.Tensor, actions_BKA: torch.Tensor, *_: Any
@@ -110,6 +118,40 @@ def test_the_same_seeds_give_the_same_returns_bit_for_bit() -> None:
     assert a.tolist() == b.tolist()
     c = evaluate(policy, SHORT, STATISTICS, seeds=[6, 7], context=CONTEXT).returns_E
     assert a[0] not in c
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_threads_share_the_groups_and_change_no_bit(
+    training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "GROUP", 2)
+    policy = _policy().train(training)
+    policy.shape = dataclasses.replace(policy.shape, dropout=0.5)
+    mine, threads = threading.get_ident(), torch.get_num_threads()
+    used: list[tuple[int, int]] = []
+
+    def act(x_BTD: torch.Tensor) -> torch.Tensor:
+        used.append((threading.get_ident(), torch.get_num_threads()))
+        assert not policy.training
+        return DecisionTransformer.act(policy, x_BTD)
+
+    monkeypatch.setattr(policy, "act", act)
+    found = []
+    try:
+        for count in (1, 2):
+            used.clear()
+            torch.set_num_threads(count)
+            found.append(evaluate(policy, SHORT, STATISTICS, seeds=range(5), context=CONTEXT))
+            assert torch.get_num_threads() == count
+            assert {n for _, n in used} == {1}
+            assert len({t for t, _ in used}) == count
+            assert ({t for t, _ in used} == {mine}) == (count == 1)
+    finally:
+        torch.set_num_threads(threads)
+    assert policy.training == training
+    assert found[0].returns_E.tolist() == found[1].returns_E.tolist()
+    pair = evaluate(policy, SHORT, STATISTICS, seeds=[2, 3], context=CONTEXT)
+    assert found[0].returns_E[2:4].tolist() == pair.returns_E.tolist()
 
 
 def test_the_target_and_the_past_are_looked_at() -> None:

@@ -135,6 +135,34 @@ def test_one_head_drops_the_same_weights_either_way() -> None:
     assert not torch.allclose(p(*inputs()), folded)
 
 
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_dropout_drops_its_share_and_keeps_the_mean(rate: float) -> None:
+    torch.manual_seed(0)
+    x = torch.full((401, 499), 3.0, requires_grad=True)
+    y = model.dropout(x, rate, True)
+    y.sum().backward()  # type: ignore[no-untyped-call]
+    assert x.grad is not None
+    gone = y.detach() == 0
+    assert gone.float().mean().item() == pytest.approx(rate, abs=4 * (rate / x.numel()) ** 0.5)
+    for way in (0, 1):  # neighbours do not know of each other
+        pairs = gone & gone.roll(1, way)
+        assert pairs.float().mean().item() == pytest.approx(rate**2, abs=0.003)
+    assert y[~gone].unique().tolist() == pytest.approx([3 / (1 - rate)], rel=1e-4)
+    assert y.mean().item() == pytest.approx(3, rel=0.005)
+    torch.testing.assert_close(x.grad, y.detach() / 3)
+    again = model.dropout(x, rate, True)
+    assert not torch.equal(again, y)
+    torch.manual_seed(0)
+    assert torch.equal(model.dropout(x, rate, True), y)
+
+
+def test_dropout_of_nothing_and_of_everything() -> None:
+    x = torch.randn(3, 5)
+    assert model.dropout(x, 0.0, True) is x
+    assert torch.equal(model.dropout(x, 0.4, False), x)
+    assert not model.dropout(x, 1.0, True).any()
+
+
 @pytest.mark.parametrize("watched", [False, True])
 def test_rectifying_in_place_is_relu_with_its_gradient(watched: bool) -> None:
     """Also where a hook looks at what the layer before it gives."""
