@@ -23,7 +23,7 @@ from suites.merging.model import DecisionTransformer
 from suites.merging.trajectories import RETURN_SCALE, Statistics
 
 GROUP = 25
-"""Episodes in lock-step: enough for the fixed cost of a model call not to matter.
+"""Episodes in lock-step: enough to spread the fixed cost of a model call, few enough for threads.
 
 It does not depend on the threads, so that nobody's returns do: the last bits of a matrix product
 may depend on its size.
