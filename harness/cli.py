@@ -139,7 +139,7 @@ def show_plan(
     for suite in _suites(names, scale):
         records = _records(store, suite, strict=False)
         made = _plan(suite, scale, records, store, methods, tasks, seeds, device, data, rerun)
-        _summarise(made, records)
+        _summarise(made, records, store)
         grouped = Counter((s.action, s.state, s.reason) for s in made.steps)
         if every:
             rows: list[tuple[object, ...]] = [
@@ -149,9 +149,10 @@ def show_plan(
         else:
             for (action, state, reason), number in sorted(grouped.items()):
                 out.print(f"  {action:4} {number:5}  {state}: {reason}", markup=False)
+        later = {node.id for node in plan.unmade(made, store)}
         for node in made.nodes.values():
-            there = store.artifact_folder(suite.name, node.artifact.name, node.id).exists()
-            out.print(f"  artifact {node.artifact.name}: {'made' if there else 'to be made'}")
+            there = "to be made" if node.id in later else "made"
+            out.print(f"  artifact {node.artifact.name}: {there}")
         _power(suite, made.scale, records)
 
 
@@ -194,7 +195,7 @@ def run(
         damaged += len(loaded.damaged)
         records = loaded.records
         made = _plan(suite, scale, records, store, methods, tasks, seeds, device, data, rerun)
-        _summarise(made, records)
+        _summarise(made, records, store)
         plans.append(made)
         known += records
         work += executors.work(made, store, _data(data), rerun, source=Path(__file__).parent)
@@ -202,7 +203,7 @@ def run(
             store.probe(suite.name, made.scale.name)
     if work:
         workers = jobs or min(options.workers(made) for made in plans)
-        with console.Watch(out, console.Estimate(known, plans), plans, workers) as watch:
+        with console.Watch(out, console.Estimate(known, plans, store), work, workers) as watch:
             finished = Local(workers, deadline).run(work, watch)
         if watch.busy:
             out.print(f"{len(watch.busy)} trials are being run by another process")
@@ -563,11 +564,13 @@ def _plan(
     )
 
 
-def _summarise(made: plan.Plan, records: Sequence[Record]) -> None:
+def _summarise(made: plan.Plan, records: Sequence[Record], store: Store) -> None:
     states = Counter(step.state for step in made.steps)
-    estimate = console.Estimate(records, [made])
-    seconds = sum(estimate.of(made.suite.name, t.method.name, t.task.name) for t in made.todo)
-    rest = f"{len(made.todo)} to run, about {console.duration(seconds / options.workers(made))}"
+    seconds = console.Estimate(records, [made], store).of_plan(made, store)
+    artifacts = len(plan.unmade(made, store))
+    first = f" after {artifacts} artifacts" if artifacts else ""
+    took = console.duration(seconds / options.workers(made))
+    rest = f"{len(made.todo)} to run{first}, about {took}"
     out.print(
         f"{made.suite.name} at {made.scale.name} scale on {made.device}: "
         f"{console.counted(states)}; {rest if made.todo else 'nothing to do'}"

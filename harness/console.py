@@ -10,28 +10,37 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from harness.executors import Event
-from harness.plan import Plan
+from harness.executors import Event, Work
+from harness.plan import Plan, unmade
 from harness.record import Record
 from harness.run import BUSY, DONE, FAILED, Job
+from harness.store import Store
 
 _LINE_SECONDS = 30.0
 
 
 class Estimate:
-    """How long trials take: what records say, else what this run saw, else the scale's guess."""
+    """How long jobs take: what the store says, what this run saw, else the scale's guess."""
 
-    def __init__(self, records: Sequence[Record], plans: Sequence[Plan]) -> None:
+    def __init__(self, records: Sequence[Record], plans: Sequence[Plan], store: Store) -> None:
         self._seen: dict[tuple[str, str, str], list[float]] = {}
+        self._made: dict[tuple[str, str], list[float]] = {}
         self._guess = {made.suite.name: made.scale.expected_seconds for made in plans}
         scales = {(made.suite.name, made.scale.name) for made in plans}
         for record in records:
             if (record.suite, record.scale) in scales and record.status == "ok":
                 self.add(record.suite, record.method, record.task, record.cost.wall_seconds)
+        for suite, scale in scales:
+            for artifact, seconds in store.artifact_seconds(suite, scale):
+                self.add_artifact(suite, artifact, seconds)
 
     def add(self, suite: str, method: str, task: str, seconds: float) -> None:
         """Learns from one trial."""
         self._seen.setdefault((suite, method, task), []).append(seconds)
+
+    def add_artifact(self, suite: str, name: str, seconds: float) -> None:
+        """Learns from one artifact."""
+        self._made.setdefault((suite, name), []).append(seconds)
 
     def of(self, suite: str, method: str, task: str) -> float:
         """Seconds that one trial will take on one worker."""
@@ -40,6 +49,26 @@ class Estimate:
             return statistics.median(own)
         kin = [s for (a, _, b), line in self._seen.items() if (a, b) == (suite, task) for s in line]
         return statistics.median(kin) if kin else self._guess[suite]
+
+    def of_artifact(self, suite: str, name: str) -> float:
+        """Seconds that making one artifact will take on one worker."""
+        own = self._made.get((suite, name))
+        if own:
+            return statistics.median(own)
+        kin = [s for (of, _), line in self._made.items() if of == suite for s in line]
+        return statistics.median(kin) if kin else self._guess[suite]
+
+    def of_job(self, job: Job) -> float:
+        """Seconds that one job will take on one worker."""
+        if job.artifact is not None:
+            return self.of_artifact(job.suite, job.artifact)
+        return self.of(job.suite, job.method, job.task)
+
+    def of_plan(self, made: Plan, store: Store) -> float:
+        """Seconds that all of a plan will take on one worker."""
+        suite = made.suite.name
+        artifacts = sum(self.of_artifact(suite, n.artifact.name) for n in unmade(made, store))
+        return artifacts + sum(self.of(suite, t.method.name, t.task.name) for t in made.todo)
 
 
 def duration(seconds: float) -> str:
@@ -53,17 +82,13 @@ class Watch:
     """Observes a run: a live display on a terminal, a line now and then in a log file."""
 
     def __init__(
-        self, console: Console, estimate: Estimate, plans: Sequence[Plan], workers: int
+        self, console: Console, estimate: Estimate, work: Sequence[Work], workers: int
     ) -> None:
         self._console = console
         self._estimate = estimate
         self._workers = max(workers, 1)
-        self._left = {
-            trial.id: (trial.suite.name, trial.method.name, trial.task.name)
-            for made in plans
-            for trial in made.todo
-        }
-        self._total = len(self._left)
+        self._left = {item.job.id: item.job for item in work}
+        self._total = sum(job.artifact is None for job in self._left.values())
         self._running: dict[str, tuple[Job, float]] = {}
         self._last_line = time.monotonic()
         self._rows: dict[str, TaskID] = {}
@@ -103,19 +128,20 @@ class Watch:
             self._running[job.id] = (job, event.seconds * (total - step) / max(step, 1))
             self._bars.update(self._rows[job.id], completed=step, total=total)
         else:
-            self._running[job.id] = (job, self._estimate.of(job.suite, job.method, job.task))
+            self._running[job.id] = (job, self._estimate.of_job(job))
             self._rows[job.id] = self._bars.add_task(f"  {job.title}", total=1, left="")
         left = f"about {duration(self.remaining())} left"
-        self._bars.update(self._whole, completed=self._total - len(self._left), left=left)
+        done = self._total - sum(job.artifact is None for job in self._left.values())
+        self._bars.update(self._whole, completed=done, left=left)
         if not self._console.is_terminal and time.monotonic() - self._last_line > _LINE_SECONDS:
             self._last_line = time.monotonic()
-            self._say(f"{self._total - len(self._left)} of {self._total} trials, {left}")
+            self._say(f"{done} of {self._total} trials, {left}")
 
     def remaining(self) -> float:
         """Seconds until everything is done, by what is known now."""
         started = sum(seconds for _, seconds in self._running.values())
-        waiting = [names for key, names in self._left.items() if key not in self._running]
-        return (started + sum(self._estimate.of(*names) for names in waiting)) / self._workers
+        waiting = [job for key, job in self._left.items() if key not in self._running]
+        return (started + sum(self._estimate.of_job(job) for job in waiting)) / self._workers
 
     def _end(self, event: Event) -> None:
         job, outcome = event.job, event.outcome
@@ -129,6 +155,8 @@ class Watch:
         if outcome.code == DONE:
             if job.artifact is None:
                 self._estimate.add(job.suite, job.method, job.task, event.seconds)
+            else:
+                self._estimate.add_artifact(job.suite, job.artifact, event.seconds)
             if self._console.is_terminal:
                 self._say(f"[green]ok[/] {job.title}, {duration(event.seconds)}")
         elif outcome.code == BUSY:

@@ -89,6 +89,15 @@ class Plan(NamedTuple):
         return tuple(step.trial for step in self.steps if step.action == "run")
 
 
+def unmade(made: Plan, store: Store) -> list[Node]:
+    """The artifacts that are to be made first; those that are there are not verified."""
+    return [
+        node
+        for node in made.nodes.values()
+        if not store.has_artifact(made.suite.name, node.artifact.name, node.id)
+    ]
+
+
 def pairs(
     suite: Suite, scale: Scale, filters: Filters = EVERYTHING
 ) -> tuple[tuple[Method, Task], ...]:

@@ -202,10 +202,28 @@ class Store:
             StoreError: it is there, but a file does not match its checksum.
         """
         folder = self.artifact_folder(suite, name, identity)
-        if not (folder / MANIFEST).exists():
+        if not self.has_artifact(suite, name, identity):
             return None
         self.check_artifact(folder)
         return folder
+
+    def has_artifact(self, suite: str, name: str, identity: str) -> bool:
+        """Whether an artifact was finished, without a look at its files."""
+        return (self.artifact_folder(suite, name, identity) / MANIFEST).exists()
+
+    def artifact_seconds(self, suite: str, scale: str) -> list[tuple[str, float]]:
+        """What each finished artifact of a suite's scale is named and took by the wall clock.
+
+        Damaged manifests are passed over: who needs the artifact will say so.
+        """
+        found = []
+        for path in self.cache.glob(f"artifacts/{suite}/*/{MANIFEST}"):
+            with contextlib.suppress(ValueError, KeyError, TypeError, OSError):
+                content = json.loads(path.read_bytes())
+                if content["spec"]["scale"]["name"] == scale:
+                    seconds = float(content["info"]["cost"]["wall_seconds"])
+                    found.append((content["spec"]["artifact"]["name"], seconds))
+        return found
 
     def check_artifact(self, folder: Path) -> None:
         """Verifies every file of an artifact folder.

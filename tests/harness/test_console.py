@@ -1,6 +1,8 @@
 """What a run shows: estimates, lines in a log, a live display on a terminal."""
 
 import io
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,10 +11,12 @@ from rich.console import Console
 from harness import console, plan
 from harness.console import Estimate, Watch
 from harness.data import Sources
-from harness.executors import Event
+from harness.executors import Event, Work
 from harness.plan import Plan
+from harness.record import Record
 from harness.run import BUSY, DONE, FAILED, INTERRUPTED, Job, Outcome, Progress
-from harness.store import Store
+from harness.store import MANIFEST, Store
+from harness.suite import Artifact
 
 
 @pytest.fixture
@@ -30,17 +34,26 @@ def job(made: Plan, index: int, artifact: str | None = None) -> Job:
     trial = made.todo[index]
     return Job(
         suite="toy", scale="laptop", method=trial.method.name, task=trial.task.name,
-        seed=trial.seed, device="cpu", id=trial.id if artifact is None else "a" * 64,
+        seed=trial.seed, device="cpu", id=trial.id if artifact is None else artifact,
         artifact=artifact, results="", cache="", data=None, threads=1, seconds=1, commit=None,
         dirty=None, source_digest="",
     )  # fmt: skip
 
 
-def watched(made: Plan, terminal: bool = False, workers: int = 1) -> tuple[Watch, io.StringIO]:
+def watched(
+    made: Plan, terminal: bool = False, workers: int = 1, artifacts: Sequence[str] = ()
+) -> tuple[Watch, io.StringIO]:
     """A watch on a console that writes to a string."""
     file = io.StringIO()
     screen = Console(file=file, force_terminal=terminal, width=100, color_system=None)
-    return Watch(screen, Estimate([], [made]), [made], workers), file
+    first = [Work(job(made, 0, artifact=name)) for name in artifacts]
+    work = first + [Work(job(made, index)) for index in range(len(made.todo))]
+    return Watch(screen, estimate([], made), work, workers), file
+
+
+def estimate(records: Sequence[Record], made: Plan, store: Store | None = None) -> Estimate:
+    """An estimate from these records and what the store has."""
+    return Estimate(records, [made], store or Store(Path("none"), Path("none")))
 
 
 # -- Estimate -------------------------------------------------------------------------------------
@@ -50,24 +63,24 @@ def test_an_estimate_knows_own_trials_then_kin_then_the_guess(
     made: Plan, toy_suite: Any, make_record: Any
 ) -> None:
     suite = toy_suite()
-    estimate = Estimate([], [made])
-    assert estimate.of("toy", "ant", "deep-x") == 10
+    known = estimate([], made)
+    assert known.of("toy", "ant", "deep-x") == 10
     for seconds in (1, 2, 30):
-        estimate.add("toy", "ant", "deep-x", seconds)
-    estimate.add("toy", "bee", "deep-x", 4)
-    assert estimate.of("toy", "ant", "deep-x") == 2
-    assert estimate.of("toy", "bee", "deep-x") == 4
-    assert estimate.of("toy", "cat", "deep-x") == 3
-    assert estimate.of("toy", "ant", "deep-y") == 10
+        known.add("toy", "ant", "deep-x", seconds)
+    known.add("toy", "bee", "deep-x", 4)
+    assert known.of("toy", "ant", "deep-x") == 2
+    assert known.of("toy", "bee", "deep-x") == 4
+    assert known.of("toy", "cat", "deep-x") == 3
+    assert known.of("toy", "ant", "deep-y") == 10
     records = [
         make_record(suite, "ant", "deep-x", 0, {"accuracy": 1, "loss": 1}),
         make_record(suite, "ant", "deep-y", 0, {}, status="failed"),
         make_record(suite, "ant", "shallow-y", 0, {"accuracy": 1, "loss": 1}, scale="paper"),
     ]
-    estimate = Estimate(records, [made])
-    assert estimate.of("toy", "bee", "deep-x") == 1
-    assert estimate.of("toy", "ant", "deep-y") == 10
-    assert estimate.of("toy", "ant", "shallow-y") == 10
+    known = estimate(records, made)
+    assert known.of("toy", "bee", "deep-x") == 1
+    assert known.of("toy", "ant", "deep-y") == 10
+    assert known.of("toy", "ant", "shallow-y") == 10
 
 
 @pytest.mark.parametrize(
@@ -144,13 +157,55 @@ def test_remaining_time_counts_what_runs_what_waits_and_who_works(made: Plan) ->
     assert watch.remaining() == ((len(kin) - 1) * 40 + (59 - len(kin)) * 10) / 2
 
 
-def test_artifacts_are_shown_but_teach_nothing(made: Plan) -> None:
-    watch, file = watched(made, terminal=True)
+def test_artifacts_are_shown_and_counted_in_time_alone(made: Plan) -> None:
+    watch, file = watched(made, terminal=True, artifacts=("stone", "water"))
     with watch:
+        assert watch.remaining() == 620
         watch(Event(job(made, 0, artifact="stone")))
+        assert watch.remaining() == 620
         watch(Event(job(made, 0, artifact="stone"), outcome=Outcome(DONE), seconds=500))
-    assert watch.remaining() == 600
+        assert watch.remaining() == 1100
+        watch._bars.refresh()
     assert "ok artifact stone, 8 min" in file.getvalue()
+    assert "0/60" in file.getvalue()
+
+
+def test_an_estimate_of_artifacts_knows_its_own_then_kin_then_the_guess(
+    made: Plan, tmp_path: Path
+) -> None:
+    known = estimate([], made)
+    assert known.of_artifact("toy", "stone") == 10
+    store = Store(tmp_path / "results", tmp_path / "cache")
+    for n, (scale, seconds) in enumerate((("laptop", 3), ("laptop", 5), ("paper", 900))):
+        spec = {"artifact": {"name": "stone"}, "scale": {"name": scale}, "n": n}
+        (tmp_path / "work").mkdir()
+        folder = store.artifact_folder("toy", "stone", plan.digest(spec))
+        store.commit_artifact(folder, tmp_path / "work", spec, {"cost": {"wall_seconds": seconds}})
+    (next(store.artifacts()).parent / "stone-torn").mkdir()
+    (next(store.artifacts()).parent / "stone-torn" / MANIFEST).write_text("{")
+    known = estimate([], made, store)
+    assert known.of_artifact("toy", "stone") == known.of_artifact("toy", "water") == 4
+    known.add_artifact("toy", "water", 1)
+    assert known.of_artifact("toy", "water") == 1
+    assert known.of("toy", "ant", "deep-x") == 10
+
+
+def test_an_estimate_of_a_plan_counts_the_artifacts_that_are_not_made(
+    made: Plan, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "results", tmp_path / "cache")
+    nodes = [
+        plan.Node(Artifact(name=name, make="toy:make"), None, None, {"n": name}, name * 64, {})
+        for name in "ab"
+    ]
+    made = made._replace(nodes={node.id: node for node in nodes})
+    assert plan.unmade(made, store) == nodes
+    assert estimate([], made, store).of_plan(made, store) == 10 * (60 + 2)
+    (tmp_path / "work").mkdir()
+    folder = store.artifact_folder("toy", nodes[0].artifact.name, nodes[0].id)
+    store.commit_artifact(folder, tmp_path / "work", nodes[0].spec, {})
+    assert plan.unmade(made, store) == nodes[1:]
+    assert estimate([], made, store).of_plan(made, store) == 10 * (60 + 1)
 
 
 def test_a_terminal_gets_a_line_for_every_trial_and_the_bars(made: Plan) -> None:
