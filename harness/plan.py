@@ -90,11 +90,15 @@ class Plan(NamedTuple):
 
 
 def unmade(made: Plan, store: Store) -> list[Node]:
-    """The artifacts that are to be made first; those that are there are not verified."""
+    """The artifacts that are to be made first: not there, or made by source that has changed.
+
+    A trial's numbers are those of one source, from its data to its metrics. Nothing is verified.
+    """
     return [
         node
         for node in made.nodes.values()
-        if not store.has_artifact(made.suite.name, node.artifact.name, node.id)
+        if store.artifact_source(made.suite.name, node.artifact.name, node.id)
+        != registry.source_digest(node.artifact.make)
     ]
 
 

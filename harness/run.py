@@ -63,7 +63,7 @@ class Job(NamedTuple):
     commit: str | None
     dirty: bool | None
     source_digest: str
-    """Of the method; see `harness.registry.source_digest`."""
+    """Of the method, or of what makes the artifact; see `harness.registry.source_digest`."""
     force: bool = False
     """Run although there is a record."""
 
@@ -124,6 +124,7 @@ class Context:
         *,
         node: Node | None = None,
         seconds: float = math.inf,
+        source_digest: str = "",
         notify: Callable[[Progress], None] | None = None,
     ) -> None:
         self.suite = trial.suite
@@ -142,6 +143,7 @@ class Context:
         self._store = store
         self._sources = sources
         self._seconds = seconds
+        self._source_digest = source_digest
         self._notify = notify
         self.out: Path = store.trial_folder(self.id) / "out"
         """Folder that an artifact function fills."""
@@ -150,6 +152,9 @@ class Context:
         self.origins: dict[str, str] = {}
         self._curves: dict[str, list[tuple[int, float]]] = {}
         self._checkpoint = store.checkpoint(self.id)
+        if self._checkpoint and self._checkpoint.meta.get("source_digest") != source_digest:
+            store.clear_checkpoints(self.id)  # other code began it
+            self._checkpoint = None
         earlier = self._checkpoint.meta.get("cost") if self._checkpoint else None
         self._meter = Meter(self.device, Cost.model_validate(earlier) if earlier else None)
         self.stopping = threading.Event()
@@ -299,6 +304,7 @@ class Context:
                     **meta,
                     "curves": {name: list(map(list, line)) for name, line in self._curves.items()},
                     "cost": self.cost().model_dump(mode="json"),
+                    "source_digest": self._source_digest,
                 },
             )
             self._last_save = time.monotonic()
@@ -352,11 +358,19 @@ def execute(
         function = registry.call(node.artifact.make if node else trial.method.run)
         settle_libraries(job.threads, job.device)
         sources = Sources.of(Path(job.data) if job.data else None, store.cache)
-        context = Context(trial, store, sources, node=node, seconds=job.seconds, notify=notify)
+        context = Context(
+            trial,
+            store,
+            sources,
+            node=node,
+            seconds=job.seconds,
+            source_digest=job.source_digest,
+            notify=notify,
+        )
         _seed_libraries(context)
         with _Signals(context, grace):
             if node is not None:
-                return _make(context, node, function, store)
+                return _make(context, job, node, function, store)
             record = _run(context, job, trial, function)
             store.commit(record)
         if record.status != "ok":
@@ -401,6 +415,7 @@ def _run(
 
 def _make(
     context: Context,
+    job: Job,
     node: Node,
     function: Callable[[Context], Mapping[str, JsonValue] | None],
     store: Store,
@@ -415,6 +430,7 @@ def _make(
         path = _keep_traceback(context, problem)
         raise MethodError(f"{_classify(problem)[1]}; the traceback is in {path}") from None
     info["cost"] = context.cost().model_dump(mode="json")
+    info["source_digest"] = job.source_digest
     folder = store.artifact_folder(context.suite.name, node.artifact.name, node.id)
     store.commit_artifact(folder, context.out, node.spec, info)
     store.clear_trial(node.id)
@@ -471,7 +487,9 @@ def _rebuild(job: Job) -> tuple[Trial, Node | None]:
 
 def _finished(job: Job, node: Node | None, store: Store) -> bool:
     if node is not None:
-        return store.artifact(job.suite, node.artifact.name, node.id) is not None
+        whole = store.artifact(job.suite, node.artifact.name, node.id) is not None
+        source = store.artifact_source(job.suite, node.artifact.name, node.id)
+        return whole and source == job.source_digest
     return store.find(job.id, job.suite, job.scale) is not None
 
 

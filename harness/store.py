@@ -202,14 +202,25 @@ class Store:
             StoreError: it is there, but a file does not match its checksum.
         """
         folder = self.artifact_folder(suite, name, identity)
-        if not self.has_artifact(suite, name, identity):
+        if not (folder / MANIFEST).exists():
             return None
         self.check_artifact(folder)
         return folder
 
-    def has_artifact(self, suite: str, name: str, identity: str) -> bool:
-        """Whether an artifact was finished, without a look at its files."""
-        return (self.artifact_folder(suite, name, identity) / MANIFEST).exists()
+    def artifact_source(self, suite: str, name: str, identity: str) -> str | None:
+        """Digest of the source that made a finished artifact, None without one; verifies nothing.
+
+        It is empty where the manifest does not say, or cannot be read.
+        """
+        try:
+            content = json.loads(
+                (self.artifact_folder(suite, name, identity) / MANIFEST).read_bytes()
+            )
+            return str(content["info"]["source_digest"])
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, OSError):
+            return ""
 
     def artifact_seconds(self, suite: str, scale: str) -> list[tuple[str, float]]:
         """What each finished artifact of a suite's scale is named and took by the wall clock.
@@ -318,6 +329,11 @@ class Store:
             if tensors.exists():
                 self.quarantine(tensors)
         return None
+
+    def clear_checkpoints(self, identity: str) -> None:
+        """Forgets how far a trial or artifact had come."""
+        for path in self.trial_folder(identity).glob("checkpoint-*"):
+            path.unlink(missing_ok=True)
 
     def clear_trial(self, identity: str) -> None:
         """Removes a finished trial's working folder."""

@@ -11,10 +11,11 @@ from typing import NamedTuple, Protocol
 
 from harness import registry
 from harness.data import Sources
-from harness.plan import Plan, Rerun, Trial, reachable
+from harness.plan import Plan, Rerun, Trial, reachable, unmade
 from harness.provenance import Commit
 from harness.run import Job, Outcome, Progress
 from harness.store import Store
+from harness.suite import Artifact
 
 
 class Work(NamedTuple):
@@ -60,8 +61,10 @@ def work(
     if not made.todo:
         return []
     commit = Commit.read(source)
+    for key, node in made.nodes.items():
+        store.artifact(made.suite.name, node.artifact.name, key)  # says so if it is damaged
 
-    def job(trial: Trial, identity: str, artifact: str | None) -> Job:
+    def job(trial: Trial, identity: str, artifact: Artifact | None) -> Job:
         return Job(
             suite=made.suite.name,
             scale=made.scale.name,
@@ -70,7 +73,7 @@ def work(
             seed=trial.seed,
             device=made.device,
             id=identity,
-            artifact=artifact,
+            artifact=artifact.name if artifact else None,
             results=str(store.results),
             cache=str(store.cache),
             data=str(sources.local) if sources.local else None,
@@ -78,15 +81,14 @@ def work(
             seconds=made.scale.trial_seconds,
             commit=commit.commit,
             dirty=commit.dirty,
-            source_digest=registry.source_digest(trial.method.run),
+            source_digest=registry.source_digest(artifact.make if artifact else trial.method.run),
             force=artifact is None and rerun != "none",
         )
 
     user = {key: t for t in reversed(made.todo) for key in reachable([t.needs], made.nodes)}
     first = [
-        Work(job(user[key], key, node.artifact.name), frozenset(node.needs.values()))
-        for key, node in made.nodes.items()
-        if store.artifact(made.suite.name, node.artifact.name, key) is None
+        Work(job(user[node.id], node.id, node.artifact), frozenset(node.needs.values()))
+        for node in unmade(made, store)
     ]
     return first + [
         Work(job(trial, trial.id, None), frozenset(trial.needs.values())) for trial in made.todo

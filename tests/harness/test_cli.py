@@ -247,6 +247,7 @@ def test_plan_with_a_line_for_every_trial(project: Any, call: Any) -> None:
 
 def test_plan_shows_artifacts_and_missing_data(project: Any, call: Any) -> None:
     done = call(project, "plan", "toy-chain", "--methods", "read-both", "--tasks", "short")
+    assert re.search(r"; \d+ to run after 5 artifacts, about ", done.out)
     assert done.out.count("artifact by-seed: to be made") == 2
     assert done.out.count("artifact by-task: to be made") == 1
     assert done.out.count("artifact combined: to be made") == 2

@@ -191,7 +191,7 @@ def test_an_estimate_of_artifacts_knows_its_own_then_kin_then_the_guess(
 
 
 def test_an_estimate_of_a_plan_counts_the_artifacts_that_are_not_made(
-    made: Plan, tmp_path: Path
+    made: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store(tmp_path / "results", tmp_path / "cache")
     nodes = [
@@ -203,9 +203,11 @@ def test_an_estimate_of_a_plan_counts_the_artifacts_that_are_not_made(
     assert estimate([], made, store).of_plan(made, store) == 10 * (60 + 2)
     (tmp_path / "work").mkdir()
     folder = store.artifact_folder("toy", nodes[0].artifact.name, nodes[0].id)
-    store.commit_artifact(folder, tmp_path / "work", nodes[0].spec, {})
+    store.commit_artifact(folder, tmp_path / "work", nodes[0].spec, {"source_digest": "0" * 64})
     assert plan.unmade(made, store) == nodes[1:]
     assert estimate([], made, store).of_plan(made, store) == 10 * (60 + 1)
+    monkeypatch.setattr(plan.registry, "source_digest", lambda _: "1" * 64)  # the code changed
+    assert plan.unmade(made, store) == nodes
 
 
 def test_a_terminal_gets_a_line_for_every_trial_and_the_bars(made: Plan) -> None:

@@ -1,5 +1,6 @@
 """One trial in this process: what its context offers, and how it ends."""
 
+import functools
 import hashlib
 import math
 import random
@@ -87,6 +88,13 @@ def job(store: Store, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Job]:
         return next(w.job for w in jobs if w.job.artifact == artifact)
 
     return make
+
+
+def _work(method: str, store: Store) -> list[executors.Work]:
+    suite, sources = registry.load("toy-chain"), Sources(None, store.cache)
+    wanted = plan.Filters((method,), (), (0,))
+    made = plan.make(suite, suite.scale("smoke"), [], store, sources, filters=wanted)
+    return executors.work(made, store, sources, source=Path(__file__).parent)
 
 
 def only(store: Store) -> Record:
@@ -314,6 +322,23 @@ def test_a_restored_context_has_the_state_the_curves_and_the_cost(context: Any) 
     assert again.cost().wall_seconds > spent["wall_seconds"] > 0  # type: ignore[index]
 
 
+def test_a_state_that_other_code_saved_is_forgotten(context: Any, store: Store) -> None:
+    made = context(source_digest="a")
+    made.stopping.set()
+    for step in (5, 6):
+        with pytest.raises(run.Interrupted):
+            made.tick(step, 9, Saved())
+    (store.trial_folder(made.id) / "log.txt").write_text("said")
+    assert context(source_digest="a").restore(Saved()) == 6
+    assert context(source_digest="b").restore(Saved()) == 0
+    assert [path.name for path in store.trial_folder(made.id).iterdir()] == ["log.txt"]
+    again = context(source_digest="b")
+    again.stopping.set()
+    with pytest.raises(run.Interrupted):  # an older state must not outlive a newer one
+        again.tick(1, 9, Saved())
+    assert context(source_digest="b").restore(Saved()) == 1
+
+
 def test_stopping_without_a_state_saves_nothing(context: Any, store: Store) -> None:
     made = context()
     made.stopping.set()
@@ -497,6 +522,28 @@ def test_artifacts_are_made_committed_and_not_made_twice(job: Any, store: Store)
     assert not store.trial_folder(made.id).exists()
     assert run.execute(made).code == run.DONE
     assert (folder / "value.txt").stat().st_mtime_ns == stamp
+
+
+def test_an_artifact_of_other_code_is_made_again(
+    job: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = job("read-seed", "toy-chain", artifact="by-seed")
+    assert run.execute(made).code == run.DONE
+    assert store.artifact_source("toy-chain", "by-seed", made.id) == made.source_digest
+    folder = store.artifact("toy-chain", "by-seed", made.id)
+    assert folder is not None
+    (later,) = [w.job for w in _work("read-seed", store) if w.job.task == made.task]
+    assert later.artifact is None  # the artifact is there
+    real = registry.source_digest
+    (make,) = (a.make for a in registry.load("toy-chain").artifacts if a.name == "by-seed")
+    changed = functools.cache(lambda path: "f" * 64 if path == make else real(path))
+    monkeypatch.setattr(registry, "source_digest", changed)
+    again = job("read-seed", "toy-chain", artifact="by-seed")
+    assert (again.id, again.source_digest) == (made.id, "f" * 64)
+    (folder / "left.txt").write_text("of the old code")
+    assert run.execute(again).code == run.DONE
+    assert not (folder / "left.txt").exists()
+    assert store.artifact_source("toy-chain", "by-seed", made.id) == "f" * 64
 
 
 def test_a_failing_artifact_leaves_no_record_but_a_traceback(job: Any, store: Store) -> None:

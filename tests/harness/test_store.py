@@ -496,6 +496,25 @@ def test_a_committed_artifact_is_whole_and_found(store):
     assert not (store.trial_folder(digest(SPEC)) / "out").exists()
 
 
+def test_the_source_of_an_artifact_is_what_its_manifest_says(store):
+    assert store.artifact_source("toy", "gold", digest(SPEC)) is None
+    folder = make_artifact(store, info={"source_digest": "ab"})
+    assert store.artifact_source("toy", "gold", digest(SPEC)) == "ab"
+    make_artifact(store)
+    assert store.artifact_source("toy", "gold", digest(SPEC)) == ""
+    (folder / MANIFEST).write_text("[")
+    assert store.artifact_source("toy", "gold", digest(SPEC)) == ""
+
+
+def test_checkpoints_are_cleared_alone(store):
+    store.save_checkpoint("a" * 64, 3, b"state", {})
+    (store.trial_folder("a" * 64) / "log.txt").write_text("")
+    store.clear_checkpoints("a" * 64)
+    store.clear_checkpoints("b" * 64)
+    assert store.checkpoint("a" * 64) is None
+    assert [path.name for path in store.trial_folder("a" * 64).iterdir()] == ["log.txt"]
+
+
 def test_an_artifact_made_again_replaces_the_old_one_whole(store):
     folder = make_artifact(store)
     (folder / "stray.txt").write_text("left over")
