@@ -41,7 +41,7 @@ ALLOWED = {
     "executors": {
         "data", "errors", "plan", "provenance", "record", "registry", "run", "store", "suite",
     },
-    "console": {"executors", "plan", "record", "run", "suite"},
+    "console": {"executors", "plan", "record", "run", "store", "suite"},
     "options": {"errors", "plan", "suite"},
     "cli": {
         "claims", "console", "data", "errors", "executors", "options", "plan", "provenance",
