@@ -32,6 +32,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from suites.merging import trajectories
+from suites.merging.claims import THREE
 from suites.merging.environments import ENVIRONMENTS, Environment, make
 from suites.merging.evaluation import evaluate
 from suites.merging.experts import roll_out, shipped
@@ -165,7 +166,7 @@ def main() -> int:
         "--env",
         nargs="+",
         choices=list(ENVIRONMENTS),
-        default=["hopper", "halfcheetah", "walker2d"],
+        default=list(THREE),
     )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--updates", type=int, default=2000, help="that the policy is trained for")

@@ -139,7 +139,7 @@ def show_plan(
     for suite in _suites(names, scale):
         records = _records(store, suite, strict=False)
         made = _plan(suite, scale, records, store, methods, tasks, seeds, device, data, rerun)
-        _summarise(made, records, store)
+        first = _summarise(made, records, store)
         grouped = Counter((s.action, s.state, s.reason) for s in made.steps)
         if every:
             rows: list[tuple[object, ...]] = [
@@ -149,10 +149,10 @@ def show_plan(
         else:
             for (action, state, reason), number in sorted(grouped.items()):
                 out.print(f"  {action:4} {number:5}  {state}: {reason}", markup=False)
-        later = {node.id for node in plan.unmade(made, store)}
         for node in made.nodes.values():
-            there = "to be made" if node.id in later else "made"
-            out.print(f"  artifact {node.artifact.name}: {there}")
+            out.print(
+                f"  artifact {node.artifact.name}: {'to be made' if node in first else 'made'}"
+            )
         _power(suite, made.scale, records)
 
 
@@ -564,20 +564,23 @@ def _plan(
     )
 
 
-def _summarise(made: plan.Plan, records: Sequence[Record], store: Store) -> None:
+def _summarise(made: plan.Plan, records: Sequence[Record], store: Store) -> list[plan.Node]:
+    """Prints what is to be done; the artifacts that come first."""
     states = Counter(step.state for step in made.steps)
-    seconds = console.Estimate(records, [made], store).of_plan(made, store)
-    artifacts = len(plan.unmade(made, store))
-    first = f" after {artifacts} artifacts" if artifacts else ""
-    took = console.duration(seconds / options.workers(made))
-    rest = f"{len(made.todo)} to run{first}, about {took}"
+    first, rest = plan.unmade(made, store), "nothing to do"
+    if made.todo:
+        seconds = console.Estimate(records, [made], store).of_plan(made, first)
+        artifacts = f" after {len(first)} artifacts" if first else ""
+        took = console.duration(seconds / options.workers(made))
+        rest = f"{len(made.todo)} to run{artifacts}, about {took}"
     out.print(
         f"{made.suite.name} at {made.scale.name} scale on {made.device}: "
-        f"{console.counted(states)}; {rest if made.todo else 'nothing to do'}"
+        f"{console.counted(states)}; {rest}"
     )
     absent = Counter(s.reason for s in made.steps if s.state == "no data")
     for reason, number in absent.items():
         out.print(f"  {number} trials left out: {reason}", markup=False)
+    return first
 
 
 def _power(suite: Suite, scale: Scale, records: Sequence[Record]) -> None:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from harness.executors import Event, Work
-from harness.plan import Plan, unmade
+from harness.plan import Node, Plan
 from harness.record import Record
 from harness.run import BUSY, DONE, FAILED, Job
 from harness.store import Store
@@ -64,10 +64,10 @@ class Estimate:
             return self.of_artifact(job.suite, job.artifact)
         return self.of(job.suite, job.method, job.task)
 
-    def of_plan(self, made: Plan, store: Store) -> float:
-        """Seconds that all of a plan will take on one worker."""
+    def of_plan(self, made: Plan, first: Sequence[Node]) -> float:
+        """Seconds that a plan and the artifacts to be made first will take on one worker."""
         suite = made.suite.name
-        artifacts = sum(self.of_artifact(suite, n.artifact.name) for n in unmade(made, store))
+        artifacts = sum(self.of_artifact(suite, node.artifact.name) for node in first)
         return artifacts + sum(self.of(suite, t.method.name, t.task.name) for t in made.todo)
 
 
@@ -88,7 +88,7 @@ class Watch:
         self._estimate = estimate
         self._workers = max(workers, 1)
         self._left = {item.job.id: item.job for item in work}
-        self._total = sum(job.artifact is None for job in self._left.values())
+        self._total = self._trials_left()
         self._running: dict[str, tuple[Job, float]] = {}
         self._last_line = time.monotonic()
         self._rows: dict[str, TaskID] = {}
@@ -131,7 +131,7 @@ class Watch:
             self._running[job.id] = (job, self._estimate.of_job(job))
             self._rows[job.id] = self._bars.add_task(f"  {job.title}", total=1, left="")
         left = f"about {duration(self.remaining())} left"
-        done = self._total - sum(job.artifact is None for job in self._left.values())
+        done = self._total - self._trials_left()
         self._bars.update(self._whole, completed=done, left=left)
         if not self._console.is_terminal and time.monotonic() - self._last_line > _LINE_SECONDS:
             self._last_line = time.monotonic()
@@ -142,6 +142,9 @@ class Watch:
         started = sum(seconds for _, seconds in self._running.values())
         waiting = [job for key, job in self._left.items() if key not in self._running]
         return (started + sum(self._estimate.of_job(job) for job in waiting)) / self._workers
+
+    def _trials_left(self) -> int:
+        return sum(job.artifact is None for job in self._left.values())
 
     def _end(self, event: Event) -> None:
         job, outcome = event.job, event.outcome

@@ -143,7 +143,8 @@ class Context:
         self._store = store
         self._sources = sources
         self._seconds = seconds
-        self._source_digest = source_digest
+        self.source_digest = source_digest
+        """Of what is run; empty where nobody asks."""
         self._notify = notify
         self.out: Path = store.trial_folder(self.id) / "out"
         """Folder that an artifact function fills."""
@@ -304,7 +305,7 @@ class Context:
                     **meta,
                     "curves": {name: list(map(list, line)) for name, line in self._curves.items()},
                     "cost": self.cost().model_dump(mode="json"),
-                    "source_digest": self._source_digest,
+                    "source_digest": self.source_digest,
                 },
             )
             self._last_save = time.monotonic()
@@ -370,7 +371,7 @@ def execute(
         _seed_libraries(context)
         with _Signals(context, grace):
             if node is not None:
-                return _make(context, job, node, function, store)
+                return _make(context, node, function, store)
             record = _run(context, job, trial, function)
             store.commit(record)
         if record.status != "ok":
@@ -415,7 +416,6 @@ def _run(
 
 def _make(
     context: Context,
-    job: Job,
     node: Node,
     function: Callable[[Context], Mapping[str, JsonValue] | None],
     store: Store,
@@ -430,7 +430,7 @@ def _make(
         path = _keep_traceback(context, problem)
         raise MethodError(f"{_classify(problem)[1]}; the traceback is in {path}") from None
     info["cost"] = context.cost().model_dump(mode="json")
-    info["source_digest"] = job.source_digest
+    info["source_digest"] = context.source_digest
     folder = store.artifact_folder(context.suite.name, node.artifact.name, node.id)
     store.commit_artifact(folder, context.out, node.spec, info)
     store.clear_trial(node.id)
