@@ -150,9 +150,8 @@ def show_plan(
             for (action, state, reason), number in sorted(grouped.items()):
                 out.print(f"  {action:4} {number:5}  {state}: {reason}", markup=False)
         for node in made.nodes.values():
-            out.print(
-                f"  artifact {node.artifact.name}: {'to be made' if node in first else 'made'}"
-            )
+            there = "to be made" if node in first else "made"
+            out.print(f"  artifact {node.artifact.name}: {there}")
         _power(suite, made.scale, records)
 
 
@@ -573,10 +572,8 @@ def _summarise(made: plan.Plan, records: Sequence[Record], store: Store) -> list
         artifacts = f" after {len(first)} artifacts" if first else ""
         took = console.duration(seconds / options.workers(made))
         rest = f"{len(made.todo)} to run{artifacts}, about {took}"
-    out.print(
-        f"{made.suite.name} at {made.scale.name} scale on {made.device}: "
-        f"{console.counted(states)}; {rest}"
-    )
+    title = f"{made.suite.name} at {made.scale.name} scale on {made.device}"
+    out.print(f"{title}: {console.counted(states)}; {rest}")
     absent = Counter(s.reason for s in made.steps if s.state == "no data")
     for reason, number in absent.items():
         out.print(f"  {number} trials left out: {reason}", markup=False)
