@@ -335,6 +335,7 @@ def execute(
     notify: Callable[[Progress], None] | None = None,
     *,
     grace: float | None = None,
+    held: Callable[[], None] | None = None,
 ) -> Outcome:
     """Runs a job to its end in this process.
 
@@ -342,7 +343,8 @@ def execute(
     does not hold together leave none: they are the environment's, and the trial stays to be run.
 
     `grace`, for a process that does nothing else: seconds from being asked to stop until the
-    kernel ends the process, should its method not have come to a step by then.
+    kernel ends the process, should its method not have come to a step by then. `held` is called
+    once the job's lock is held: until then its working folder is another process's to remove.
     """
     store = Store(Path(job.results), Path(job.cache))
     lock = store.lock(job.id)
@@ -352,6 +354,8 @@ def execute(
     except Timeout:
         return Outcome(BUSY, "another process is at work on it")
     try:
+        if held is not None:
+            held()
         trial, node = _rebuild(job)
         if not job.force and _finished(job, node, store):
             store.clear_trial(job.id)

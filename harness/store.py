@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from filelock import FileLock, Timeout
 from pydantic import JsonValue, ValidationError
@@ -68,10 +68,7 @@ def write_atomic(path: Path, data: bytes) -> None:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise StoreError(
-            f"cannot write {path}: {error.strerror or error}; "
-            "free space or make the folder writable, then run the same command again"
-        ) from error
+        raise _cannot_write(path, error) from error
     finally:
         with contextlib.suppress(OSError):  # there is none, or its folder is no folder
             temporary.unlink()
@@ -285,7 +282,7 @@ class Store:
         except ValueError as error:
             raise MethodError(f"artifact {folder.name}: {error}") from None
         except OSError as error:
-            raise StoreError(f"cannot write {folder}: {error.strerror or error}") from error
+            raise _cannot_write(folder, error) from error
         write_atomic(folder / MANIFEST, (text + "\n").encode())
 
     def artifacts(self) -> Iterator[Path]:
@@ -297,6 +294,19 @@ class Store:
     def trial_folder(self, identity: str) -> Path:
         """Working folder of a trial or artifact in the making; removed when it is finished."""
         return self.cache / "trials" / identity[:32]
+
+    def open_log(self, identity: str) -> BinaryIO:
+        """What libraries print while a trial runs, to be added to; for the holder of its lock.
+
+        Raises:
+            StoreError: the disk is full, the folder is not writable, ...
+        """
+        path = self.trial_folder(identity) / "log.txt"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return path.open("ab")
+        except OSError as error:
+            raise _cannot_write(path, error) from error
 
     def save_checkpoint(
         self, identity: str, step: int, tensors: bytes, meta: dict[str, JsonValue]
@@ -368,6 +378,13 @@ def _read_record(path: Path) -> Record:
 def _sum(body: Mapping[str, object]) -> str:
     """sha256 of a checkpoint's JSON, which may hold infinities: a best score before the first."""
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _cannot_write(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"cannot write {path}: {error.strerror or error}; "
+        "free space or make the folder writable, then run the same command again"
+    )
 
 
 def _sync_folder(folder: Path) -> None:

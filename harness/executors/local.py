@@ -185,12 +185,12 @@ def _child(job: Job, messages: Connection) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
     # The last resort for a method that is stuck outside Python when its owner is gone.
     signal.setitimer(signal.ITIMER_REAL, min(job.seconds, _MONTH) + 3 * _GRACE_SECONDS)
-    folder = Store(Path(job.results), Path(job.cache)).trial_folder(job.id)
-    folder.mkdir(parents=True, exist_ok=True)
-    log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-        os.dup2(log, stream.fileno())
+
+    def redirect() -> None:
+        with Store(Path(job.results), Path(job.cache)).open_log(job.id) as log:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+                os.dup2(log.fileno(), stream.fileno())
 
     def notify(progress: Progress) -> None:
         try:
@@ -198,7 +198,7 @@ def _child(job: Job, messages: Connection) -> None:
         except OSError:  # the owner is gone
             signal.raise_signal(signal.SIGTERM)
 
-    outcome = execute(job, notify, grace=2 * _GRACE_SECONDS)
+    outcome = execute(job, notify, grace=2 * _GRACE_SECONDS, held=redirect)
     with contextlib.suppress(OSError):  # the record or the checkpoint is on the disk
         messages.send(outcome)
     sys.exit(outcome.code)

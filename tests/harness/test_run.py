@@ -359,7 +359,13 @@ def test_the_time_limit_is_said_with_the_step(context: Any) -> None:
 def test_a_good_trial_leaves_a_record_and_nothing_else(job: Any, store: Store) -> None:
     told: list[Progress] = []
     made = job("walk", "toy")
-    assert run.execute(made, told.append) == (run.DONE, "", True)
+    locked: list[bool] = []
+    assert run.execute(made, told.append, held=lambda: locked.append(store.locked(made.id))) == (
+        run.DONE,
+        "",
+        True,
+    )
+    assert locked == [True]
     record = only(store)
     assert record.id == made.id
     assert record.status == "ok"
@@ -387,8 +393,11 @@ def test_a_recorded_trial_is_not_run_again_unless_forced(job: Any, store: Store)
 
 def test_a_trial_that_is_locked_is_left_alone(job: Any, store: Store) -> None:
     made = job("walk", "toy")
+    held: list[bool] = []
     with store.lock(made.id):
-        assert run.execute(made) == (run.BUSY, "another process is at work on it", True)
+        outcome = run.execute(made, held=lambda: held.append(True))
+    assert outcome == (run.BUSY, "another process is at work on it", True)
+    assert held == []
     assert store.load().records == []
 
 

@@ -607,6 +607,23 @@ def test_an_artifact_that_cannot_be_put_in_place_is_one_line(store):
         make_artifact(store)
 
 
+# -- logs ------------------------------------------------------------------------------------------
+
+
+def test_a_log_is_added_to(store):
+    for said in (b"one", b"two"):
+        with store.open_log(IDENTITY) as log:
+            log.write(said)
+    assert (store.trial_folder(IDENTITY) / "log.txt").read_bytes() == b"onetwo"
+
+
+def test_a_log_that_cannot_be_written_is_one_line(store):
+    store.cache.mkdir(parents=True)
+    (store.cache / "trials").write_text("a file")
+    with pytest.raises(StoreError, match=r"cannot write .*log\.txt: .*; free space or make the "):
+        store.open_log(IDENTITY)
+
+
 # -- checkpoints -----------------------------------------------------------------------------------
 
 

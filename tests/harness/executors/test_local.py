@@ -151,6 +151,7 @@ def test_what_another_process_has_is_left_to_it(work: Any, store: Store) -> None
     with store.lock(todo[0].job.id):
         assert Local(2).run(todo, log) is True
     assert [e.outcome.code for e in log.ended().values() if e.outcome] == [BUSY, DONE]
+    assert not store.trial_folder(todo[0].job.id).exists()  # its owner may be removing it
     assert [r.seed for r in store.load().records] == [1]
 
 
