@@ -227,8 +227,7 @@ def is_stale(record: Record, method: Method) -> bool:
 
 def leftovers(store: Store) -> list[Path]:
     """Folders of the cache that no suite refers to any more, or whose trial has its record."""
-    artifacts, unfinished = list(store.artifacts()), sorted(store.cache.glob("trials/*"))
-    if not artifacts and not unfinished:
+    if not any(store.artifacts()) and not any(store.unfinished()):
         return []
     wanted: set[str] = set()
     for suite in map(registry.load, registry.origins()):
@@ -238,9 +237,10 @@ def leftovers(store: Store) -> list[Path]:
                 wanted |= {trial.id for trial in found} | set(nodes)
     finished = {r.id for r in store.load().records if r.status == "ok"}
     made, pending = {key[:12] for key in wanted}, {key[:32] for key in wanted - finished}
+    # Folders are listed after the records: a trial that finishes in between is still pending.
     return [
-        *(folder for folder in artifacts if folder.name.rpartition("-")[2] not in made),
-        *(f for f in unfinished if f.name not in pending and not store.locked(f.name)),
+        *(folder for folder in store.artifacts() if folder.name.rpartition("-")[2] not in made),
+        *(f for f in store.unfinished() if f.name not in pending and not store.locked(f.name)),
     ]
 
 

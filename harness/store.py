@@ -295,6 +295,10 @@ class Store:
         """Working folder of a trial or artifact in the making; removed when it is finished."""
         return self.cache / "trials" / identity[:32]
 
+    def unfinished(self) -> Iterator[Path]:
+        """Every working folder."""
+        return iter(sorted(self.cache.glob("trials/*")))
+
     def open_log(self, identity: str) -> BinaryIO:
         """What libraries print while a trial runs, to be added to; for the holder of its lock.
 
@@ -346,7 +350,7 @@ class Store:
             path.unlink(missing_ok=True)
 
     def clear_trial(self, identity: str) -> None:
-        """Removes a finished trial's working folder."""
+        """Removes a finished trial's working folder; for the holder of its lock."""
         shutil.rmtree(self.trial_folder(identity), ignore_errors=True)
 
     def sweep(self, age: float = 0.0) -> int:

@@ -55,6 +55,7 @@ class Project:
             "OMP_NUM_THREADS": "1",
         }
         self.env.pop("HARNESS_DATA", None)
+        self._started: list[subprocess.Popen[str]] = []
 
     def start(
         self, *words: str, prelude: str = "", env: dict[str, str] | None = None, **popen: Any
@@ -64,7 +65,7 @@ class Project:
         if prelude:
             command = [sys.executable, "-c", f"{prelude}\nfrom harness.cli import main; main()"]
         popen = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | popen
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*command, *words],
             cwd=self.root,
             env=self.env | (env or {}),
@@ -73,6 +74,15 @@ class Project:
             start_new_session=True,
             **popen,
         )
+        self._started.append(process)
+        return process
+
+    def end(self) -> None:
+        """Ends what a failing test has left running, so that the tests after it do not fail too."""
+        for process in self._started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
 
     def run(
         self,
@@ -163,9 +173,11 @@ def short_folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def project(tmp_path: Path, short_folder: Path) -> Project:
+def project(tmp_path: Path, short_folder: Path) -> Iterator[Project]:
     """An empty project."""
-    return Project(tmp_path, short_folder)
+    made = Project(tmp_path, short_folder)
+    yield made
+    made.end()
 
 
 @pytest.fixture(scope="session")

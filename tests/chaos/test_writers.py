@@ -42,7 +42,8 @@ def test_tidying_up_leaves_a_running_command_alone(project: Any, wait_for: Any) 
     pick = ("run", "toy", "--jobs", "2", "--seeds", "0")
     running = project.start(*pick, env=SLOW | {"TOY_STEP_SECONDS": "1"})
     wait_for(lambda: len(list(project.cache.glob("trials/*/checkpoint-*.json"))) > 1)
-    assert project.run("gc").out == "0 folders, 0 temporary files\n"
+    done = project.run("gc")
+    assert (done.code, done.out) == (0, "0 folders, 0 temporary files\n")
     assert running.poll() is None
     running.terminate()
     assert project.finish(running).code == 130

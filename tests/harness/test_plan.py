@@ -565,6 +565,23 @@ def test_only_what_a_suite_still_wants_stays_in_the_cache(make_suite, recorded, 
         ]
 
 
+def test_a_trial_that_finishes_meanwhile_is_no_leftover(make_suite, recorded, there, monkeypatch):
+    store, _ = there
+    suite = make_suite()
+    monkeypatch.setattr(registry, "origins", lambda: {"toy": None})
+    monkeypatch.setattr(registry, "load", lambda _: suite)
+    trial, read = the_trial(suite), store.load
+    store.trial_folder(trial.id).mkdir(parents=True)
+
+    def load():
+        store.commit(recorded(trial))
+        store.clear_trial(trial.id)
+        return read()
+
+    monkeypatch.setattr(store, "load", load)
+    assert plan.leftovers(store) == []
+
+
 def test_records_stand_as_current_stale_or_neither(make_suite, recorded, there):
     suite = make_suite()
     found = trials(suite, suite.scale("laptop"))[0]

@@ -109,10 +109,10 @@ def test_ten_thousand_records_take_a_moment(toy_suite, make_record):
         one.model_copy(update={"id": f"{i:064x}", "task": tasks[i % 20], "seed": i // 20})
         for i in range(10_000)
     ]
-    start = time.perf_counter()
+    start = time.process_time()
     runs = frame(records, suite)
     grouped = cells(runs)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert len(runs) == 80_000
     assert grouped["ant", "task-3", "metric-7"].values.size == 500
 
