@@ -1,7 +1,7 @@
 """Records, artifacts and checkpoints on disk: atomic, checksummed, locked, checked.
 
     results/<suite>/<scale>/<record>.json          records, kept in git
-    <cache>/artifacts/<suite>/<name>-<id>/         files and `artifact.json`, written last
+    <cache>/artifacts/<suite>/<name>-<id>/         files and `artifact.json`
     <cache>/trials/<id>/                           checkpoints and tracebacks of unfinished trials
     <cache>/locks/<id>.lock                        held by the process that works on it
 
@@ -261,7 +261,7 @@ class Store:
     def commit_artifact(
         self, folder: Path, work: Path, spec: dict[str, JsonValue], info: dict[str, JsonValue]
     ) -> None:
-        """Turns a finished working folder into the artifact at `folder`, the manifest last.
+        """Turns a finished working folder into the artifact at `folder`, whole or not at all.
 
         Raises:
             MethodError: `info` holds something that is not JSON, a NaN for instance.
@@ -275,15 +275,17 @@ class Store:
             }
             manifest = {"id": digest(spec), "spec": spec, "files": files, "info": info}
             text = json.dumps({**manifest, "checksum": digest(manifest)}, indent=1)
+            write_atomic(work / MANIFEST, (text + "\n").encode())
             if folder.exists():
+                (folder / MANIFEST).unlink(missing_ok=True)  # half removed it is no artifact
                 shutil.rmtree(folder)
             folder.parent.mkdir(parents=True, exist_ok=True)
             work.replace(folder)
+            _sync_folder(folder.parent)
         except ValueError as error:
             raise MethodError(f"artifact {folder.name}: {error}") from None
         except OSError as error:
             raise _cannot_write(folder, error) from error
-        write_atomic(folder / MANIFEST, (text + "\n").encode())
 
     def artifacts(self) -> Iterator[Path]:
         """Every artifact folder, finished or not."""

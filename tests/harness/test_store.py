@@ -524,6 +524,38 @@ def test_an_artifact_made_again_replaces_the_old_one_whole(store):
     store.check_artifact(folder)
 
 
+def test_an_artifact_killed_as_it_replaces_the_old_one_is_absent(store, monkeypatch):
+    folder = make_artifact(store)
+
+    def killed(path):
+        (path / "weights.txt").unlink()
+        raise SystemExit(137)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(SystemExit):
+            make_artifact(store, text="0.25")
+    assert folder.exists()
+    assert store.artifact("toy", "gold", digest(SPEC)) is None
+    shutil.rmtree(store.trial_folder(digest(SPEC)))
+    assert make_artifact(store, text="0.25") == store.artifact("toy", "gold", digest(SPEC))
+
+
+def test_an_artifact_never_stands_without_its_manifest(store, monkeypatch):
+    real = Path.replace
+
+    def replace(path, target):
+        done = real(path, target)
+        if path.name == "out":
+            store.check_artifact(target)
+            stood.append(target)
+        return done
+
+    stood = []
+    monkeypatch.setattr(Path, "replace", replace)
+    assert [make_artifact(store)] == stood
+
+
 @pytest.mark.parametrize(
     "damage",
     [
