@@ -2,7 +2,7 @@
 
     results/<suite>/<scale>/<record>.json          records, kept in git
     <cache>/artifacts/<suite>/<name>-<id>/         files and `artifact.json`
-    <cache>/trials/<id>/                           checkpoints and tracebacks of unfinished trials
+    <cache>/trials/<id>/                           checkpoints, log, traceback of unfinished trials
     <cache>/locks/<id>.lock                        held by the process that works on it
 
 A file is either whole or absent: it is written beside its place, flushed to the disk and renamed.

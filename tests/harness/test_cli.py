@@ -316,7 +316,7 @@ def test_the_script_that_started_a_run_is_not_run_by_every_trial(project: Any) -
     )
     done = subprocess.run(
         [sys.executable, str(script), "run", "toy", "--tasks", "short"],
-        cwd=project.root, env=project.env, capture_output=True, text=True, check=True, timeout=240,
+        cwd=project.root, env=project.env, capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     assert done.stderr == ""
     assert (project.root / "ran").read_text() == "x"

@@ -360,11 +360,8 @@ def test_a_good_trial_leaves_a_record_and_nothing_else(job: Any, store: Store) -
     told: list[Progress] = []
     made = job("walk", "toy")
     locked: list[bool] = []
-    assert run.execute(made, told.append, held=lambda: locked.append(store.locked(made.id))) == (
-        run.DONE,
-        "",
-        True,
-    )
+    outcome = run.execute(made, told.append, held=lambda: locked.append(store.locked(made.id)))
+    assert outcome == (run.DONE, "", True)
     assert locked == [True]
     record = only(store)
     assert record.id == made.id

@@ -47,7 +47,7 @@ def run_child(code, *arguments, **options):
     """Runs Python code in a process of its own."""
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
-        capture_output=True, text=True, timeout=240, check=False, **options,
+        capture_output=True, text=True, timeout=60, check=False, **options,
     )  # fmt: skip
 
 

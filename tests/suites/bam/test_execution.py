@@ -88,7 +88,7 @@ def test_time_and_memory_are_limited() -> None:
     started = time.monotonic()
     assert not execution.passes("while True: pass", seconds=1)
     assert not execution.passes("import time; time.sleep(60)", seconds=1)
-    assert time.monotonic() - started < 40
+    assert time.monotonic() - started < 10
     assert execution.passes("x = bytearray(1 << 26)", memory=1 << 29)
     assert not execution.passes("x = bytearray(1 << 29)", memory=1 << 29)
 
