@@ -17,7 +17,6 @@ The rules, the same for every claim:
 Shapes: S seeds, T tasks.
 """
 
-import fnmatch
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
@@ -28,6 +27,7 @@ import pandas as pd
 from harness import stats
 from harness.errors import SpecError, UsageError
 from harness.runs import Cell, Cells, cells
+from harness.settings import Spec
 from harness.stats import Array, Interval
 from harness.suite import (
     Beats,
@@ -38,7 +38,6 @@ from harness.suite import (
     Level,
     LowerSpread,
     Scale,
-    Spec,
     Suite,
     Task,
     Trend,
@@ -539,16 +538,8 @@ def _tasks(suite: Suite, scale: Scale, claim: Claim) -> tuple[Task, ...]:
         raise SpecError(
             f"claim {claim.name}: none of its tasks reports {claim.metric!r}; name tasks that do"
         )
-    methods = {m.name for m in select(suite.methods, scale.methods)}
-    return tuple(
-        task
-        for task in select(named, scale.tasks)
-        for sides in [_sides(claim)]
-        if methods.issuperset(sides)
-        and not any(
-            fnmatch.fnmatchcase(f"{s}/{task.name}", e) for s in sides for e in scale.exclude
-        )
-    )
+    met = {(method.name, task.name) for method, task in suite.pairs(scale)}
+    return tuple(t for t in named if all((side, t.name) in met for side in _sides(claim)))
 
 
 def _scale(suite: Suite, name: str) -> Scale:

@@ -5,6 +5,21 @@ do next. The command line prints it without a traceback and exits with `exit_cod
 """
 
 
+def brief(error: BaseException) -> str:
+    """An exception in one printable line: its system message, else its text, else its type."""
+    try:
+        text = str(getattr(error, "strerror", None) or error)
+    except Exception:  # an exception of foreign code whose text cannot be had
+        text = ""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return printable(line) or type(error).__name__
+
+
+def printable(line: str) -> str:
+    """The line with everything that a terminal or JSON would trip over written as an escape."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
 class HarnessError(Exception):
     """Root of all errors that are the user's to mend; never a bug of the harness."""
 

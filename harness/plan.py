@@ -3,7 +3,6 @@
 Order: seed 0 of every method before seed 1 of any, so that a stopped run leaves a balanced table.
 """
 
-import fnmatch
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -112,13 +111,11 @@ def pairs(
     """
     methods = _filtered("method", select(suite.methods, scale.methods), filters.methods, suite)
     tasks = _filtered("task", select(suite.tasks, scale.tasks), filters.tasks, suite)
+    chosen = {m.name for m in methods}, {t.name for t in tasks}
     return tuple(
         (method, task)
-        for task in tasks
-        for method in methods
-        if not any(
-            fnmatch.fnmatchcase(f"{method.name}/{task.name}", pattern) for pattern in scale.exclude
-        )
+        for method, task in suite.pairs(scale)
+        if method.name in chosen[0] and task.name in chosen[1]
     )
 
 
@@ -146,7 +143,7 @@ def trials(
             "spec_version": SPEC_VERSION,
             "suite": suite.name,
             "seed": seed,
-            "scale": {"name": scale.name, "params": scale.params},
+            "scale": {"name": scale.name, "params": scale.values},
             "dtype": suite.dtype,
             "device": kind,
             "data": {name: datasets[name].files for name in data},

@@ -12,7 +12,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from harness.suite import Name, Spec
+from harness.settings import Spec
+from harness.suite import Name
 
 SCHEMA_VERSION = 1
 """Of the record's own layout. Raised when a field changes its meaning."""

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -27,6 +27,7 @@ from harness.data import Sources
 from harness.errors import DataError, Diverged, HarnessError, MethodError, SpecError, StoreError
 from harness.plan import Filters, Node, Trial, trials
 from harness.record import Cost, Record, Series, Status
+from harness.settings import S, resolve
 from harness.store import Checkpoint, Store, write_atomic
 from harness.suite import Artifact, Method, Task
 
@@ -174,13 +175,22 @@ class Context:
             )
         return self._task
 
+    def settings(self, model: type[S]) -> S:
+        """Settings of that type: each field from the method, else the task, else the scale.
+
+        Raises:
+            SpecError: none of them has a field that has no default, or a value is out of range.
+        """
+        layers = (self.subject.params, self._task.params if self._task else {}, self.scale.values)
+        return resolve(model, layers, self.subject.name)
+
     def param(self, name: str) -> Any:
         """A number or name from the method, else the task, else the scale.
 
         Raises:
             SpecError: none of them has it.
         """
-        layers = (self.subject.params, self._task.params if self._task else {}, self.scale.params)
+        layers = (self.subject.params, self._task.params if self._task else {}, self.scale.values)
         for layer in layers:
             if name in layer:
                 return layer[name]
@@ -279,6 +289,16 @@ class Context:
         curves: Any = self._checkpoint.meta["curves"]
         self._curves = {name: [tuple(point) for point in line] for name, line in curves.items()}
         return self._checkpoint.step
+
+    def steps(self, total: int, state: Resumable) -> Iterator[int]:
+        """The updates that are still to be made, from 0; restores, saves and stops in between.
+
+        `state` must be what a fresh process needs to do the next step. Used as
+        `for step in ctx.steps(total, state): ...`; raises what `tick` raises.
+        """
+        for step in range(self.restore(state), total):
+            yield step
+            self.tick(step + 1, total, state)
 
     def tick(self, step: int, total: int, state: Resumable | None = None) -> None:
         """To be called after every step: progress, checkpoints, stopping, the time limit.

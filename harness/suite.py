@@ -11,13 +11,15 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     JsonValue,
+    SerializeAsAny,
     StringConstraints,
+    ValidationError,
     model_validator,
 )
+
+from harness.settings import Settings, Spec
 
 SPEC_VERSION = 1
 """Changes when the meaning of an identity changes; part of every identity."""
@@ -44,14 +46,6 @@ Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 Params = dict[str, JsonValue]
 """What methods, tasks and scales hand to the functions they name: JSON values, nothing else."""
-
-
-class Spec(BaseModel):
-    """Base of everything that is hashed or stored: immutable, no unknown fields, no NaN."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
 
 class Paper(Spec):
@@ -170,8 +164,11 @@ class Scale(Spec):
     """Names or globs."""
     exclude: tuple[str, ...] = ()
     """`method/task` globs that this scale leaves out, e.g. `mlp/neighbour-*`."""
+    settings: SerializeAsAny[Settings] = Settings()
+    """What the methods get: updates, nodes, widths, in a type of the suite's own. Part of every
+    identity; a method's or task's parameter of the same name takes precedence."""
     params: Params = Field(default_factory=dict)
-    """Numbers for the methods: updates, nodes, widths. Part of every identity."""
+    """The same without a type."""
     trial_seconds: float = Field(default=3600, gt=0)
     """A trial that runs longer is recorded as `timeout`."""
     expected_seconds: float = Field(gt=0)
@@ -180,6 +177,11 @@ class Scale(Spec):
     """CPU threads a trial; not part of the identity, recorded in the provenance."""
     deviations: tuple[str, ...] = ()
     """How this scale differs from the paper's setting."""
+
+    @property
+    def values(self) -> Params:
+        """The settings as JSON."""
+        return {**self.params, **self.settings.plain()}
 
 
 class Reference(Spec):
@@ -394,6 +396,9 @@ class Suite(Spec):
                     raise ValueError(
                         f"scale {scale.name}: no method/task matches {pattern!r} in exclude"
                     )
+            for method, task in self.pairs(scale):
+                _overrides(scale, method)
+                _overrides(scale, task)
         if self.headline:
             _known("headline", "table", [self.headline], {t.name for t in self.tables})
         _acyclic(self.artifacts)
@@ -405,6 +410,18 @@ class Suite(Spec):
             if not select(things, (pattern,)):
                 names = ", ".join(t.name for t in things)
                 raise ValueError(f"{where}: no {what} matches {pattern!r}; there are: {names}")
+
+    def pairs(self, scale: Scale) -> tuple[tuple[Method, Task], ...]:
+        """Which methods meet which tasks at a scale, task by task; each once for every seed."""
+        methods = select(self.methods, scale.methods)
+        return tuple(
+            (method, task)
+            for task in select(self.tasks, scale.tasks)
+            for method in methods
+            if not any(
+                fnmatch.fnmatchcase(f"{method.name}/{task.name}", glob) for glob in scale.exclude
+            )
+        )
 
     def method(self, name: str) -> Method:
         """The method of that name; KeyError where there is none."""
@@ -427,6 +444,22 @@ def select(things: Sequence[T], patterns: Iterable[str]) -> tuple[T, ...]:
     """Those of `things` whose name matches one of the names or globs, in their own order."""
     patterns = tuple(patterns)
     return tuple(t for t in things if any(fnmatch.fnmatchcase(t.name, p) for p in patterns))
+
+
+def _overrides(scale: Scale, thing: Method | Task) -> None:
+    """Checks those parameters of a method or task that replace a setting of the scale."""
+    fields = type(scale.settings).model_fields
+    own = {name: value for name, value in thing.params.items() if name in fields}
+    if own:
+        try:
+            type(scale.settings).model_validate(scale.settings.plain() | own)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise ValueError(
+                f"{thing.name}: parameter {place} replaces a setting of scale {scale.name}: "
+                f"{first['msg']}, found {repr(first['input'])[:60]}"
+            ) from None
 
 
 def _unique(what: str, things: Iterable[Spec]) -> None:

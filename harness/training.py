@@ -1,19 +1,25 @@
-"""The pieces that every training loop needs: exact state, finite losses, schedules, FLOPs.
+"""The pieces that every training loop needs: exact state, steps, decay groups, clipping, FLOPs.
+
+Learning-rate schedules and the optimiser's settings are plain data: `harness.settings`.
 
 The only engine module that imports torch; suites import it from their own training code.
 """
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import JsonValue
+from safetensors import safe_open
 from safetensors.torch import load_file, save
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from harness.errors import Diverged, StoreError
+from harness.errors import DataError, Diverged, StoreError, brief
+from harness.settings import AdamW
 from harness.store import Checkpoint
 
 
@@ -104,6 +110,67 @@ class State:
         torch.set_rng_state(tensors["global/cpu"])
         if "global/cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["global/cuda"])
+
+
+def adamw(
+    named: Iterable[tuple[str, nn.Parameter]],
+    settings: AdamW,
+    *,
+    lr: float = 1e-3,
+    decayed: Callable[[str, nn.Parameter], bool] = lambda _name, parameter: parameter.dim() > 1,
+) -> torch.optim.AdamW:
+    """AdamW over named parameters, in two groups: those that are decayed, and the rest.
+
+    Args:
+        named: `model.named_parameters()`; what asks for no gradient is left out.
+        settings: betas, epsilon and weight decay.
+        lr: learning rate, which `set_rate` changes at each update.
+        decayed: whether a parameter is decayed; by default matrices are, and vectors are not.
+    """
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for name, parameter in named:
+        if parameter.requires_grad:
+            groups[decayed(name, parameter)].append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": members, "weight_decay": settings.weight_decay if decay else 0.0}
+            for decay, members in groups.items()
+            if members
+        ],
+        lr=lr,
+        betas=settings.betas,
+        eps=settings.eps,
+        fused=True,
+    )
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Sets the learning rate of every group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def clip(optimizer: torch.optim.Optimizer, norm: float | None) -> None:
+    """Scales the gradients of all parameters of an optimiser down to a norm; None: leaves them."""
+    if norm is not None:
+        members = [p for group in optimizer.param_groups for p in group["params"]]
+        nn.utils.clip_grad_norm_(members, norm)
+
+
+def read_tensors(path: Path, keys: Iterable[str] | None = None) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file, on the CPU.
+
+    Raises:
+        DataError: it is missing, not such a file, or lacks one of the `keys`; in one line.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            names = list(file.keys()) if keys is None else list(keys)
+            return {name: file.get_tensor(name) for name in names}
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist") from None
+    except Exception as error:  # a foreign parser may raise anything
+        raise DataError(f"{path} is not an intact safetensors file ({brief(error)})") from None
 
 
 def finite(loss: float, step: int) -> float:

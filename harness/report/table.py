@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from harness.report import number
@@ -153,12 +152,7 @@ def label(thing: object) -> str:
 
 def planned(suite: Suite, scale: Scale) -> set[tuple[str, str]]:
     """Method and task of every trial that a scale names."""
-    return {
-        (m.name, t.name)
-        for m in select(suite.methods, scale.methods)
-        for t in select(suite.tasks, scale.tasks)
-        if not any(fnmatchcase(f"{m.name}/{t.name}", glob) for glob in scale.exclude)
-    }
+    return {(method.name, task.name) for method, task in suite.pairs(scale)}
 
 
 def compare(

@@ -21,23 +21,26 @@ HEAVY = ("torch", "pandas", "scipy", "matplotlib", "numpy", "numba", "jinja2", "
 # top; a module of a package (`report`, `executors`) counts as the package, which may import itself.
 ALLOWED = {
     "errors": set(),
-    "suite": set(),
+    "settings": {"errors"},
+    "suite": {"settings"},
     "stats": set(),
     "drawing": {"stats"},
-    "record": {"suite"},
+    "record": {"settings", "suite"},
     "store": {"errors", "record"},
     "registry": {"errors", "suite"},
     "data": {"errors", "registry", "store", "suite"},
     "cost": {"record"},
     "provenance": {"record"},
-    "training": {"errors", "store"},
+    "training": {"errors", "settings", "store"},
     "plan": {"data", "errors", "record", "registry", "store", "suite"},
     "runs": {"errors", "record", "stats", "suite"},
-    "claims": {"errors", "runs", "stats", "suite"},
+    "claims": {"errors", "runs", "settings", "stats", "suite"},
     "report": {"claims", "errors", "record", "registry", "runs", "stats", "store", "suite"},
     "run": {
-        "cost", "data", "errors", "plan", "provenance", "record", "registry", "store", "suite",
+        "cost", "data", "errors", "plan", "provenance", "record", "registry", "settings", "store",
+        "suite",
     },
+    "tool": {"errors"},
     "executors": {
         "data", "errors", "plan", "provenance", "record", "registry", "run", "store", "suite",
     },
@@ -49,7 +52,8 @@ ALLOWED = {
     },
 }  # fmt: skip
 FOR_SUITES = {
-    "data", "drawing", "errors", "record", "run", "runs", "stats", "store", "suite", "training",
+    "data", "drawing", "errors", "record", "run", "runs", "settings", "stats", "store", "suite",
+    "tool", "training",
 }  # fmt: skip
 
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import Field
 
 from harness import executors, plan, registry, run
 from harness.data import Sources
 from harness.errors import DataError, Diverged, HarnessError, MethodError, SpecError, StoreError
 from harness.record import Record
 from harness.run import Context, Job, Progress
+from harness.settings import Settings
 from harness.store import Store
 
 pytestmark = pytest.mark.usefixtures("toys")
@@ -568,3 +570,41 @@ def test_failure_is_the_record_of_a_process_that_died(job: Any) -> None:
     assert (record.id, record.status, record.error) == (made.id, "oom", "killed")
     assert record.metrics == {}
     assert record.sealed().intact()
+
+
+class Walk(Settings):
+    """What a walk reads."""
+
+    steps: int = Field(ge=1)
+    """Steps."""
+    lift: float
+    """Metres."""
+    width: int = 3
+    """Features."""
+
+
+def test_typed_settings_come_from_method_and_task_or_their_default(context: ContextFactory) -> None:
+    assert context().settings(Walk) == Walk(steps=40, lift=1.0, width=3)
+
+
+class Absent(Settings):
+    """What nobody hands out."""
+
+    odd: int
+    """Nothing."""
+
+
+def test_a_setting_that_nobody_has_is_one_line(context: ContextFactory) -> None:
+    with pytest.raises(SpecError, match=r"walk: Absent\.odd: Field required; .* have: lift, steps"):
+        context().settings(Absent)
+
+
+def test_steps_resume_where_the_checkpoint_is(context: ContextFactory, store: Store) -> None:
+    ctx, state = context(), Saved()
+    for step in ctx.steps(10, state):
+        if step == 4:
+            ctx.stopping.set()
+            with pytest.raises(run.Interrupted):
+                ctx.tick(step + 1, 10, state)
+            break
+    assert list(context().steps(10, Saved())) == [5, 6, 7, 8, 9]

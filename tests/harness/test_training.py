@@ -5,13 +5,23 @@ import math
 
 import pytest
 import torch
-from safetensors.torch import load
+from safetensors.torch import load, save_file
 from torch import nn
 from torch.nn import functional as F
 
-from harness.errors import Diverged, StoreError
+from harness.errors import DataError, Diverged, StoreError
+from harness.settings import AdamW
 from harness.store import Checkpoint, Store
-from harness.training import State, count_flops, finite, parameters
+from harness.training import (
+    State,
+    adamw,
+    clip,
+    count_flops,
+    finite,
+    parameters,
+    read_tensors,
+    set_rate,
+)
 
 IDENTITY = "ab" * 32
 
@@ -310,3 +320,51 @@ def test_parameters_count_what_is_trained_and_shared_ones_once():
     layer = nn.Linear(4, 4)
     assert parameters(nn.Sequential(layer, nn.ReLU(), layer)) == 20
     assert parameters(nn.ReLU()) == 0
+
+
+def test_matrices_are_decayed_and_vectors_are_not():
+    model = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
+    model[0].bias.requires_grad_(False)
+    optimizer = adamw(model.named_parameters(), AdamW(weight_decay=0.3, betas=(0.5, 0.6)), lr=0.1)
+    decayed, rest = optimizer.param_groups
+    assert [tuple(p.shape) for p in decayed["params"]] == [(2, 3)]
+    assert [tuple(p.shape) for p in rest["params"]] == [(2,), (2,)]
+    assert (decayed["weight_decay"], rest["weight_decay"]) == (0.3, 0.0)
+    assert all(group["betas"] == (0.5, 0.6) for group in optimizer.param_groups)
+    set_rate(optimizer, 0.7)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.7, 0.7]
+
+
+def test_gradients_are_clipped_together():
+    weights = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(3))]
+    optimizer = torch.optim.SGD(weights, lr=1.0)
+    for weight in weights:
+        weight.grad = torch.full_like(weight, 3.0)
+    clip(optimizer, None)
+    assert weights[0].grad.tolist() == [3.0, 3.0]
+    clip(optimizer, 1.0)
+    whole = torch.cat([weight.grad for weight in weights])
+    assert whole.norm().item() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_tensors_are_read_or_refused_in_one_line(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_file({"w": torch.ones(2), "v": torch.zeros(1)}, path)
+    assert sorted(read_tensors(path)) == ["v", "w"]
+    assert sorted(read_tensors(path, ["w"])) == ["w"]
+    cases = {
+        tmp_path / "none.safetensors": None,
+        tmp_path / "text.safetensors": b"version https://git-lfs.github.com/spec/v1\n",
+        tmp_path / "short.safetensors": path.read_bytes()[:-4],
+        tmp_path / "empty.safetensors": b"",
+    }
+    for broken, content in cases.items():
+        if content is not None:
+            broken.write_bytes(content)
+        with pytest.raises(DataError, match=broken.name) as caught:
+            read_tensors(broken)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(DataError, match="missing"):
+        read_tensors(path, ["missing"])
+    with pytest.raises(DataError, match="intact"):
+        read_tensors(tmp_path)
