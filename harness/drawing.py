@@ -1,13 +1,78 @@
 """Pieces of pictures that the suites' figures are made of; matplotlib's objects, no state of it."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
 from harness.stats import Interval
+
+
+COLOURS = (
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#5d3a9b", "#4d4d4d",
+)  # fmt: skip
+"""Told apart with the common kinds of colour blindness (after Okabe and Ito, 2008)."""
+_MARKERS = "osD^vP<X>"
+_LINES = ("-", "--", "-.", ":")
+
+
+class Style(NamedTuple):
+    """How one method looks in every figure of its suite."""
+
+    color: str
+    marker: str
+    linestyle: str
+
+
+def styles(names: Iterable[str]) -> dict[str, Style]:
+    """A style of its own for each name, by its place: colour, marker and line all differ in turn.
+
+    Eight colours, nine markers: 72 names before a pair repeats. Give the suite's methods in the
+    suite's order, so that a method keeps its look whatever else a figure shows.
+    """
+    return {
+        name: Style(
+            COLOURS[place % len(COLOURS)],
+            _MARKERS[place % len(_MARKERS)],
+            _LINES[place // len(COLOURS) % len(_LINES)],
+        )
+        for place, name in enumerate(names)
+    }
+
+
+def interval_line(
+    axis: Axes,
+    x: Sequence[float],
+    intervals: Sequence[Interval],
+    style: Style,
+    label: str,
+    **more: Any,
+) -> None:
+    """Means joined by a line, each with its interval as a bar.
+
+    Args:
+        x: where each mean stands.
+        intervals: one for each x.
+        style: of the method.
+        label: in the legend.
+        more: goes to matplotlib's `errorbar`.
+    """
+    values = [bounds(interval) for interval in intervals]
+    means = [mean for mean, _, _ in values]
+    below = [mean - low for mean, low, _ in values]
+    above = [high - mean for mean, _, high in values]
+    usual: dict[str, Any] = {"markersize": 3, "linewidth": 1.1, "elinewidth": 0.8}
+    axis.errorbar(x, means, yerr=[below, above], label=label, **usual | style._asdict() | more)
+
+
+def points(
+    axis: Axes, x: Sequence[float], y: Sequence[float], style: Style, label: str = "", **more: Any
+) -> None:
+    """One small mark for each value, such as the seeds behind a mean."""
+    usual: dict[str, Any] = {"s": 8, "alpha": 0.6, "linewidths": 0}
+    axis.scatter(x, y, color=style.color, marker=style.marker, label=label, **usual | more)
 
 
 def panels(

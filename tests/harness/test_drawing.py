@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from harness.drawing import bounds, legend, panels
+from harness.drawing import bounds, interval_line, legend, panels, points, styles
 from harness.stats import Interval, mean_interval
 
 
@@ -37,3 +37,27 @@ def test_bounds_are_those_of_the_interval_or_none_at_all():
     assert bounds(found) == (found.mean, found.low, found.high)
     assert bounds(mean_interval([3.0])) == (3.0, 3.0, 3.0)
     assert all(map(math.isnan, bounds(Interval(None, None, None, 0, ""))))
+
+
+def test_every_method_has_a_look_of_its_own_that_others_do_not_change():
+    names = [f"method-{n}" for n in range(40)]
+    found = styles(names)
+    assert len(set(found.values())) == 40
+    assert len({(style.color, style.marker) for style in found.values()}) == 40
+    assert styles(names[:3]) == {name: found[name] for name in names[:3]}
+
+
+def test_a_line_of_intervals_shows_means_and_bounds():
+    _, (axis,) = panels(1, 1, size=(2.0, 1.5))
+    intervals = [mean_interval([1.0, 2.0, 4.0]), mean_interval([3.0])]
+    look = styles(["a"])["a"]
+    interval_line(axis, [2, 5], intervals, look, "A", capsize=2)
+    (bar,) = axis.containers
+    line, _, (whiskers,) = bar.lines
+    assert line.get_xydata().tolist() == [[2, intervals[0].mean], [5, 3.0]]
+    assert whiskers.get_segments()[0][:, 1].tolist() == pytest.approx(
+        [intervals[0].low, intervals[0].high]
+    )
+    assert (line.get_color(), line.get_marker()) == (look.color, look.marker)
+    points(axis, [2, 2], [1.0, 2.0], look)
+    assert axis.collections[-1].get_offsets().tolist() == [[2, 1.0], [2, 2.0]]
