@@ -9,7 +9,6 @@ from matplotlib.figure import Figure as Drawing
 
 from harness.stats import Interval
 
-
 COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#5d3a9b", "#4d4d4d",
 )  # fmt: skip

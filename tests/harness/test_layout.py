@@ -53,8 +53,8 @@ ALLOWED = {
     },
 }  # fmt: skip
 FOR_SUITES = {
-    "data", "drawing", "errors", "lazy", "record", "run", "runs", "settings", "stats", "store", "suite",
-    "tool", "training",
+    "data", "drawing", "errors", "lazy", "record", "run", "runs", "settings", "stats", "store",
+    "suite", "tool", "training",
 }  # fmt: skip
 
 
