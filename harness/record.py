@@ -15,8 +15,11 @@ from pydantic import Field, JsonValue, model_validator
 from harness.settings import Spec
 from harness.suite import Name
 
-SCHEMA_VERSION = 1
-"""Of the record's own layout. Raised when a field changes its meaning."""
+SCHEMA_VERSION = 2
+"""Of the record's own layout. Raised when a field is added or changes its meaning."""
+
+READABLE = (1, 2)
+"""Layouts that this harness reads; the first one has no `origin`."""
 
 Status = Literal["ok", "diverged", "oom", "timeout", "failed"]
 
@@ -114,6 +117,13 @@ class Provenance(Spec):
     """Command line of the run, paths shortened to their last part."""
 
 
+class Origin(Spec):
+    """The record that this one was carried over from when identities changed their form."""
+
+    id: str = Field(pattern=r"^[0-9a-f]{64}$")
+    checksum: str
+
+
 class Record(Spec):
     """What one trial left behind."""
 
@@ -138,6 +148,8 @@ class Record(Spec):
     """Where each dataset came from: `local`, `hub`, `generated`."""
     cost: Cost
     provenance: Provenance
+    origin: Origin | None = None
+    """Where it was carried over from, see `harness.migrate`; None for a record of its own run."""
     checksum: str = ""
     """sha256 of the canonical JSON of all other fields."""
 
@@ -161,7 +173,13 @@ class Record(Spec):
 
     def outcome(self) -> dict[str, Any]:
         """All that must repeat bit for bit: the record less cost, provenance and checksum."""
-        return self.model_dump(exclude={"cost", "provenance", "checksum"})
+        return self.model_dump(exclude={"cost", "provenance", "origin", "checksum"})
+
+    def content(self) -> dict[str, Any]:
+        """The fields as JSON, in the record's own layout."""
+        return self.model_dump(
+            mode="json", exclude={"origin"} if self.schema_version == 1 else set()
+        )
 
     def _sum(self) -> str:
-        return digest(self.model_dump(mode="json", exclude={"checksum"}))
+        return digest({k: v for k, v in self.content().items() if k != "checksum"})

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from pydantic import JsonValue, ValidationError
 
 from harness.errors import MethodError, StoreError
-from harness.record import SCHEMA_VERSION, Record, canonical, digest
+from harness.record import READABLE, Record, canonical, digest
 
 MANIFEST = "artifact.json"
 _KEPT_CHECKPOINTS = 2
@@ -91,8 +91,10 @@ def parse_record(data: bytes) -> Record:
     except (ValueError, RecursionError) as error:
         raise StoreError(f"not JSON ({type(error).__name__})") from None
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
-        raise StoreError(f"schema version {version!r}, this harness reads {SCHEMA_VERSION}")
+    if version not in READABLE or isinstance(version, bool):
+        raise StoreError(
+            f"schema version {version!r}, this harness reads {', '.join(map(str, READABLE))}"
+        )
     try:
         record = Record.model_validate(content)
     except ValidationError as error:
@@ -118,7 +120,7 @@ class Store:
         """Writes a record; one with the same identity is replaced (git keeps the old)."""
         path = self.results / record.suite / record.scale / record.file_name
         sealed = record.sealed()
-        text = json.dumps(json.loads(canonical(sealed.model_dump(mode="json"))), indent=1)
+        text = json.dumps(json.loads(canonical(sealed.content())), indent=1)
         write_atomic(path, (text + "\n").encode())
         return path
 

@@ -351,6 +351,9 @@ class Suite(Spec):
     """Functions to call once before trials fork off: heavy imports, compiled kernels."""
     headline: str = ""
     """Name of the table that the README and the index page show."""
+    former: ImportPath | None = None
+    """`former(spec) -> spec`: today's specification as it was hashed before; for `harness
+    migrate`."""
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:

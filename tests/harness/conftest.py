@@ -58,15 +58,20 @@ def toy_suite() -> SuiteFactory:
 
 
 @pytest.fixture(scope="session")
-def make_record() -> RecordFactory:
-    """`make_record(suite, method, task, seed, metrics, status="ok", scale="laptop")`: sealed."""
-    cost = Cost(wall_seconds=1, cpu_seconds=1, peak_memory_bytes=1)
-    provenance = Provenance(
+def provenance() -> Provenance:
+    """Of a run that never was."""
+    return Provenance(
         started="2025-01-01T00:00:00+00:00", finished="2025-01-01T00:00:01+00:00", commit=None,
         dirty=None, source_digest="0" * 64, python="3.11", packages={}, platform="Linux",
         processor="toy", cores=1, memory_bytes=1, accelerator=None, threads=1, flags={},
         command=("harness", "run", "toy"),
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def make_record(provenance: Provenance) -> RecordFactory:
+    """`make_record(suite, method, task, seed, metrics, status="ok", scale="laptop")`: sealed."""
+    cost = Cost(wall_seconds=1, cpu_seconds=1, peak_memory_bytes=1)
 
     def make(
         suite: Suite, method: str, task: str, seed: int, metrics: Mapping[str, float],

@@ -42,6 +42,7 @@ ALLOWED = {
         "suite",
     },
     "tool": {"errors"},
+    "migrate": {"errors", "plan", "record", "suite"},
     "executors": {
         "data", "errors", "plan", "provenance", "record", "registry", "run", "store", "suite",
     },

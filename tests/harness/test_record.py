@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from harness.record import SCHEMA_VERSION, Cost, Provenance, Record, Series, canonical, digest
+from harness.record import (
+    READABLE,
+    SCHEMA_VERSION,
+    Cost,
+    Provenance,
+    Record,
+    Series,
+    canonical,
+    digest,
+)
 from harness.suite import SPEC_VERSION
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "ids.json").read_text())
@@ -129,11 +138,14 @@ def test_golden_identities_never_change(row):
     assert digest(row["spec"]) == row["id"], NEVER
 
 
-def test_the_golden_record_keeps_its_checksum(record):
-    assert GOLDEN["schema_version"] == SCHEMA_VERSION
-    assert record.sealed().checksum == GOLDEN["record_checksum"], (
+@pytest.mark.parametrize("version", READABLE)
+def test_the_golden_record_keeps_its_checksum(record, version):
+    assert READABLE[-1] == SCHEMA_VERSION
+    written = record.model_copy(update={"schema_version": version})
+    assert written.sealed().checksum == GOLDEN["record_checksums"][str(version)], (
         "the layout of records changed: records in git no longer verify. Raise SCHEMA_VERSION"
     )
+    assert written.sealed().intact()
 
 
 # -- records -------------------------------------------------------------------------------------
@@ -194,9 +206,9 @@ def test_an_id_that_is_not_that_of_the_spec_breaks_it_even_when_sealed_again(rec
     assert not record.model_copy(update={"spec": {"method": "bee"}}).sealed().intact()
 
 
-def test_what_must_repeat_is_all_but_cost_provenance_and_checksum(record):
+def test_what_must_repeat_is_all_but_cost_provenance_origin_and_checksum(record):
     left_out = set(Record.model_fields) - set(record.sealed().outcome())
-    assert left_out == {"cost", "provenance", "checksum"}
+    assert left_out == {"cost", "provenance", "origin", "checksum"}
     other = record.model_copy(
         update={"cost": Cost(wall_seconds=9, cpu_seconds=9, peak_memory_bytes=9, sessions=3)}
     )
