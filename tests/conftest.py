@@ -16,11 +16,35 @@ from typing import Any, NamedTuple
 import pytest
 
 from harness import registry
-from harness.record import Record, canonical
+from harness.plan import Trial
+from harness.record import Cost, Provenance, Record, canonical
 from harness.store import Store
 
 TOY = Path(__file__).parent / "toy"
 HARNESS = Path(sys.executable).with_name("harness")
+
+
+@pytest.fixture(scope="session")
+def record_of() -> Callable[..., Record]:
+    """`record_of(trial, metrics=..., **fields)`: the sealed record of a trial that never ran."""
+    provenance = Provenance(
+        started="2025-01-01T00:00:00+00:00", finished="2025-01-01T00:00:01+00:00", commit=None,
+        dirty=None, source_digest="0" * 64, python="3.11", packages={}, platform="Linux",
+        processor="toy", cores=1, memory_bytes=1, accelerator=None, threads=1, flags={},
+        command=("harness", "run"),
+    )  # fmt: skip
+
+    def make(trial: Trial, **fields: Any) -> Record:
+        usual = {
+            "id": trial.id, "suite": trial.suite.name, "method": trial.method.name,
+            "task": trial.task.name, "seed": trial.seed, "scale": trial.scale.name,
+            "protocol": trial.task.protocol, "spec": trial.spec, "status": "ok",
+            "cost": Cost(wall_seconds=1, cpu_seconds=1, peak_memory_bytes=1),
+            "provenance": provenance,
+        }  # fmt: skip
+        return Record(**(usual | fields)).sealed()
+
+    return make
 
 
 class Done(NamedTuple):

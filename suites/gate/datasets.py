@@ -1,14 +1,16 @@
 """The real graphs of the suite as plain data: file, digest, sizes, licence, metric.
 
-Importing this module needs nothing but the standard library.
+Importing this module needs neither numpy nor torch.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from harness.suite import Dataset
 
-class Dataset(NamedTuple):
+
+class GraphFile(NamedTuple):
     """One real graph, as its file has to be."""
 
     name: str
@@ -28,15 +30,19 @@ class Dataset(NamedTuple):
     note: str = ""
 
 
+SMALL = ("texas", "wisconsin", "cornell", "actor", "chameleon-filtered", "squirrel-filtered")
+"""Heterophilic graphs of at most 8,000 nodes, whose metric is accuracy."""
+LARGE = ("tolokers", "roman-empire", "amazon-ratings", "questions")
+"""The other heterophilic graphs besides minesweeper."""
+CITATION = ("cora", "citeseer", "pubmed")
+"""Citation graphs: symmetric in the released code too, with row-normalised features."""
+
 YANDEX_COMMIT = "a431395582e929d88271309716bea4fe24ce6318"
 YANDEX = f"github.com/yandex-research/heterophilous-graphs @ {YANDEX_COMMIT[:7]}"
 PLANETOID_SOURCE = "github.com/kimiyoung/planetoid @ af6abf4"
 YANDEX_LICENCE = "MIT (repository); the licence of the underlying content is not stated"
 PLANETOID_LICENCE = "MIT (repository); the licence of the LINQS originals is not stated"
 NPZ_ONLINE = "PyG HeterophilousGraphDataset downloads the same file"
-
-PLANETOID = frozenset({"cora", "citeseer", "pubmed"})
-"""Citation graphs: symmetric in the released code too, with row-normalised features."""
 
 
 def _yandex(
@@ -45,9 +51,9 @@ def _yandex(
     sizes: tuple[int, int, int, int],
     metric: Literal["accuracy", "roc-auc"] = "accuracy",
     note: str = "",
-) -> Dataset:
+) -> GraphFile:
     nodes, edges, features, classes = sizes
-    return Dataset(
+    return GraphFile(
         name=stem.replace("_", "-"),
         path=f"graphs/{stem}/{stem}.npz",
         sha256=sha256,
@@ -65,9 +71,9 @@ def _yandex(
 
 def _planetoid(
     name: str, sha256: str | None, sizes: tuple[int, int, int, int], note: str
-) -> Dataset:
+) -> GraphFile:
     nodes, edges, features, classes = sizes
-    return Dataset(
+    return GraphFile(
         name=name,
         path=f"graphs/{name}/{name}.npz",
         sha256=sha256,
@@ -171,7 +177,7 @@ _ROWS = (
         "public split 60/500/1000; PyG Planetoid loads the original, whose files are pickles: "
         "bring an npz with the keys of cora.npz",
     ),
-    Dataset(
+    GraphFile(
         name="ogbn-arxiv",
         path="graphs/ogbn_arxiv",
         sha256=None,
@@ -188,5 +194,40 @@ _ROWS = (
     ),
 )
 
-DATASETS: Mapping[str, Dataset] = MappingProxyType({row.name: row for row in _ROWS})
+DATASETS: Mapping[str, GraphFile] = MappingProxyType({row.name: row for row in _ROWS})
 """All real graphs of the suite by name; `harness data` tells which of them are at hand."""
+
+_FETCHED = frozenset({"minesweeper", *SMALL, *LARGE, "ogbn-arxiv"})
+_OGB_FILES = (
+    "raw/edge.csv.gz",
+    "raw/node-feat.csv.gz",
+    "raw/node-label.csv.gz",
+    "split/time/train.csv.gz",
+    "split/time/valid.csv.gz",
+    "split/time/test.csv.gz",
+)
+
+
+def datasets() -> tuple[Dataset, ...]:
+    """The graphs as the engine lists, checks and fetches them."""
+    return tuple(
+        Dataset(
+            name=file.name,
+            files=_files(file),
+            licence=file.licence,
+            source=file.source,
+            sizes=f"{file.nodes:,} nodes, {file.edges:,} edges, {file.features} features, "
+            f"{file.classes} classes",
+            splits="public split" if file.splits == 1 else f"{file.splits} splits in the file",
+            fetch="suites.gate.hub:fetch" if file.name in _FETCHED else None,
+            note=file.note,
+        )
+        for file in DATASETS.values()
+    )
+
+
+def _files(file: GraphFile) -> dict[str, str | None]:
+    """Paths and digests; a digest of which only the first digits are known does not count."""
+    if file.name == "ogbn-arxiv":
+        return {f"{file.path}/{part}": None for part in _OGB_FILES}
+    return {file.path: file.sha256 if file.sha256 and len(file.sha256) == 64 else None}

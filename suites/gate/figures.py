@@ -1,6 +1,6 @@
 """The suite's pictures, from records alone.
 
-Colours stay with methods across figures; every point that is a mean carries its 95 % interval.
+A method looks the same in all of them; every point that is a mean carries its 95 % interval.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,58 +9,39 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
-from harness.drawing import bounds, legend, panels
+from harness.drawing import bounds, interval_line, legend, panels, styles
 from harness.record import Record
 from harness.runs import cells, frame
 from harness.stats import mean_interval
 from harness.suite import Figure, Suite, Task
-
-COLOURS = {
-    "gat": "#d97706",
-    "gat-shared": "#f2b25c",
-    "gate": "#1d4ed8",
-    "gate-shared": "#7da2f5",
-    "mlp": "#6b7280",
-    "mlp-gat": "#a3a3a3",
-    "residual-gat": "#15803d",
-    "gat-sep": "#7cb68f",
-    "gcn": "#be123c",
-    "sage": "#7e22ce",
-    "fagcn": "#0f766e",
-}
 
 
 def depth(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
     """Score against depth, one panel a graph."""
     tasks = _present(records, suite, protocol="standard")
     graphs = {
-        graph: sorted(group, key=lambda t: int(str(t.params["depth"])))
+        graph: sorted(group, key=_depth)
         for graph, group in _by_graph(tasks).items()
         if len(group) > 1
     }
     if not graphs:
         return None
-    grouped = cells(frame(records, suite))
+    grouped, look = cells(frame(records, suite)), styles(m.name for m in suite.methods)
     drawing, axes = panels(len(graphs), columns=4, size=(2.5, 2.1), more=(0, 0.4))
     for place, (axis, (graph, group)) in enumerate(zip(axes, graphs.items(), strict=False)):
         metric = group[0].metrics[0]
-        methods = [m.name for m in suite.methods]
-        for shift, method in enumerate(methods):
+        for shift, method in enumerate(suite.methods):
             points = []
             for task in group:
-                values = grouped[(method, task.name, metric)].values
+                values = grouped[(method.name, task.name, metric)].values
                 if len(values):
-                    points.append((int(str(task.params["depth"])), mean_interval(values)))
-            if not points:
-                continue
-            x = np.array([d for d, _ in points]) + 0.04 * (shift - len(methods) / 2)
-            y, low, high = np.array([bounds(interval) for _, interval in points]).T
-            axis.errorbar(
-                x, y, yerr=[y - low, high - y], color=COLOURS[method], label=method, marker="o",
-                markersize=2.5, linewidth=1.1, elinewidth=0.8,
-            )  # fmt: skip
+                    points.append((_depth(task), mean_interval(values)))
+            if points:
+                x = [d + 0.04 * (shift - len(suite.methods) / 2) for d, _ in points]
+                lines = [interval for _, interval in points]
+                interval_line(axis, x, lines, look[method.name], method.label)
         axis.set_title(graph)
-        axis.set_xticks([int(str(t.params["depth"])) for t in group])
+        axis.set_xticks([_depth(t) for t in group])
         if place % 4 == 0:
             axis.set_ylabel(f"{suite.metric('accuracy').split} score, %")
         axis.set_xlabel("layers")
@@ -74,20 +55,21 @@ def alpha(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
     order = ("self-er8", "self-cora-random", "neighbour3", "minesweeper", "actor", "cora")
     deepest = [t for g in order for t in tasks if (t.params["graph"], t.params["depth"]) == (g, 5)]
     chosen = deepest or [t for t in tasks if _has_alpha(records, t)]
-    methods = [m for m in ("gat", "gate") if any(r.method == m for r in records)]
+    methods = [m for m in suite.methods if m.name in ("gat", "gate") and _ran(records, m.name)]
     if not chosen or not methods:
         return None
-    layers = max(int(str(t.params["depth"])) for t in chosen)
+    look = styles(m.name for m in suite.methods)
+    layers = max(_depth(t) for t in chosen)
     drawing = Drawing(figsize=(1.75 * layers + 0.6, 1.25 * len(chosen) + 0.7))
     axes = drawing.subplots(len(chosen), layers, sharex=True, squeeze=False)
     for place, (row, task) in enumerate(zip(axes, chosen, strict=True)):
         for layer, axis in enumerate(row, start=1):
             for method in methods:
-                total, edges = _histogram(records, method, task, layer)
+                total, edges = _histogram(records, method.name, task, layer)
                 if total is not None:
                     axis.stairs(
-                        total / total.sum(), edges, color=COLOURS[method], label=method,
-                        fill=True, alpha=0.55,
+                        total / total.sum(), edges, color=look[method.name].color,
+                        label=method.label, fill=True, alpha=0.55,
                     )  # fmt: skip
             axis.set_yticks([])
             axis.set_xlim(0, 1)
@@ -104,24 +86,29 @@ def alpha(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
 def energy(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
     """Neighbour Dirichlet energy by layer, median over seeds and the whole range."""
     tasks = _present(records, suite, protocol="standard")
-    deepest = [t for t in tasks if int(str(t.params["depth"])) >= 5] or tasks
+    deepest = [t for t in tasks if _depth(t) >= 5] or tasks
     if not deepest:
         return None
+    look = styles(m.name for m in suite.methods)
     drawing, axes = panels(len(deepest), columns=4, size=(2.5, 2.1), more=(0, 0.4))
     for place, (axis, task) in enumerate(zip(axes, deepest, strict=False)):
-        for method in (m.name for m in suite.methods):
+        for method in suite.methods:
             lines = [
                 np.array(r.series["energy-by-layer"].y)
                 for r in records
-                if (r.method, r.task) == (method, task.name) and "energy-by-layer" in r.series
+                if (r.method, r.task) == (method.name, task.name) and "energy-by-layer" in r.series
             ]
             if not lines:
                 continue
             stack = np.maximum(np.stack(lines), 1e-6)
             layers = np.arange(stack.shape[1])
-            axis.plot(layers, np.median(stack, axis=0), color=COLOURS[method], label=method)
+            style = look[method.name]
+            axis.plot(
+                layers, np.median(stack, axis=0), label=method.label, markersize=3,
+                **style._asdict(),
+            )  # fmt: skip
             axis.fill_between(
-                layers, stack.min(axis=0), stack.max(axis=0), color=COLOURS[method], alpha=0.08
+                layers, stack.min(axis=0), stack.max(axis=0), color=style.color, alpha=0.08
             )
         axis.set_yscale("log")
         axis.set_title(task.name)
@@ -142,23 +129,24 @@ def protocols(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawin
     ]
     if not both:
         return None
-    grouped = cells(frame(records, suite))
-    methods = [m.name for m in suite.methods if any(r.method == m.name for r in records)]
+    grouped, look = cells(frame(records, suite)), styles(m.name for m in suite.methods)
+    methods = [m for m in suite.methods if _ran(records, m.name)]
     drawing, axes = panels(len(both), columns=2, size=(4.6, 2.6), more=(0, 0.4))
     for axis, pair in zip(axes, both, strict=False):
         for offset, (task, hatch) in enumerate(zip(pair, ("", "////"), strict=True)):
             for place, method in enumerate(methods):
-                values = grouped[(method, task.name, task.metrics[0])].values
+                values = grouped[(method.name, task.name, task.metrics[0])].values
                 if not len(values):
                     continue
                 mean, low, high = bounds(mean_interval(values))
                 x = place + 0.38 * offset
                 axis.bar(
-                    x, mean, width=0.36, color=COLOURS[method], hatch=hatch,
+                    x, mean, width=0.36, color=look[method.name].color, hatch=hatch,
                     edgecolor="white", linewidth=0.5,
                 )  # fmt: skip
                 axis.vlines(x, low, high, color="#111827", linewidth=1)
-        axis.set_xticks([i + 0.19 for i in range(len(methods))], methods, rotation=30, ha="right")
+        ticks, names = [i + 0.19 for i in range(len(methods))], [m.label for m in methods]
+        axis.set_xticks(ticks, names, rotation=30, ha="right")
         axis.set_ylim(bottom=40)
         axis.set_title(f"{pair[0].name}: standard, and hatched the released code's")
         axis.set_ylabel("ROC-AUC, %")
@@ -170,6 +158,14 @@ def _present(
 ) -> tuple[Task, ...]:
     there = {r.task for r in records}
     return tuple(t for t in suite.tasks if t.name in there and protocol in (None, t.protocol))
+
+
+def _depth(task: Task) -> int:
+    return int(str(task.params["depth"]))
+
+
+def _ran(records: Sequence[Record], method: str) -> bool:
+    return any(r.method == method for r in records)
 
 
 def _by_graph(tasks: Iterable[Task]) -> dict[str, list[Task]]:

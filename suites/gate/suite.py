@@ -1,129 +1,15 @@
 """GATE against GAT: can graph attention switch its neighbours off, and does that help?
 
-The experiment on a few screens: methods, tasks, seeds, scales, tables, figures; the claims stand
-in `claims.py`.
+The experiment as data: `methods.py` meet `tasks.py` at `scales.py`, judged by `claims.py`; here is
+what is measured and shown.
 """
 
-from harness.suite import (
-    Dataset,
-    Figure,
-    Kind,
-    Method,
-    Metric,
-    Paper,
-    Params,
-    Scale,
-    Suite,
-    Table,
-    Task,
-)
-from suites.gate.claims import SMALL, claims
-from suites.gate.datasets import DATASETS
-
-_BASE = ("gat", "gat-shared", "gate", "gate-shared", "mlp", "residual-gat")
-_LARGE = ("tolokers", "roman-empire", "amazon-ratings", "questions")
-_CITATION = ("cora", "citeseer", "pubmed")
-_OPTIONAL = ("alpha-middle", "energy", "mad")
-
-
-def _methods() -> tuple[Method, ...]:
-    def method(name: str, label: str, kind: Kind = "baseline", *deviations: str) -> Method:
-        return Method(
-            name=name,
-            label=label,
-            kind=kind,
-            run="suites.gate.train:run",
-            params={"network": name},
-            deviations=deviations,
-        )
-
-    return (
-        method("gat", "GAT"),
-        method("gat-shared", "GAT, shared weights"),
-        method("gate", "GATE", "proposed"),
-        method("gate-shared", "GATE, shared weights", "proposed"),
-        method("mlp", "MLP"),
-        method("mlp-gat", "MLP+GAT, fixed places"),
-        method(
-            "residual-gat",
-            "GAT with a linear residual",
-            "control",
-            "Not in the paper: a residual is the cheapest way to keep a node's own features.",
-        ),
-        method(
-            "gat-sep",
-            "GAT-sep",
-            "control",
-            "Not in the paper: own and neighbours' messages kept apart, as Platonov et al. (2023) "
-            "do, here without their feed-forward blocks, norms and dropout.",
-        ),
-        method("gcn", "GCN", "baseline", "In the setting of the other methods, not tuned."),
-        method("sage", "GraphSAGE", "baseline", "In the setting of the other methods, not tuned."),
-        method("fagcn", "FAGCN", "baseline", "In the setting of the other methods, not tuned."),
-    )
-
-
-def _task(name: str, depth: int, family: str, metric: str, **more: object) -> Task:
-    protocol = str(more.pop("protocol", "standard"))
-    datasets = tuple(str(d) for d in more.pop("datasets", ()))  # type: ignore[attr-defined]
-    params: Params = {"family": family, "depth": depth, "metric": metric, "graph": name, **more}  # type: ignore[dict-item]
-    suffix = "" if protocol == "standard" else f"-{protocol}"
-    return Task(
-        name=f"{name}-l{depth}{suffix}",
-        label=f"{name}, {depth} layer{'s' if depth > 1 else ''}",
-        params=params,
-        metrics=(metric, f"{metric}-last"),
-        optional=_OPTIONAL,
-        datasets=datasets,
-        protocol=protocol,
-        fallback=family == "minesweeper-generated",
-    )
-
-
-def _tasks() -> tuple[Task, ...]:
-    tasks = []
-    paper = {"paper-hidden": 64, "paper-lr": 0.005, "paper-epochs": 10_000}
-    for name, structure, labels, classes in (
-        ("self-er2", "erdos-renyi", "random", 2),
-        ("self-er8", "erdos-renyi", "random", 8),
-        ("self-cora-own", "cora", "own", 7),
-        ("self-cora-random", "cora", "random", 7),
-    ):
-        needs = ("cora",) if structure == "cora" else ()
-        for depth in (1, 2, 5):
-            more = {"structure": structure, "labels": labels, "classes": classes, **paper}
-            tasks.append(_task(name, depth, "self-sufficient", "accuracy", datasets=needs, **more))
-    for hops in (1, 2, 3):
-        more = {"hops": hops, **paper, "paper-hidden": 256 if hops == 3 else 64}
-        for depth in range(hops, hops + 3):
-            name = f"neighbour{hops}"
-            tasks.append(_task(name, depth, "neighbour-dependent", "accuracy", **more))
-    for depth in (2, 5):
-        more = {"paper-hidden": 64, "paper-lr": 0.001, "paper-epochs": 5_000}
-        tasks.append(
-            _task("minesweeper-generated", depth, "minesweeper-generated", "roc-auc", **more)
-        )
-    for name in ("minesweeper", *SMALL, *_LARGE):
-        metric = DATASETS[name].metric
-        hard = "hard-roc-auc" if metric == "roc-auc" else metric
-        for depth in (2, 5, 10):
-            lr = 0.0005 if depth == 10 else 0.001
-            more = {"dataset": name, "paper-hidden": 64, "paper-lr": lr, "paper-epochs": 5_000}
-            tasks += [
-                _task(name, depth, "real", metric, datasets=(name,), **more),
-                _task(name, depth, "real", hard, datasets=(name,), protocol="paper-code", **more),
-            ]
-    for name in _CITATION:
-        for depth in (2, 5, 10, 20):
-            slow = 0.0005 if name == "cora" else 0.0001
-            lr = slow if depth > 5 else 0.005
-            more = {"dataset": name, "paper-hidden": 64, "paper-lr": lr, "paper-epochs": 5_000}
-            tasks.append(_task(name, depth, "real", "accuracy", datasets=(name,), **more))
-    more = {
-        "dataset": "ogbn-arxiv", "paper-hidden": 256, "paper-lr": 0.001, "paper-epochs": 2_000,
-    }  # fmt: skip
-    tasks.append(_task("ogbn-arxiv", 12, "real", "accuracy", datasets=("ogbn-arxiv",), **more))
-    return tuple(tasks)
+from harness.suite import Figure, Metric, Paper, Suite, Table
+from suites.gate.claims import claims
+from suites.gate.datasets import CITATION, SMALL, datasets
+from suites.gate.methods import methods
+from suites.gate.scales import scales
+from suites.gate.tasks import tasks
 
 
 def _metrics() -> tuple[Metric, ...]:
@@ -166,102 +52,6 @@ def _metrics() -> tuple[Metric, ...]:
             split="all nodes",
             select=best,
             digits=3,
-        ),
-    )
-
-
-def _scales() -> tuple[Scale, ...]:
-    small = tuple(f"{name}-l[25]" for name in (*SMALL, "cora", "citeseer"))
-    synthetic = ("self-*", "neighbour*")
-    codes = ("minesweeper-l[25]*", *(f"{name}-l5-paper-code" for name in SMALL))
-    return (
-        Scale(
-            name="smoke",
-            seeds=(0, 1),
-            tasks=("self-er8-l2", "neighbour1-l2", "minesweeper-generated-l2"),
-            params={
-                "nodes": 200,
-                "p": 0.05,
-                "side": 16,
-                "hidden": 16,
-                "epochs": 20,
-                "lr": 0.005,
-                "fitted": 1e-4,
-            },
-            trial_seconds=120,
-            expected_seconds=0.5,
-            deviations=("Tiny graphs, 20 epochs: it shows that everything runs, nothing else.",),
-        ),
-        Scale(
-            name="laptop",
-            seeds=tuple(range(10)),
-            tasks=(*synthetic, *small, "minesweeper-l[25]", "minesweeper-l5-paper-code"),
-            methods=(*_BASE, "gat-sep"),
-            exclude=(
-                "*/actor-l2",
-                "*/squirrel-filtered-l2",
-                "gat-sep/neighbour*",
-                "gat-sep/*-paper-code",
-                *(f"gat-sep/{name}-*" for name in (*SMALL, *_CITATION)),
-            ),
-            params={
-                "nodes": 1000,
-                "p": 0.01,
-                "side": 100,
-                "hidden": 64,
-                "epochs": {"self-sufficient": 500, "neighbour-dependent": 2000, "real": 200},
-                "lr": 0.005,
-                "fitted": 1e-4,
-            },
-            trial_seconds=1800,
-            expected_seconds=5,
-            deviations=(
-                "500 epochs at most on self-sufficient tasks, 2,000 on neighbour-dependent and 200 "
-                "on real graphs, against 10,000, 10,000 and 5,000; learning rate 0.005 throughout.",
-                "Actor and squirrel at five layers only, the others at two and five: their tasks "
-                "of two layers were dropped for time after seed 0; its twelve records are listed "
-                "as superseded.",
-                "Width 64 also where the released settings use 256 (three-hop teacher).",
-                "Ten synthetic graphs, one for each seed, where the paper draws one graph and "
-                "varies the initial weights only.",
-            ),
-        ),
-        Scale(
-            name="gpu",
-            seeds=tuple(range(10)),
-            tasks=("minesweeper-l*", "tolokers-l[25]*", *small, *codes),
-            params={
-                "nodes": 1000,
-                "p": 0.01,
-                "side": 100,
-                "hidden": 64,
-                "epochs": 1000,
-                "lr": 0.005,
-                "fitted": 1e-4,
-            },
-            trial_seconds=1800,
-            expected_seconds=20,
-            deviations=("1,000 epochs and learning rate 0.005 throughout.",),
-        ),
-        Scale(
-            name="paper",
-            seeds=tuple(range(10)),
-            exclude=("*/minesweeper-generated*",),
-            params={
-                "nodes": 1000,
-                "p": 0.01,
-                "side": 100,
-                "hidden": "paper",
-                "epochs": "paper",
-                "lr": "paper",
-                "fitted": 1e-4,
-            },
-            trial_seconds=6 * 3600,
-            expected_seconds=600,
-            deviations=(
-                "Ten seeds everywhere; the released settings use 5 on synthetic graphs and one on "
-                "Cora and Citeseer.",
-            ),
         ),
     )
 
@@ -339,7 +129,7 @@ def _tables() -> tuple[Table, ...]:
             name="selection",
             title="Without selection: the last epoch of the same runs",
             metric="accuracy-last",
-            tasks=("self-*", "neighbour*", *(f"{name}-l*" for name in (*SMALL, *_CITATION))),
+            tasks=("self-*", "neighbour*", *(f"{name}-l*" for name in (*SMALL, *CITATION))),
             rows="tasks",
         ),
     )
@@ -376,42 +166,6 @@ def _figures() -> tuple[Figure, ...]:
     )
 
 
-def _datasets() -> tuple[Dataset, ...]:
-    made = []
-    for spec in DATASETS.values():
-        whole = spec.sha256 if spec.sha256 and len(spec.sha256) == 64 else None
-        files = (
-            {f"{spec.path}/{file}": None for file in _OGB_FILES}
-            if spec.name == "ogbn-arxiv"
-            else {spec.path: whole}
-        )
-        made.append(
-            Dataset(
-                name=spec.name,
-                files=files,
-                licence=spec.licence,
-                source=spec.source,
-                sizes=f"{spec.nodes:,} nodes, {spec.edges:,} edges, {spec.features} features, "
-                f"{spec.classes} classes",
-                splits="public split" if spec.splits == 1 else f"{spec.splits} splits in the file",
-                fetch="suites.gate.hub:fetch" if spec.name in _FETCHED else None,
-                note=spec.note,
-            )
-        )
-    return tuple(made)
-
-
-_FETCHED = frozenset({"minesweeper", *SMALL, *_LARGE, "ogbn-arxiv"})
-_OGB_FILES = (
-    "raw/edge.csv.gz",
-    "raw/node-feat.csv.gz",
-    "raw/node-label.csv.gz",
-    "split/time/train.csv.gz",
-    "split/time/valid.csv.gz",
-    "split/time/test.csv.gz",
-)
-
-
 def suite() -> Suite:
     """The suite, for `harness.registry`."""
     return Suite(
@@ -425,16 +179,17 @@ def suite() -> Suite:
         ),
         summary="Graph attention with separate attention vectors for a node and its neighbours "
         "can switch the neighbours off. Does it, and is it better for it than GAT?",
-        methods=_methods(),
-        tasks=_tasks(),
+        methods=methods(),
+        tasks=tasks(),
         metrics=_metrics(),
-        scales=_scales(),
-        datasets=_datasets(),
+        scales=scales(),
+        datasets=datasets(),
         claims=claims(),
         tables=_tables(),
         figures=_figures(),
         headline="self-sufficient",
-        preload=("suites.gate.train:warm_up",),
+        former="suites.gate.former:former",
+        preload=("suites.gate.trials:warm_up",),
         deviations=(
             "The full text of the paper was not at hand: claims are phrased from its abstract, its "
             "released code and excerpts, and its tables of accuracy are not quoted.",

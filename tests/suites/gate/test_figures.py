@@ -1,11 +1,15 @@
 """The suite's pictures: drawn from whatever records there are, the same bytes each time."""
 
+from collections.abc import Callable
+
 import pytest
 
 from harness import plan, registry
-from harness.record import Cost, Provenance, Record, Series
+from harness.record import Record, Series
 from harness.report.figure import draw
 from harness.suite import Suite
+
+RecordOf = Callable[..., Record]
 
 
 @pytest.fixture(scope="module")
@@ -14,54 +18,35 @@ def gate() -> Suite:
 
 
 @pytest.fixture
-def records(gate: Suite) -> list[Record]:
-    cost = Cost(wall_seconds=1, cpu_seconds=1, peak_memory_bytes=1)
-    provenance = Provenance(
-        started="2025-01-01T00:00:00+00:00",
-        finished="2025-01-01T00:00:01+00:00",
-        commit=None,
-        dirty=None,
-        source_digest="0" * 64,
-        python="3.11",
-        packages={},
-        platform="Linux",
-        processor="toy",
-        cores=1,
-        memory_bytes=1,
-        accelerator=None,
-        threads=1,
-        flags={},
-        command=("harness",),
-    )
+def records(gate: Suite, record_of: RecordOf) -> list[Record]:
     wanted = plan.Filters(("gat", "gate"), ("self-er8-l*", "minesweeper-l5*"), (0, 1))
-    made = []
-    for trial in plan.trials(gate, gate.scale("laptop"), "cpu", wanted)[0]:
-        metrics = {name: 50.0 + trial.seed + len(trial.method.name) for name in trial.task.metrics}
-        depth = int(str(trial.task.params["depth"]))
-        series = {
-            "energy-by-layer": Series(
-                x=range(depth + 1), y=[float(i + 1) for i in range(depth + 1)]
-            )
-        }
-        for layer in range(1, depth + 1):
-            series[f"alpha-layer-{layer}"] = Series(x=(0.0, 0.5), y=(layer, 3.0))
-        record = Record(
-            id=trial.id,
-            suite="gate",
-            method=trial.method.name,
-            task=trial.task.name,
-            seed=trial.seed,
-            scale="laptop",
-            protocol=trial.task.protocol,
-            spec=trial.spec,
-            status="ok",
-            metrics=metrics,
-            series=series,
-            cost=cost,
-            provenance=provenance,
-        )
-        made.append(record)
-    return made
+    trials = plan.trials(gate, gate.scale("laptop"), "cpu", wanted)[0]
+    return [_record(record_of, trial) for trial in trials]
+
+
+def _record(record_of: RecordOf, trial: plan.Trial) -> Record:
+    depth = int(str(trial.task.params["depth"]))
+    energies = Series(x=range(depth + 1), y=[float(i + 1) for i in range(depth + 1)])
+    alphas = {
+        f"alpha-layer-{layer}": Series(x=(0.0, 0.5), y=(layer, 3.0))
+        for layer in range(1, depth + 1)
+    }
+    score = 50.0 + trial.seed + len(trial.method.name)
+    return record_of(
+        trial,
+        metrics=dict.fromkeys(trial.task.metrics, score),
+        series={"energy-by-layer": energies, **alphas},
+    )
+
+
+def test_a_method_added_by_one_line_is_drawn(gate: Suite, record_of: RecordOf) -> None:
+    mine = gate.methods[0].model_copy(update={"name": "mine", "label": "Mine"})
+    suite = gate.model_copy(update={"methods": (*gate.methods, mine)})
+    scale = suite.scale("laptop").model_copy(update={"methods": ("gat", "mine")})
+    wanted = plan.Filters((), ("self-er8-l*", "minesweeper-l5*"), (0, 1))
+    records = [_record(record_of, t) for t in plan.trials(suite, scale, "cpu", wanted)[0]]
+    for figure in suite.figures:
+        assert draw(figure, suite, records).problem == "", figure.name
 
 
 @pytest.mark.parametrize("name", ["depth", "alpha", "energy", "protocols"])

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from harness.errors import DataError, SpecError
 from harness.suite import Reference
 from suites.gate import graphs
-from suites.gate.datasets import DATASETS, Dataset
+from suites.gate.datasets import DATASETS, GraphFile
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # PyG scripts classes while it is imported
@@ -315,7 +315,7 @@ class Web:
 
 
 @pytest.fixture
-def entry(monkeypatch: pytest.MonkeyPatch) -> Dataset:
+def entry(monkeypatch: pytest.MonkeyPatch) -> GraphFile:
     """The tiny graph as if it were roman-empire."""
     spec = SPEC._replace(name="roman-empire", path="graphs/roman_empire/roman_empire.npz")
     monkeypatch.setattr(graphs, "DATASETS", dict(DATASETS) | {"roman-empire": spec})
@@ -323,7 +323,7 @@ def entry(monkeypatch: pytest.MonkeyPatch) -> Dataset:
 
 
 def test_fetch_downloads_once_checks_and_puts_in_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: Dataset
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: GraphFile
 ) -> None:
     web = Web(_write(tmp_path / "there.npz").read_bytes())
     monkeypatch.setattr(torch_geometric.data, "download_url", web)

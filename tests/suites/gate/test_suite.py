@@ -4,7 +4,7 @@ import fnmatch
 
 import pytest
 
-from harness import plan, registry
+from harness import registry
 from harness.suite import Level, Suite
 from suites.gate.datasets import DATASETS
 from suites.gate.model import METHODS
@@ -35,14 +35,14 @@ def test_datasets_carry_sizes_and_digests_of_the_table(gate: Suite) -> None:
 
 
 def test_smoke_needs_no_data_and_runs_every_method(gate: Suite) -> None:
-    pairs = plan.pairs(gate, gate.scale("smoke"))
+    pairs = gate.pairs(gate.scale("smoke"))
     assert {m.name for m, _ in pairs} == set(METHODS)
     assert not any(t.datasets for _, t in pairs)
 
 
 def test_laptop_covers_the_whole_synthetic_test_bed(gate: Suite) -> None:
     scale = gate.scale("laptop")
-    names = {t.name for _, t in plan.pairs(gate, scale)}
+    names = {t.name for _, t in gate.pairs(scale)}
     hops = {f"neighbour{k}-l{depth}" for k in (1, 2, 3) for depth in range(k, k + 3)}
     self_sufficient = {
         f"self-{graph}-l{depth}"
@@ -51,7 +51,7 @@ def test_laptop_covers_the_whole_synthetic_test_bed(gate: Suite) -> None:
     }
     assert hops | self_sufficient <= names
     assert len(scale.seeds) == 10
-    assert scale.params["epochs"]["neighbour-dependent"] >= 2000  # type: ignore[call-overload, index]
+    assert scale.values["run"]["epochs"]["neighbour_dependent"] >= 2000  # type: ignore[call-overload, index]
 
 
 def test_heterophilic_claims_speak_of_one_protocol(gate: Suite) -> None:

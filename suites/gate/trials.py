@@ -13,26 +13,27 @@ Shape suffixes: N nodes, C classes, F features, L layers.
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from harness.errors import SpecError
 from harness.run import Context
 from harness.training import State, count_flops, finite, parameters
 from suites.gate import kernels, measures, synthetic
 from suites.gate.conv import GATEConv
-from suites.gate.datasets import DATASETS, PLANETOID
-from suites.gate.graphs import (
-    Graph,
-    drop_isolated,
-    normalise_rows,
-    read_npz,
-    read_ogbn_arxiv,
-    with_protocol,
-)
+from suites.gate.datasets import DATASETS
+from suites.gate.graphs import Graph, read_npz, read_ogbn_arxiv, with_protocol
 from suites.gate.model import Network, build
+from suites.gate.settings import (
+    GateSettings,
+    GraphTask,
+    Minesweeper,
+    NeighbourDependent,
+    NetworkSettings,
+    Real,
+    SelfSufficient,
+)
 
 SCORES: dict[str, Callable[[Tensor, Tensor], float]] = {
     "accuracy": measures.accuracy,
@@ -43,59 +44,81 @@ SCORES: dict[str, Callable[[Tensor, Tensor], float]] = {
 
 def run(ctx: Context) -> dict[str, float]:
     """Trains `ctx.subject` on `ctx.task`; returns the task's metrics, scores in percent."""
-    metric = str(ctx.task.params["metric"])
+    task, training = ctx.settings(GraphTask), training_of(ctx)
     graph = _to(load(ctx), ctx.device)
     network = build(
-        str(ctx.param("network")),
+        ctx.settings(NetworkSettings).network,
         graph.x_NF.size(1),
-        int(_setting(ctx, "hidden")),
+        training.hidden,
         graph.classes,
-        int(ctx.param("depth")),
+        task.depth,
         ctx.torch_generator("init"),
     ).to(ctx.device)
-    fitted = fit(ctx, network, graph, SCORES[metric])
+    fitted = fit(ctx, network, graph, training, SCORES[task.metric])
     network.load_state_dict(fitted.weights)
-    scores = {metric: fitted.test, f"{metric}-last": fitted.last}
+    scores = {task.metric: fitted.test, f"{task.metric}-last": fitted.last}
     return scores | measure(ctx, network, graph)
+
+
+class Training(NamedTuple):
+    """How the network of one trial is trained."""
+
+    hidden: int
+    lr: float
+    epochs: int
+    settings: GateSettings
+
+
+def training_of(ctx: Context) -> Training:
+    """Width, rate and epochs of the scale, or those that the released code uses for the task."""
+    task, settings = ctx.settings(GraphTask), ctx.settings(GateSettings)
+    if settings.run is None:
+        released = task.released
+        return Training(released.hidden, released.lr, released.epochs, settings)
+    run = settings.run
+    return Training(run.hidden, run.lr, run.epochs.of(task.source), settings)
 
 
 def load(ctx: Context) -> Graph:
     """The graph of a trial: generated from its `data` stream, or read from a checked file."""
-    family = ctx.param("family")
-    rng = ctx.numpy_generator("data")
-    if family == "self-sufficient":
-        labels, classes = ctx.param("labels"), ctx.param("classes")
-        if ctx.param("structure") == "cora":
-            graph = synthetic.self_sufficient(_real(ctx, "cora", 0), labels, classes, rng)
-        else:
+    protocol: Literal["standard", "paper-code"] = (
+        "standard" if ctx.task.protocol == "standard" else "paper-code"
+    )
+    return with_protocol(_graph(ctx), protocol)
+
+
+def _graph(ctx: Context) -> Graph:
+    settings, rng = ctx.settings(GateSettings), ctx.numpy_generator("data")
+    match ctx.settings(GraphTask).source:
+        case SelfSufficient(structure="cora") as source:
+            cora = _real(ctx, "cora", 0)
+            return synthetic.self_sufficient(cora, source.labels, source.classes, rng)
+        case SelfSufficient() as source:
             ctx.generated("erdos-renyi")
-            graph = synthetic.self_sufficient(
-                "erdos-renyi", labels, classes, rng, nodes=ctx.param("nodes"), p=ctx.param("p")
+            return synthetic.self_sufficient(
+                "erdos-renyi",
+                source.labels,
+                source.classes,
+                rng,
+                nodes=settings.nodes,
+                p=settings.p,
             )
-    elif family == "neighbour-dependent":
-        ctx.generated("erdos-renyi")
-        graph = synthetic.neighbour_dependent(
-            ctx.param("hops"), rng, nodes=ctx.param("nodes"), p=ctx.param("p")
-        )
-    elif family == "minesweeper-generated":
-        ctx.generated("minesweeper")
-        graph = synthetic.minesweeper(rng, side=ctx.param("side"))
-    elif family == "real":
-        graph = _real(ctx, ctx.param("dataset"), ctx.seed)
-    else:
-        raise SpecError(f"task {ctx.task.name}: unknown family {family!r}")
-    return with_protocol(graph, "standard" if ctx.task.protocol == "standard" else "paper-code")
+        case NeighbourDependent(hops=hops):
+            ctx.generated("erdos-renyi")
+            return synthetic.neighbour_dependent(hops, rng, nodes=settings.nodes, p=settings.p)
+        case Minesweeper():
+            ctx.generated("minesweeper")
+            return synthetic.minesweeper(rng, side=settings.side)
+        case Real(dataset=name):
+            return _real(ctx, name, ctx.seed)
 
 
 def _real(ctx: Context, name: str, split: int) -> Graph:
-    spec = DATASETS[name]
-    path = ctx.dataset(name) / spec.path
+    file = DATASETS[name]
+    path = ctx.dataset(name) / file.path
     if name == "ogbn-arxiv":
         return read_ogbn_arxiv(path)
-    graph = read_npz(path, spec, split % spec.splits)
-    if name in PLANETOID:
-        graph = drop_isolated(graph._replace(x_NF=normalise_rows(graph.x_NF)))
-    return graph
+    return read_npz(path, file, split % file.splits)
 
 
 class Fitted(NamedTuple):
@@ -110,12 +133,17 @@ class Fitted(NamedTuple):
 
 
 def fit(
-    ctx: Context, network: Network, graph: Graph, score: Callable[[Tensor, Tensor], float]
+    ctx: Context,
+    network: Network,
+    graph: Graph,
+    training: Training,
+    score: Callable[[Tensor, Tensor], float],
 ) -> Fitted:
     """Trains until the loss is fitted or the epochs are used up."""
-    epochs = int(_setting(ctx, "epochs"))
-    threshold = float(ctx.param("fitted"))
-    optimizer = torch.optim.Adam(network.parameters(), lr=float(_setting(ctx, "lr")), fused=True)
+    epochs, settings = training.epochs, training.settings
+    optimizer = torch.optim.Adam(
+        network.parameters(), lr=training.lr, betas=settings.betas, eps=settings.eps, fused=True
+    )
     state = State(modules={"network": network}, optimizers={"adam": optimizer})
     best = {"val": -1.0, "test": -1.0, "epoch": 0.0}
     state.values["best"] = best  # type: ignore[assignment]
@@ -133,7 +161,7 @@ def fit(
             test = _score(score, logits_NC.detach(), graph.y_N, graph.test_N)
             best.update(val=val, test=test, epoch=epoch)
             state.tensors = {k: v.clone() for k, v in network.state_dict().items()}
-        if value <= threshold or epoch == epochs:
+        if value <= settings.fitted or epoch == epochs:
             break
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -204,14 +232,6 @@ def _score(
     score: Callable[[Tensor, Tensor], float], logits_NC: Tensor, y_N: Tensor, mask_N: Tensor
 ) -> float:
     return 100 * score(logits_NC[mask_N], y_N[mask_N])
-
-
-def _setting(ctx: Context, name: str) -> Any:
-    """A number of the scale; `paper` means the one that the released settings give the task."""
-    value = ctx.param(name)
-    if isinstance(value, dict):
-        value = value[str(ctx.task.params["family"])]
-    return ctx.task.params[f"paper-{name}"] if value == "paper" else value
 
 
 def _to(graph: Graph, device: str) -> Graph:

@@ -1,0 +1,94 @@
+"""What the methods meet: generated graphs and real ones, at several depths."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from harness.suite import Task
+from suites.gate.datasets import CITATION, DATASETS, LARGE, SMALL
+from suites.gate.settings import (
+    GraphTask,
+    Minesweeper,
+    NeighbourDependent,
+    Real,
+    Released,
+    SelfSufficient,
+    Source,
+)
+
+Score = Literal["accuracy", "roc-auc", "hard-roc-auc"]
+
+OPTIONAL = ("alpha-middle", "energy", "mad")
+"""Metrics that only networks deep enough, or with attention, have."""
+
+
+def tasks() -> tuple[Task, ...]:
+    """All tasks, in the order of tables."""
+    return (*_self_sufficient(), *_neighbour_dependent(), *_heterophilic(), *_homophilic())
+
+
+def _task(
+    graph: str,
+    source: Source,
+    depth: int,
+    metric: Score,
+    released: Released,
+    datasets: tuple[str, ...] = (),
+    protocol: str = "standard",
+) -> Task:
+    suffix = "" if protocol == "standard" else f"-{protocol}"
+    return Task(
+        name=f"{graph}-l{depth}{suffix}",
+        label=f"{graph}, {depth} layer{'s' if depth > 1 else ''}",
+        params=GraphTask(
+            graph=graph, source=source, depth=depth, metric=metric, released=released
+        ).plain(),
+        metrics=(metric, f"{metric}-last"),
+        optional=OPTIONAL,
+        datasets=datasets,
+        protocol=protocol,
+        fallback=isinstance(source, Minesweeper),
+    )
+
+
+def _self_sufficient() -> Iterator[Task]:
+    released = Released(hidden=64, lr=0.005, epochs=10_000)
+    cora = ("cora",)
+    for graph, source, datasets in (
+        ("self-er2", SelfSufficient(structure="erdos-renyi", labels="random", classes=2), ()),
+        ("self-er8", SelfSufficient(structure="erdos-renyi", labels="random", classes=8), ()),
+        ("self-cora-own", SelfSufficient(structure="cora", labels="own", classes=7), cora),
+        ("self-cora-random", SelfSufficient(structure="cora", labels="random", classes=7), cora),
+    ):
+        for depth in (1, 2, 5):
+            yield _task(graph, source, depth, "accuracy", released, datasets)
+
+
+def _neighbour_dependent() -> Iterator[Task]:
+    for hops in (1, 2, 3):
+        released = Released(hidden=256 if hops == 3 else 64, lr=0.005, epochs=10_000)
+        for depth in range(hops, hops + 3):
+            source = NeighbourDependent(hops=hops)
+            yield _task(f"neighbour{hops}", source, depth, "accuracy", released)
+
+
+def _heterophilic() -> Iterator[Task]:
+    for depth in (2, 5):
+        released = Released(hidden=64, lr=0.001, epochs=5_000)
+        yield _task("minesweeper-generated", Minesweeper(), depth, "roc-auc", released)
+    for name in ("minesweeper", *SMALL, *LARGE):
+        metric = DATASETS[name].metric
+        hard: Score = "hard-roc-auc" if metric == "roc-auc" else metric
+        for depth in (2, 5, 10):
+            released = Released(hidden=64, lr=0.0005 if depth == 10 else 0.001, epochs=5_000)
+            yield _task(name, Real(dataset=name), depth, metric, released, (name,))
+            yield _task(name, Real(dataset=name), depth, hard, released, (name,), "paper-code")
+
+
+def _homophilic() -> Iterator[Task]:
+    for name in CITATION:
+        for depth in (2, 5, 10, 20):
+            slow = 0.0005 if name == "cora" else 0.0001
+            released = Released(hidden=64, lr=slow if depth > 5 else 0.005, epochs=5_000)
+            yield _task(name, Real(dataset=name), depth, "accuracy", released, (name,))
+    name, released = "ogbn-arxiv", Released(hidden=256, lr=0.001, epochs=2_000)
+    yield _task(name, Real(dataset=name), 12, "accuracy", released, (name,))
