@@ -35,10 +35,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from transformers import MixtralConfig, MixtralForCausalLM, OlmoeConfig, OlmoeForCausalLM
 
-from suites.bam.attention import Attention, Rotation, rotation
-from suites.bam.configuration import BamConfig
-from suites.bam.feedforward import FeedForward
-from suites.bam.model import BamForCausalLM
+from suites.bam.model.attention import Attention, Rotation, rotation
+from suites.bam.model.causal_lm import BamForCausalLM
+from suites.bam.model.configuration import BamConfig
+from suites.bam.model.feedforward import FeedForward
 
 WARM_UP_ROUNDS = 2
 SEQUENCES, TOKENS, EXPERTS, HEAD_DIM, VOCABULARY, LAYERS = 32, 128, 4, 32, 4096, 4

@@ -86,11 +86,24 @@ def _former_ids(
         kinds = sorted({str(r.spec.get("device")) for r in records if r.scale == scale.name})
         for kind in kinds:
             wanted, nodes = trials(suite, scale, kind)
-            known: dict[str, str] = {}
-            for node in nodes.values():  # each comes after what it needs
-                known[node.id] = _former_id(node, known, former)
+            former_of = former_ids(wanted, nodes, former)
             for trial in wanted:
-                yield trial, _former_id(trial, known, former)
+                yield trial, former_of[trial.id]
+
+
+def former_ids(
+    wanted: Sequence[Trial], nodes: Mapping[str, Node], former: Former
+) -> dict[str, str]:
+    """Today's identity of each trial and artifact -> the one that it would have had before.
+
+    Raises:
+        SpecError: `former` fails on one of the specifications.
+    """
+    known: dict[str, str] = {}
+    things: list[Trial | Node] = [*nodes.values(), *wanted]  # each comes after what it needs
+    for thing in things:
+        known[thing.id] = _former_id(thing, known, former)
+    return known
 
 
 def _former_id(thing: Trial | Node, known: Mapping[str, str], former: Former) -> str:

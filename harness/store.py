@@ -74,6 +74,31 @@ def write_atomic(path: Path, data: bytes) -> None:
             temporary.unlink()
 
 
+@contextlib.contextmanager
+def publish(target: Path) -> Iterator[Path]:
+    """A folder to fill; it becomes `target`, whole and on the disk, once the block ends well.
+
+    A block that raises leaves nothing behind.
+
+    Raises:
+        StoreError: the disk is full, the folder is not writable, `target` is there already, ...
+    """
+    work = target.absolute().parent / f".tmp-{uuid.uuid4().hex}-{target.name}"[:200]
+    try:
+        work.mkdir(parents=True)
+        yield work
+        for path in sorted(work.rglob("*")):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+        work.replace(target)
+        _sync_folder(target.absolute().parent)
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
 def file_digest(path: Path) -> str:
     """sha256 of a file's bytes."""
     with path.open("rb") as file:

@@ -6,7 +6,7 @@ Perplexities are compared as nats by token, their logarithms, so that one margin
 
 from harness.suite import Beats, Claim
 from suites.bam import counts
-from suites.bam.datasets import DOMAINS, SPECIALITIES
+from suites.bam.data.datasets import DOMAINS, SPECIALITIES
 
 MARGIN = 0.01
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.suite import Exact, Method, Metric, Task
+from suites.bam.settings import Counted
 
 if TYPE_CHECKING:
     from harness.run import Context
-    from suites.bam.configuration import BamConfig
+    from suites.bam.model.configuration import BamConfig
 
 CONTEXT = 256
 """Tokens of context in the paper's FLOP tables."""
@@ -125,7 +126,7 @@ def parameters(config: "BamConfig") -> tuple[int, int]:
     """
     import torch
 
-    from suites.bam.model import BamForCausalLM
+    from suites.bam.model.causal_lm import BamForCausalLM
 
     with torch.device("meta"):
         model = BamForCausalLM(config)
@@ -177,9 +178,9 @@ def training_flops(config: "BamConfig", context: int) -> int:
 
 def run(ctx: "Context") -> dict[str, float]:
     """Counts the model that the task names; a method function."""
-    from suites.bam.configuration import BamConfig
+    from suites.bam.model.configuration import BamConfig
 
-    config = BamConfig(**PAPER_CONFIGS[str(ctx.param("model"))])
+    config = BamConfig(**PAPER_CONFIGS[ctx.settings(Counted).counted])
     total, active = parameters(config)
     flops = flops_per_token(config, CONTEXT)
     ctx.count(parameters=total)
@@ -201,7 +202,12 @@ def method() -> Method:
 def tasks() -> tuple[Task, ...]:
     """One task a model, `count-<model>`."""
     return tuple(
-        Task(name=f"count-{model}", label=model, params={"model": model}, metrics=METRICS)
+        Task(
+            name=f"count-{model}",
+            label=model,
+            params=Counted(counted=model).plain(),
+            metrics=METRICS,
+        )
         for model in PAPER_CONFIGS
     )
 

@@ -17,15 +17,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from harness.errors import HarnessError, UsageError
+from harness.settings import Schedule
 from harness.store import Store
-from harness.training import State, finite
-from suites.bam import checkpoints, tokens, training
-from suites.bam.datasets import DOMAINS
-from suites.bam.training import Schedule
+from harness.training import State, adamw, finite, set_rate
+from suites.bam import training
+from suites.bam.data import tokens
+from suites.bam.data.datasets import DOMAINS
+from suites.bam.model import checkpoints
+from suites.bam.settings import OPTIMIZER
 
 _CHECKPOINT = "distributed"
 
@@ -56,10 +60,11 @@ def run(args: argparse.Namespace, rank: int, world: int, device: torch.device | 
     """
     if args.batch % world:
         raise UsageError(f"--batch {args.batch} must be a multiple of the {world} processes")
+    schedule = _schedule(args)
     torch.use_deterministic_algorithms(True, warn_only=True)
     model = checkpoints.load(args.checkpoint)
     nn.Module.to(model, device).train()
-    optimizer = training.adamw(model)
+    optimizer = adamw(model.named_parameters(), OPTIMIZER)
     state = State(modules={"model": model}, optimizers={"adamw": optimizer})
     store = Store(args.out / "results", args.out / "states")
     step = 0
@@ -73,13 +78,13 @@ def run(args: argparse.Namespace, rank: int, world: int, device: torch.device | 
         args.context,
         np.random.default_rng(args.random_seed),
     )
-    schedule = Schedule(args.steps, args.peak, args.warmup, args.floor)
     own = args.batch // world
     while step < schedule.steps:
-        for group in optimizer.param_groups:
-            group["lr"] = schedule.rate(step)
+        set_rate(optimizer, schedule.rate(step))
         ids_BT = stream.batch(step * args.batch + rank * own, own).to(device)
-        losses = training.update(network, optimizer, ids_BT, args.micro_batch or own)
+        losses = training.update(
+            network, optimizer, ids_BT, args.micro_batch or own, OPTIMIZER.clip
+        )
         step += 1
         finite(losses["loss"], step)
         if rank == 0 and (step % args.every == 0 or step == schedule.steps):
@@ -89,6 +94,20 @@ def run(args: argparse.Namespace, rank: int, world: int, device: torch.device | 
     if rank == 0:
         checkpoints.save(model.cpu(), args.out / training.MODEL)
         tokens.load_tokenizer(args.tokens).save_pretrained(args.out / training.MODEL)
+
+
+def _schedule(args: argparse.Namespace) -> Schedule:
+    """The schedule of the command line.
+
+    Raises:
+        UsageError: it is impossible.
+    """
+    try:
+        return Schedule(steps=args.steps, peak=args.peak, warmup=args.warmup, floor=args.floor)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = "".join(f"--{name}: " for name in fault["loc"])
+        raise UsageError(f"{place}{fault['msg'].removeprefix('Value error, ')}") from None
 
 
 def shares(pairs: Sequence[str]) -> Mapping[str, float]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor, nn
 
-from suites.bam.tokens import Tokens
+from suites.bam.data.tokens import Tokens
 
 
 class Votes(NamedTuple):

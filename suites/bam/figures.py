@@ -14,32 +14,11 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
-from harness.drawing import bounds, legend
+from harness.drawing import bounds, legend, styles
 from harness.record import Record, Series
 from harness.runs import cells, frame
 from harness.stats import mean_interval
 from harness.suite import Figure, Suite
-
-COLOURS = {
-    "seed": "#6b7280",
-    "expert-code": "#a3a3a3",
-    "expert-law": "#a3a3a3",
-    "expert-math": "#a3a3a3",
-    "dense": "#7e22ce",
-    "btm": "#be123c",
-    "sparse-upcycling": "#0f766e",
-    "btx": "#d97706",
-    "btx-6": "#e9a13b",
-    "btx-6-top3": "#f2c078",
-    "bam": "#1d4ed8",
-    "bam-cm": "#7da2f5",
-    "bam-shared-kv": "#15803d",
-    "bam-shared-kv-cm": "#7cb68f",
-    "bam-uniform": "#0891b2",
-    "top1-cm": "#9f1239",
-    "top2-cm": "#db2777",
-}
-"""Of methods, the same in all figures; others are black."""
 
 ROUTED = ("btx", "btx-6", "btx-6-top3", "sparse-upcycling", "bam", "bam-shared-kv")
 """Methods whose FFN load is shown, from the top down."""
@@ -59,7 +38,7 @@ def perplexity(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawi
     tasks = [t for t in suite.tasks if "perplexity" in t.metrics]
     tasks = [t for t in tasks if any(r.task == t.name for r in records)]
     methods = [m for m in suite.methods if any(r.method == m.name for r in records)]
-    grouped = cells(frame(records, suite))
+    grouped, look = cells(frame(records, suite)), styles(m.name for m in suite.methods)
     found = {
         (m.name, t.name): mean_interval(values)
         for m in methods
@@ -76,8 +55,8 @@ def perplexity(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawi
             if (method.name, task.name) in found:
                 mean, low, high = bounds(found[method.name, task.name])
                 axis.errorbar(
-                    mean, row, xerr=[[mean - low], [high - mean]], color=_colour(method.name),
-                    marker="o", markersize=4, elinewidth=1.2,
+                    mean, row, xerr=[[mean - low], [high - mean]], color=look[method.name].color,
+                    marker=look[method.name].marker, markersize=4, elinewidth=1.2,
                 )  # fmt: skip
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
@@ -139,6 +118,7 @@ def loss(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | N
     panels = [n for n in ("loss", "loss-flops") if any(n in r.series for r in records)]
     if not panels:
         return None
+    look = styles(m.name for m in suite.methods)
     drawing = Drawing(figsize=(3.4 * len(panels) + 1.8, 3.4))
     axes = drawing.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axis, name in zip(axes, panels, strict=True):
@@ -150,11 +130,11 @@ def loss(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | N
                 shortest = min(len(line.x) for line in lines)
                 mean = np.mean([line.y[:shortest] for line in lines], axis=0)
                 axis.plot(
-                    lines[0].x[:shortest], mean, color=_colour(method.name), linewidth=1.1,
-                    label=method.name,
+                    lines[0].x[:shortest], mean, linewidth=1.1, label=method.label,
+                    markersize=3, markevery=5, **look[method.name]._asdict(),
                 )  # fmt: skip
                 axis.set_xlabel({"flops": "FLOPs"}.get(lines[0].x_label, lines[0].x_label))
-    axes[0].set_ylabel("training loss, nats a token")
+    axes[0].set_ylabel("training loss, nats per token")
     legend(drawing, axes, 1, loc="outside right upper", fontsize=8)
     return drawing
 
@@ -228,7 +208,3 @@ def _experts(records: Sequence[Record], method: str) -> int:
         if (match := _ROUTING.fullmatch(name)) and match["kind"] == "gate"
     ]
     return max(sizes, default=0)
-
-
-def _colour(method: str) -> str:
-    return COLOURS.get(method, "#111827")

@@ -1,81 +1,79 @@
 """How each model is made: the artifacts, and the methods that are rows of the tables."""
 
-from harness.suite import Artifact, Kind, Method, Params
+from harness.suite import Artifact, Kind, Method
 from suites.bam import counts
-from suites.bam.datasets import DOMAINS, PUBLIC, SPECIALITIES, TEXTS
+from suites.bam.data.datasets import DOMAINS, PUBLIC, SPECIALITIES, TEXTS
+from suites.bam.settings import Continued, Mixture, Model, Seed, Shares
 
 EXPERTS = tuple(f"expert-{domain}" for domain in SPECIALITIES)
 TEXT_NAMES = tuple(text.name for text in TEXTS)
 PUBLIC_NAMES = tuple(text.name for text in PUBLIC)
-_EQUAL: Params = dict.fromkeys(DOMAINS, 0.25)
-MIXTURES: dict[str, Params] = {
-    "btx": {"method": "btx"},
-    "bam": {"method": "bam"},
-    "bam-shared-kv": {"method": "bam-shared-kv"},
-    "bam-cm": {"method": "bam", "budget": "compute"},
-    "bam-shared-kv-cm": {"method": "bam-shared-kv", "budget": "compute"},
-    **{f"btx-{n}": {"method": "btx", "options": {"num_ffn_experts": n}} for n in (5, 6, 7, 8)},
-    "btx-6-top3": {"method": "btx", "options": {"num_ffn_experts": 6, "ffn_top_k": 3}},
-    "top2-cm": {
-        "method": "bam-shared-kv",
-        "budget": "compute",
-        "options": {"attention_routing": "top2"},
-    },
-    "top1-cm": {
-        "method": "bam-shared-kv",
-        "budget": "compute",
-        "options": {"attention_routing": "top1"},
-    },
-    "bam-uniform": {"method": "bam", "options": {"attention_routing": "uniform"}},
-    "dense": {"method": "average", "parts": "dense"},
-    "sparse-upcycling": {"method": "sparse", "parts": "dense"},
+_EQUAL: Shares = dict.fromkeys(DOMAINS, 0.25)
+MIXTURES = {
+    "btx": Mixture(method="btx", weights=_EQUAL),
+    "bam": Mixture(method="bam", weights=_EQUAL),
+    "bam-shared-kv": Mixture(method="bam-shared-kv", weights=_EQUAL),
+    "bam-cm": Mixture(method="bam", weights=_EQUAL, budget="compute"),
+    "bam-shared-kv-cm": Mixture(method="bam-shared-kv", weights=_EQUAL, budget="compute"),
+    **{f"btx-{n}": Mixture(method="btx", weights=_EQUAL, num_ffn_experts=n) for n in (5, 6, 7, 8)},
+    "btx-6-top3": Mixture(method="btx", weights=_EQUAL, num_ffn_experts=6, ffn_top_k=3),
+    "top2-cm": Mixture(
+        method="bam-shared-kv", weights=_EQUAL, budget="compute", attention_routing="top2"
+    ),
+    "top1-cm": Mixture(
+        method="bam-shared-kv", weights=_EQUAL, budget="compute", attention_routing="top1"
+    ),
+    "bam-uniform": Mixture(method="bam", weights=_EQUAL, attention_routing="uniform"),
+    "dense": Mixture(method="average", weights=_EQUAL, parts="dense"),
+    "sparse-upcycling": Mixture(method="sparse", weights=_EQUAL, parts="dense"),
 }
-"""Parameters of the artifacts `mixture-<method>`: how each is made, and what is matched."""
+"""The artifacts `mixture-<method>`: how each is made, and what is matched."""
 
 
 def artifacts() -> tuple[Artifact, ...]:
     """Tokens, dense models, and one mixture for each method and seed."""
 
-    def continued(name: str, phase: str, weights: Params) -> Artifact:
+    def continued(name: str, settings: Continued) -> Artifact:
         return Artifact(
             name=name,
             make="suites.bam.training:make_continued",
-            params={"phase": phase, "weights": weights},
+            params=settings.plain(),
             needs=("tokens", "seed"),
         )
 
-    def mixture(name: str, given: Params) -> Artifact:
-        params = {"budget": "data", "options": {}, "parts": "experts", "weights": _EQUAL} | given
-        parts = ("dense",) if params["parts"] == "dense" else (*EXPERTS, "seed")
+    def mixture(name: str, settings: Mixture) -> Artifact:
         return Artifact(
             name=f"mixture-{name}",
             make="suites.bam.training:make_mixture",
-            params=params,
-            needs=("tokens", *parts),
+            params=settings.plain(),
+            needs=("tokens", *(("dense",) if settings.parts == "dense" else (*EXPERTS, "seed"))),
             over=("seed",),
         )
 
-    seed: Params = {"general": 0.7, "code": 0.1, "law": 0.1, "math": 0.1}
-    union: Params = {"general": 0.1, "code": 0.3, "law": 0.3, "math": 0.3}
+    seed = Seed(weights={"general": 0.7, "code": 0.1, "law": 0.1, "math": 0.1})
+    union = Continued(phase="dense", weights={"general": 0.1, "code": 0.3, "law": 0.3, "math": 0.3})
     return (
         Artifact(
             name="tokens",
-            make="suites.bam.tokens:make",
+            make="suites.bam.data.tokens:make",
             datasets=(*TEXT_NAMES, *PUBLIC_NAMES),
             over=("data",),
         ),
         Artifact(
             name="seed",
             make="suites.bam.training:make_seed",
-            params={"weights": seed},
+            params=seed.plain(),
             needs=("tokens",),
         ),
         *(
-            continued(f"expert-{domain}", "expert", {domain: 0.9, "general": 0.1})
+            continued(
+                f"expert-{domain}",
+                Continued(phase="expert", weights={domain: 0.9, "general": 0.1}),
+            )
             for domain in SPECIALITIES
         ),
-        continued("dense", "dense", union),
-        *(mixture(name, given) for name, given in MIXTURES.items()),
+        continued("dense", union),
+        *(mixture(name, settings) for name, settings in MIXTURES.items()),
     )
 
 
@@ -92,15 +90,15 @@ def methods() -> tuple[Method, ...]:
         *deviations: str,
         needs: tuple[str, ...] = (),
         note: str = "",
-        **params: str | int,
+        artifact: str = "",
     ) -> Method:
-        artifact = f"mixture-{name}" if name in MIXTURES else name
+        artifact = artifact or (f"mixture-{name}" if name in MIXTURES else name)
         return Method(
             name=name,
             label=label,
             kind=kind,
-            run="suites.bam.evaluation:run",
-            params={"artifact": artifact, **params},
+            run="suites.bam.trials:run",
+            params=Model(artifact=artifact).plain(),
             needs=("tokens", *(needs or (artifact,))),
             deviations=deviations,
             note=note,
@@ -146,7 +144,6 @@ def methods() -> tuple[Method, ...]:
             needs=(*EXPERTS, "seed"),
             note=_BTX_BASELINE,
             artifact="ensemble",
-            **{"top-k": 2},
         ),
         method(
             "sparse-upcycling",

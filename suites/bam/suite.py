@@ -6,11 +6,13 @@ The experiment on a few screens. Tasks, tables and figures stand here, artifacts
 """
 
 from harness.suite import Dataset, Figure, Mark, Metric, Paper, Suite, Table, Task
-from suites.bam import benchmarks, counts
+from suites.bam import counts
 from suites.bam.claims import claims
-from suites.bam.datasets import DOMAINS, PUBLIC, TEXTS
+from suites.bam.data.datasets import DOMAINS, PUBLIC, TEXTS
+from suites.bam.downstream import benchmarks
 from suites.bam.methods import EXPERTS, PUBLIC_NAMES, TEXT_NAMES, artifacts, methods
 from suites.bam.scales import scales
+from suites.bam.settings import Measured
 
 
 def _tasks() -> tuple[Task, ...]:
@@ -21,12 +23,12 @@ def _tasks() -> tuple[Task, ...]:
         ("-installed", (), ", text that ships with Python and packages"),
     ):
         fallback = not texts
-        for name, domains in (*((d, [d]) for d in DOMAINS), ("mean", list(DOMAINS))):
+        for name, domains in (*((d, (d,)) for d in DOMAINS), ("mean", DOMAINS)):
             made.append(
                 Task(
                     name=f"{name}{suffix}",
                     label=f"{name}{words}",
-                    params={"domains": domains},
+                    params=Measured(domains=domains).plain(),
                     metrics=("perplexity", "nats", "bits-per-byte"),
                     datasets=texts,
                     fallback=fallback,
@@ -36,6 +38,7 @@ def _tasks() -> tuple[Task, ...]:
             Task(
                 name=f"cost{suffix}",
                 label=f"last phase of training{words}",
+                params=Measured(cost=True).plain(),
                 metrics=("core-seconds", "tokens-per-second"),
                 datasets=texts,
                 fallback=fallback,
@@ -217,7 +220,7 @@ def _datasets() -> tuple[Dataset, ...]:
             sizes=text.sizes,
             splits="held-out documents by the hash of their text",
             note=text.note,
-            fetch="suites.bam.hub:fetch" if text in PUBLIC else None,
+            fetch="suites.bam.data.hub:fetch" if text in PUBLIC else None,
         )
         for text in (*TEXTS, *PUBLIC)
     )
@@ -251,7 +254,8 @@ def suite() -> Suite:
         tables=_tables(),
         figures=_figures(),
         headline="perplexity",
-        preload=("suites.bam.evaluation:warm_up",),
+        former="suites.bam.former:former",
+        preload=("suites.bam.trials:warm_up",),
         deviations=(
             "Claims are judged in nats by token, the logarithm of perplexity.",
             "Weights of the losses (0.01 and 0.001), scale of fresh routers (0.02), betas (0.9, "

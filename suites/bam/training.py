@@ -1,14 +1,12 @@
 """Trains the seed, the domain experts, dense baselines and mixtures; each is an artifact.
 
 A finished artifact holds the checkpoint `model/` and `training.json`: what was counted, what it
-cost, and the curves. AdamW, linear warm-up, cosine decay to a share of the peak (BAM, section 4.1;
-betas and clipping are not printed, the usual ones are used).
+cost, and the curves. AdamW, linear warm-up, cosine decay to a share of the peak (BAM, section 4.1).
 
 Shape suffixes: B sequences, T tokens.
 """
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,107 +15,119 @@ import torch
 from pydantic import JsonValue
 from torch import Tensor, nn
 
-from harness.errors import DataError
+from harness.errors import DataError, SpecError
 from harness.run import Context
+from harness.settings import Schedule
 from harness.store import write_atomic
-from harness.training import State
-from suites.bam import checkpoints, counts, pretrained, tokens
-from suites.bam.configuration import BamConfig
-from suites.bam.datasets import SPECIALITIES
-from suites.bam.model import BamForCausalLM
-from suites.bam.upcycle import mixture_config, upcycle
+from harness.training import State, adamw, clip, set_rate
+from suites.bam import counts
+from suites.bam.data import tokens
+from suites.bam.data.datasets import SPECIALITIES
+from suites.bam.model import checkpoints, pretrained
+from suites.bam.model.causal_lm import BamForCausalLM
+from suites.bam.model.configuration import BamConfig
+from suites.bam.model.upcycle import mixture_config, upcycle
+from suites.bam.settings import BamSettings, Continued, Mixture, Seed
 
 MODEL = "model"
 """Folder of the checkpoint inside an artifact."""
 
-BETAS = (0.9, 0.95)
-WEIGHT_DECAY = 0.1
-CLIP = 1.0
-
-
-class Schedule(NamedTuple):
-    """How long to train, and the learning rate at each update."""
-
-    steps: int
-    peak: float
-    warmup: int
-    floor: float
-    """Share of the peak at the last update."""
-
-    def rate(self, step: int) -> float:
-        """The learning rate of update `step`, counted from 0."""
-        if step < self.warmup:
-            return self.peak * (step + 1) / self.warmup
-        done = (step - self.warmup) / max(self.steps - 1 - self.warmup, 1)
-        return self.peak * (self.floor + (1 - self.floor) * (1 + math.cos(math.pi * done)) / 2)
-
 
 def make_seed(ctx: Context) -> dict[str, JsonValue]:
     """The dense seed: trained from random weights, or a pretrained model as it is."""
-    if ctx.param("pretrained"):
+    settings = ctx.settings(BamSettings)
+    if settings.model is None:
         pretrained.write_seed(ctx.out / MODEL)
         return _report(ctx, checkpoints.load(ctx.out / MODEL), 0)
     tokenizer = tokens.load_tokenizer(ctx.artifact("tokens"))
     config = BamConfig(
-        **ctx.param("model"), vocab_size=len(tokenizer), eos_token_id=tokens.end_of_text(tokenizer)
+        **settings.model.model_dump(),
+        vocab_size=len(tokenizer),
+        eos_token_id=tokens.end_of_text(tokenizer),
     )
     model = BamForCausalLM(config)
     model.reset_parameters(ctx.torch_generator("init"))
-    return train(ctx, model, "seed")
+    return train(ctx, model, _phase(ctx, "seed"), ctx.settings(Seed).weights)
 
 
 def make_continued(ctx: Context) -> dict[str, JsonValue]:
     """A copy of the seed trained on: a domain expert, or one dense model on all of their data."""
     model = checkpoints.load_dense(ctx.artifact("seed") / MODEL)
-    return train(ctx, model, str(ctx.param("phase")))
+    settings = ctx.settings(Continued)
+    return train(ctx, model, _phase(ctx, settings.phase), settings.weights)
 
 
 def make_mixture(ctx: Context) -> dict[str, JsonValue]:
     """A mixture of the experts and the seed (or one dense model), trained on all domains."""
+    mixture, settings = ctx.settings(Mixture), ctx.settings(BamSettings)
     parts = [f"expert-{domain}" for domain in SPECIALITIES] + ["seed"]
-    if ctx.param("parts") == "dense":
+    if mixture.parts == "dense":
         parts = ["dense"]
     dense = [checkpoints.load_dense(ctx.artifact(name) / MODEL) for name in parts]
-    options = dict(ctx.param("options"))
     model = upcycle(
-        dense, ctx.param("method"), ctx.torch_generator("routers"), names=parts, **options
+        dense,
+        mixture.method,
+        ctx.torch_generator("routers"),
+        names=parts,
+        **settings.routing.model_dump(),
+        **mixture.options,
     )
-    steps = None
-    if ctx.param("budget") == "compute":
+    phase = _phase(ctx, "mixture")
+    if mixture.budget == "compute":
         reference = mixture_config(dense[-1].config, "btx", len(parts))
-        steps = matched_steps(ctx, reference, model.config)
-    return train(ctx, model, "mixture", steps)
+        steps = matched_steps(settings, reference, model.config)
+        phase = phase._replace(schedule=phase.schedule.model_copy(update={"steps": steps}))
+    return train(ctx, model, phase, mixture.weights)
 
 
-def matched_steps(ctx: Context, reference: BamConfig, config: BamConfig) -> int:
+def matched_steps(settings: BamSettings, reference: BamConfig, config: BamConfig) -> int:
     """Updates that cost `config` the FLOPs of the reference's mixture phase, rounded down."""
-    context, steps = int(ctx.param("context")), int(ctx.param("phases")["mixture"]["steps"])
-    budget = steps * counts.training_flops(reference, context)
-    return int(budget // counts.training_flops(config, context))
+    budget = settings.phases.mixture.steps * counts.training_flops(reference, settings.context)
+    return int(budget // counts.training_flops(config, settings.context))
+
+
+class Phase(NamedTuple):
+    """One training of the scale."""
+
+    name: str
+    schedule: Schedule
+
+
+def _phase(ctx: Context, name: str) -> Phase:
+    """The training of that name.
+
+    Raises:
+        SpecError: the scale has none, as it starts from a pretrained model.
+    """
+    schedule: Schedule | None = getattr(ctx.settings(BamSettings).phases, name)
+    if schedule is None:
+        raise SpecError(
+            f"scale {ctx.scale.name} has no phase {name!r}; set its learning rate and steps in "
+            "suites/bam/scales.py"
+        )
+    return Phase(name, schedule)
 
 
 def train(
-    ctx: Context, model: BamForCausalLM, phase: str, steps: int | None = None
+    ctx: Context, model: BamForCausalLM, phase: Phase, weights: Mapping[str, float]
 ) -> dict[str, JsonValue]:
-    """Trains a model through a phase of the scale and leaves the artifact.
+    """Trains a model through a phase and leaves the artifact.
 
     Args:
-        ctx: Of the artifact; its parameter `weights` gives each domain's share.
+        ctx: Of the artifact.
         model: On the CPU; changed in place.
-        phase: Of the scale's `phases`.
-        steps: In place of the phase's updates.
+        phase: How long, and how fast.
+        weights: Each domain's share.
     """
-    settings = dict(ctx.param("phases")[phase])
-    schedule = Schedule(**(settings | {"steps": steps or settings["steps"]}))
     stream = tokens.Stream(
         tokens.load(ctx.artifact("tokens"), "train"),
-        ctx.param("weights"),
-        int(ctx.param("context")),
-        ctx.numpy_generator("batch", phase),
+        weights,
+        ctx.settings(BamSettings).context,
+        ctx.numpy_generator("batch", phase.name),
     )
-    fit(ctx, model, stream, schedule)
+    fit(ctx, model, stream, phase.schedule)
     checkpoints.save(model.cpu(), ctx.out / MODEL)
-    return _report(ctx, model, schedule.steps)
+    return _report(ctx, model, phase.schedule.steps)
 
 
 def fit(ctx: Context, model: BamForCausalLM, stream: tokens.Stream, schedule: Schedule) -> None:
@@ -128,27 +138,30 @@ def fit(ctx: Context, model: BamForCausalLM, stream: tokens.Stream, schedule: Sc
     Raises:
         Diverged: a loss is not finite.
     """
-    batch, micro = int(ctx.param("batch")), int(ctx.param("micro-batch"))
-    nn.Module.to(model, ctx.device).train()
-    optimizer = adamw(model)
+    settings = ctx.settings(BamSettings)
+    nn.Module.to(model, ctx.device).train()  # transformers' own `to` is typed without a device
+    optimizer = adamw(model.named_parameters(), settings.optimizer)
     state = State(modules={"model": model}, optimizers={"adamw": optimizer})
-    step = ctx.restore(state)
-    cuda = ctx.device.startswith("cuda")
-    network: Any = torch.compile(model) if cuda and ctx.param("compile") else model
-    while step < schedule.steps:
-        for group in optimizer.param_groups:
-            group["lr"] = schedule.rate(step)
-        ids_BT = stream.batch(step * batch, batch).to(ctx.device)
-        losses = update(network, optimizer, ids_BT, micro)
-        step += 1
-        ctx.log(step, **losses)
-        ctx.tick(step, schedule.steps, state)
+    compiled = settings.compile and ctx.device.startswith("cuda")
+    network: Any = torch.compile(model) if compiled else model
+    for step in ctx.steps(schedule.steps, state):
+        set_rate(optimizer, schedule.rate(step))
+        ids_BT = stream.batch(step * settings.batch, settings.batch).to(ctx.device)
+        losses = update(network, optimizer, ids_BT, settings.micro_batch, settings.optimizer.clip)
+        ctx.log(step + 1, **losses)
 
 
 def update(
-    network: Any, optimizer: torch.optim.Optimizer, ids_BT: Tensor, micro: int
+    network: Any,
+    optimizer: torch.optim.Optimizer,
+    ids_BT: Tensor,
+    micro: int,
+    norm: float | None = None,
 ) -> dict[str, float]:
-    """One update on a batch, `micro` sequences at a time; returns the mean losses."""
+    """One update on a batch, `micro` sequences at a time; returns the mean losses.
+
+    Gradients are clipped to `norm`, if it is given.
+    """
     optimizer.zero_grad()
     pieces = torch.split(ids_BT, micro)
     totals = torch.zeros(3, device=ids_BT.device)
@@ -160,26 +173,9 @@ def update(
         (share * loss).backward()
         parts = (output.loss, output.load_balancing_loss, output.z_loss)
         totals += share * torch.stack([part.detach().float() for part in parts])
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    nn.utils.clip_grad_norm_(parameters, CLIP)
+    clip(optimizer, norm)
     optimizer.step()
     return dict(zip(("loss", "load-balancing", "z"), totals.tolist(), strict=True))
-
-
-def adamw(model: nn.Module) -> torch.optim.AdamW:
-    """AdamW that decays matrices and leaves the scales of norms alone."""
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    scales = [p for p in model.parameters() if p.dim() <= 1]
-    groups: list[dict[str, Any]] = [
-        {"params": matrices},
-        {"params": scales, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        groups,
-        betas=BETAS,
-        weight_decay=WEIGHT_DECAY,
-        fused=True,
-    )
 
 
 class Trained(NamedTuple):
@@ -207,7 +203,8 @@ def read(folder: Path) -> Trained:
 
 
 def _report(ctx: Context, model: BamForCausalLM, steps: int) -> dict[str, JsonValue]:
-    seen = steps * int(ctx.param("batch")) * int(ctx.param("context"))
+    settings = ctx.settings(BamSettings)
+    seen = steps * settings.batch * settings.context
     total, active = counts.parameters(model.config)
     cost = ctx.cost()
     trained = Trained(
@@ -216,7 +213,7 @@ def _report(ctx: Context, model: BamForCausalLM, steps: int) -> dict[str, JsonVa
             "active_parameters": active,
             "updates": steps,
             "tokens": seen,
-            "flops": int(seen * counts.training_flops(model.config, int(ctx.param("context")))),
+            "flops": int(seen * counts.training_flops(model.config, settings.context)),
         },
         seconds=cost.wall_seconds if ctx.device.startswith("cuda") else cost.cpu_seconds,
         curves={

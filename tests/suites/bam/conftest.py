@@ -11,6 +11,7 @@ from harness.data import Sources
 from harness.run import Context
 from harness.store import Store
 from harness.suite import Scale
+from suites.bam.settings import BamSettings
 
 
 @pytest.fixture
@@ -21,11 +22,11 @@ def data_folder() -> Path:
     return Path(folder)
 
 
-def smoke(**params: Any) -> Scale:
-    """The smoke scale with all tasks and methods, some numbers changed."""
+def smoke(**settings: Any) -> Scale:
+    """The smoke scale with all tasks and methods, some settings changed."""
     scale = registry.load("bam").scale("smoke")
-    changes = {"params": {**scale.params, **params}, "tasks": ("*",), "exclude": ()}
-    return scale.model_copy(update=changes)
+    changed = BamSettings.model_validate({**scale.settings.plain(), **settings})
+    return scale.model_copy(update={"settings": changed, "tasks": ("*",), "exclude": ()})
 
 
 class Workshop:

@@ -12,8 +12,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from harness.suite import Exact
 from harness.training import count_flops
 from suites.bam import counts
-from suites.bam.configuration import BamConfig
-from suites.bam.model import BamForCausalLM
+from suites.bam.model.causal_lm import BamForCausalLM
+from suites.bam.model.configuration import BamConfig
 
 D, HIDDEN, LAYERS, VOCABULARY = 1024, 2048, 6, 256_000
 FFN = 3 * D * HIDDEN
@@ -117,7 +117,7 @@ def test_claims_are_exact_and_about_tasks_and_metrics_that_exist() -> None:
 
 def test_listing_imports_nothing_heavy() -> None:
     code = (
-        "import sys, suites.bam.counts as c, suites.bam.benchmarks as b\n"
+        "import sys, suites.bam.counts as c, suites.bam.downstream.benchmarks as b\n"
         "c.tasks(), c.claims(), b.tasks(), b.metrics(), b.datasets()\n"
         "print({'torch', 'transformers', 'numpy', 'lm_eval'} & set(sys.modules))"
     )

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from harness.errors import UsageError
-from suites.bam import checkpoints, distributed, training
+from suites.bam import distributed, training
+from suites.bam.model import checkpoints
 
 
 def _train(processes: int, *options: str) -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,7 @@ from harness import plan, registry
 from harness.data import Sources
 from harness.store import Store
 from harness.suite import Suite, select
-from suites.bam.datasets import DOMAINS, PUBLIC, SPECIALITIES, TEXTS
+from suites.bam.data.datasets import DOMAINS, PUBLIC, SPECIALITIES, TEXTS
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_one_seed_model_and_one_set_of_experts_serve_all_seeds(bam: Suite) -> No
 
 def test_laptop_has_the_core_table_and_the_controls(bam: Suite) -> None:
     scale = bam.scale("laptop")
-    pairs = {(m.name, t.name) for m, t in plan.pairs(bam, scale)}
+    pairs = {(m.name, t.name) for m, t in bam.pairs(scale)}
     methods = {m for m, _ in pairs}
     assert {
         "seed", "expert-code", "expert-law", "expert-math", "btx", "bam", "bam-cm",
@@ -74,12 +74,12 @@ def test_laptop_has_the_core_table_and_the_controls(bam: Suite) -> None:
 
 def test_gpu_starts_from_a_pretrained_seed(bam: Suite) -> None:
     scale = bam.scale("gpu")
-    assert scale.params["pretrained"]
-    assert {"btx", "bam", "expert-law"} <= {m.name for m, _ in plan.pairs(bam, scale)}
+    assert scale.values["model"] is None
+    assert {"btx", "bam", "expert-law"} <= {m.name for m, _ in bam.pairs(scale)}
 
 
 def test_claims_that_laptop_judges_have_both_sides(bam: Suite) -> None:
-    pairs = {(m.name, t.name) for m, t in plan.pairs(bam, bam.scale("laptop"))}
+    pairs = {(m.name, t.name) for m, t in bam.pairs(bam.scale("laptop"))}
     for claim in bam.claims:
         for side in {claim.a, getattr(claim, "b", None) or claim.a}:
             tasks = {t.name for t in select(bam.tasks, claim.tasks)}

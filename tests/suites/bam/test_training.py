@@ -12,11 +12,15 @@ import torch
 
 from harness.errors import DataError, Diverged
 from harness.run import Interrupted
-from suites.bam import checkpoints, counts, evaluation, pretrained, tokens, training
-from suites.bam.configuration import BamConfig
-from suites.bam.model import BamForCausalLM
-from suites.bam.training import Schedule
-from suites.bam.upcycle import mixture_config
+from harness.settings import Schedule
+from harness.training import adamw
+from suites.bam import counts, training, trials
+from suites.bam.data import tokens
+from suites.bam.model import checkpoints, pretrained
+from suites.bam.model.causal_lm import BamForCausalLM
+from suites.bam.model.configuration import BamConfig
+from suites.bam.model.upcycle import mixture_config
+from suites.bam.settings import OPTIMIZER, BamSettings
 
 
 def _model(seed: int = 0, **changes: Any) -> BamForCausalLM:
@@ -33,32 +37,19 @@ def _model(seed: int = 0, **changes: Any) -> BamForCausalLM:
     return model
 
 
+def _adamw(model: BamForCausalLM) -> torch.optim.AdamW:
+    return adamw(model.named_parameters(), OPTIMIZER)
+
+
 def _ids(rows: int = 8, columns: int = 12, seed: int = 1) -> torch.Tensor:
     return torch.randint(50, (rows, columns), generator=torch.Generator().manual_seed(seed))
-
-
-def test_the_schedule_warms_up_and_falls_along_a_cosine() -> None:
-    schedule = Schedule(steps=11, peak=2.0, warmup=2, floor=0.1)
-    rates = [schedule.rate(step) for step in range(11)]
-    assert rates[:3] == [1.0, 2.0, 2.0]
-    assert rates[6] == pytest.approx(0.2 + 1.8 * (1 + math.cos(math.pi / 2)) / 2)
-    assert rates[-1] == pytest.approx(0.2)
-    assert rates[2:] == sorted(rates[2:], reverse=True)
-
-
-@pytest.mark.parametrize("warmup", [0, 1, 5])
-def test_short_schedules_stay_finite(warmup: int) -> None:
-    rates = [Schedule(1, 1.0, warmup, 0.1).rate(0), Schedule(2, 1.0, warmup, 0.1).rate(1)]
-    assert all(0 < rate <= 1 for rate in rates)
 
 
 def test_one_update_is_adamw_on_the_clipped_gradient_of_both_losses() -> None:
     ids_BT = _ids()
     model, twin = (_model(num_ffn_experts=3, load_balancing_weight=0.5) for _ in range(2))
-    optimizer = training.adamw(model)
-    for group in optimizer.param_groups:
-        group["lr"] = 0.01
-    losses = training.update(model.train(), optimizer, ids_BT, len(ids_BT))
+    optimizer = adamw(model.named_parameters(), OPTIMIZER, lr=0.01)
+    losses = training.update(model.train(), optimizer, ids_BT, len(ids_BT), OPTIMIZER.clip)
 
     output = twin(ids_BT, labels=ids_BT)
     assert losses["loss"] == pytest.approx(output.loss.item())
@@ -78,8 +69,8 @@ def test_one_update_is_adamw_on_the_clipped_gradient_of_both_losses() -> None:
 def test_small_pieces_of_a_batch_give_the_update_of_the_whole() -> None:
     ids_BT = _ids()
     whole, pieces = _model(), _model()
-    one = training.update(whole.train(), training.adamw(whole), ids_BT, 8)
-    two = training.update(pieces.train(), training.adamw(pieces), ids_BT, 3)
+    one = training.update(whole.train(), _adamw(whole), ids_BT, 8)
+    two = training.update(pieces.train(), _adamw(pieces), ids_BT, 3)
     assert one["loss"] == pytest.approx(two["loss"], rel=1e-6)
     for p, q in zip(whole.parameters(), pieces.parameters(), strict=True):
         torch.testing.assert_close(p.grad, q.grad, rtol=1e-4, atol=1e-6)
@@ -87,7 +78,7 @@ def test_small_pieces_of_a_batch_give_the_update_of_the_whole() -> None:
 
 def test_only_matrices_decay() -> None:
     model = _model()
-    matrices, scales = training.adamw(model).param_groups
+    matrices, scales = _adamw(model).param_groups
     assert (matrices["weight_decay"], scales["weight_decay"]) == (0.1, 0.0)
     assert {p.dim() for p in scales["params"]} == {1}
     assert len(matrices["params"]) + len(scales["params"]) == len(list(model.parameters()))
@@ -99,8 +90,9 @@ def test_compute_matched_budgets_are_those_of_btx_rounded_down(workshop: Any) ->
     btx = mixture_config(dense, "btx", 4)
     bam = mixture_config(dense, "bam", 4)
     context, steps = 32, 10
-    assert training.matched_steps(ctx, btx, btx) == steps
-    found = training.matched_steps(ctx, btx, bam)
+    settings = ctx.settings(BamSettings)
+    assert training.matched_steps(settings, btx, btx) == steps
+    found = training.matched_steps(settings, btx, bam)
     assert 0 < found < steps
     budget = steps * counts.training_flops(btx, context)
     assert found * counts.training_flops(bam, context) <= budget
@@ -115,7 +107,7 @@ def test_an_expert_learns_its_domain_and_tells_what_it_cost(workshop: Any) -> No
     model = checkpoints.load(ctx.out / training.MODEL)
     seed = checkpoints.load(ctx.artifact("seed") / training.MODEL)
     law = tokens.load(ctx.artifact("tokens"), "train")["law"]
-    ids_BT = evaluation.packed(law, 32, 128)
+    ids_BT = trials.packed(law, 32, 128)
     with torch.no_grad():
         after, before = (m.eval()(ids_BT, labels=ids_BT).loss.item() for m in (model, seed))
     assert after < before - 0.1
@@ -176,7 +168,7 @@ def test_a_loss_that_is_no_number_is_reported_as_divergence(workshop: Any) -> No
     domains = {"a": np.arange(50, dtype=np.int32).repeat(20)}
     stream = tokens.Stream(domains, {"a": 1.0}, 8, np.random.default_rng(0))
     with pytest.raises(Diverged, match="loss is nan at step 1"):
-        training.fit(ctx, model, stream, Schedule(3, 0.1, 0, 0.1))
+        training.fit(ctx, model, stream, Schedule(steps=3, peak=0.1))
 
 
 def test_a_flipped_bit_in_an_expert_is_found(workshop: Any, tmp_path: Path) -> None:
@@ -230,11 +222,11 @@ def test_a_pretrained_seed_with_sequential_blocks_goes_all_the_way(
         checkpoints.save(model, out)
 
     monkeypatch.setattr(pretrained, "write_seed", write_seed)
-    ctx = workshop.trial(method, "mean-installed", pretrained=True, phases={
-        "expert": {"steps": 3, "peak": 0.01, "warmup": 1, "floor": 0.1},
-        "mixture": {"steps": 3, "peak": 0.01, "warmup": 1, "floor": 0.1},
-    })  # fmt: skip
-    metrics = evaluation.run(ctx)
+    phase = {"steps": 3, "peak": 0.01, "warmup": 1, "floor": 0.1}
+    published = {"model": None, "vocabulary": None}
+    phases = {"expert": phase, "mixture": phase}
+    ctx = workshop.trial(method, "mean-installed", phases=phases, **published)
+    metrics = trials.run(ctx)
     assert 1 < metrics["perplexity"] < 200_000
     assert ctx.counts["updates"] == 3
     model = checkpoints.load(ctx.artifact(f"mixture-{method}") / training.MODEL)

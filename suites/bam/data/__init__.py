@@ -1,0 +1,1 @@
+"""The texts: where they come from, and the tokens that are made of them."""

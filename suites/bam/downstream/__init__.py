@@ -1,0 +1,1 @@
+"""Downstream benchmarks: items, task files, how they are scored, where code is run."""

@@ -1,0 +1,350 @@
+"""Downstream scores through lm-evaluation-harness, from local files alone.
+
+A benchmark is a task file `tasks/<name>.yaml` in lm-eval's format whose `data_files` are relative
+to the data folder. Rows are read and checked here, thinned evenly to a limit, and handed over as
+JSON Lines in a temporary folder, so that lm-eval never asks the network nor writes elsewhere.
+"""
+
+import contextlib
+import csv
+import gzip
+import io
+import json
+import logging
+import math
+import random
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lm_eval
+import yaml
+from jinja2 import Environment, TemplateSyntaxError
+from jinja2.meta import find_undeclared_variables
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from harness.errors import DataError, SpecError
+from suites.bam.downstream import sandbox as execution
+from suites.bam.downstream.benchmarks import GROUPS, TASKS, Benchmark, named
+
+ALLOW = "BAM_EXECUTE_CODE"
+"""Environment variable by which users allow code of models to be run, by the value 1."""
+
+REQUIRED = (
+    "task", "dataset_path", "dataset_kwargs", "test_split", "output_type", "doc_to_text",
+    "doc_to_target", "num_fewshot", "metric_list",
+)  # fmt: skip
+"""What every task file must say; a multiple-choice task also `doc_to_choice`."""
+
+_WORDS = (
+    "apple", "river", "stone", "cloud", "horse", "table", "green", "seven", "paper", "light",
+    "water", "house", "music", "chair", "bread", "north", "glass", "tiger", "metal", "sugar",
+)  # fmt: skip
+
+Row = dict[str, Any]
+
+
+class _Model(HFLM):  # type: ignore[misc]
+    """lm-eval's wrapper, for models with short contexts: an answer keeps at most half of it."""
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        prompt, answer = super()._encode_pair(context, continuation)
+        return prompt, answer[: self.max_length // 2]
+
+
+class Part(NamedTuple):
+    """One task as lm-eval takes it; a benchmark has several where its file names have a star."""
+
+    config: dict[str, Any]
+    questions: int
+
+
+class Scores(NamedTuple):
+    """Scores of one group of benchmarks, all in % and by benchmark."""
+
+    accuracy: dict[str, float]
+    chance: dict[str, float]
+    standard_error: dict[str, float]
+    """Of guessing: binomial. Where chance is 0 it is that of one right answer."""
+
+    def metrics(self) -> dict[str, float]:
+        """`accuracy`, the mean; `above-chance`, standard errors from the mean chance to it, below
+        2 no better than guessing; and `accuracy-<name>` of each benchmark."""
+        count = len(self.accuracy)
+        mean = sum(self.accuracy.values()) / count
+        above = mean - sum(self.chance.values()) / count
+        error = math.hypot(*self.standard_error.values()) / count
+        each = {f"accuracy-{name}": value for name, value in self.accuracy.items()}
+        return {"accuracy": mean, "above-chance": above / error, **each}
+
+
+def evaluate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    group: str,
+    folder: Path | None,
+    *,
+    context: int,
+    limit: int | None = None,
+    shots: int | None = None,
+    batch: int = 32,
+    execute_code: bool = False,
+    tasks: Path = TASKS,
+) -> Scores:
+    """Scores of a model on a group of benchmarks.
+
+    Args:
+        model: any causal language model of Hugging Face's interface.
+        tokenizer: its tokenizer.
+        group: of `benchmarks.GROUPS`.
+        folder: the data folder; None for the group `generated`.
+        context: tokens that the model may see; longer prompts lose their beginning, and answers
+            of more than half of it their end.
+        limit: most questions a benchmark, spread evenly over its files.
+        shots: most examples in a prompt; None: as many as the task files say.
+        batch: sequences at once.
+        execute_code: allow benchmarks that run code which the model wrote.
+        tasks: folder of the task files.
+
+    Raises:
+        DataError: a task file or data file that is missing, or misses a field.
+        SpecError: a benchmark runs code and `execute_code` is False.
+    """
+    benchmarks = [named(name) for name in GROUPS[group]]
+    for benchmark in benchmarks:
+        if benchmark.executes and not execute_code:
+            raise SpecError(
+                f"benchmark {benchmark.name} runs code that the model wrote; set {ALLOW}=1 to "
+                "allow it, or leave the task out"
+            )
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        if folder is None:
+            generate(scratch)
+        parts = {
+            b.name: list(_parts(b, tasks, folder or scratch, scratch, context, limit, shots))
+            for b in benchmarks
+        }
+        configs = [part.config for of in parts.values() for part in of]
+        measured = _measured(model, tokenizer, configs, context, batch)
+    scores = Scores({}, {}, {})
+    for benchmark in benchmarks:
+        of = parts[benchmark.name]
+        questions = sum(part.questions for part in of)
+        right = sum(part.questions * measured[part.config["task"]] for part in of)
+        guess = max(benchmark.chance / 100, 1 / (questions + 1))
+        scores.accuracy[benchmark.name] = 100 * right / questions
+        scores.chance[benchmark.name] = benchmark.chance
+        scores.standard_error[benchmark.name] = 100 * math.sqrt(guess * (1 - guess) / questions)
+    return scores
+
+
+def generate(folder: Path, count: int = 60) -> None:
+    """Writes the questions of the benchmark `generated`: which of four words was there twice?"""
+    draw = random.Random(count)  # noqa: S311 - the same questions for everybody, no secrets
+    rows = []
+    for _ in range(count):
+        choices = draw.sample(_WORDS, 4)
+        answer = draw.randrange(4)
+        shown = draw.sample([*choices, choices[answer]], 5)
+        question = f"{' '.join(shown)}. The word that was there twice is"
+        rows.append({"question": question, "choices": choices, "answer": answer})
+    _write(folder / "generated.jsonl", rows)
+
+
+def _parts(
+    benchmark: Benchmark,
+    tasks: Path,
+    folder: Path,
+    scratch: Path,
+    context: int,
+    limit: int | None,
+    shots: int | None,
+) -> Iterator[Part]:
+    spec = _spec(tasks / f"{benchmark.name}.yaml")
+    columns = spec["dataset_kwargs"].get("column_names")
+    files: dict[str, str] = spec["dataset_kwargs"]["data_files"]
+    subsets = _subsets(folder, files[spec["test_split"]])
+    for subset in subsets:
+        name = f"{benchmark.name}-{subset}" if subset else benchmark.name
+        local = {}
+        for split, pattern in files.items():
+            path = folder / pattern.replace("*", subset)
+            rows = [{**row, "subset": subset.replace("_", " ")} for row in _rows(path, columns)]
+            if benchmark.name in _TRANSFORMS:
+                rows = _TRANSFORMS[benchmark.name](rows, split)
+            _complete(rows, _fields(spec), path)
+            if split == spec["test_split"]:
+                rows = _thinned(rows, limit and math.ceil(limit / len(subsets)))
+                questions = len(rows)
+            local[split] = str(scratch / f"{name}-{split}.jsonl")
+            _write(Path(local[split]), rows)
+        config = {
+            **spec,
+            "task": name,
+            "dataset_kwargs": {"data_files": local, "cache_dir": str(scratch / "cache")},
+        }
+        if shots is not None:
+            config["num_fewshot"] = min(shots, spec["num_fewshot"])
+        if generation := spec.get("generation_kwargs"):
+            longest = min(generation["max_gen_toks"], context // 2)
+            config["generation_kwargs"] = {**generation, "max_gen_toks": longest}
+        if benchmark.executes:
+            program = {"humaneval": execution.humaneval, "mbpp": execution.mbpp}[benchmark.name]
+            config["process_results"] = lambda row, answers, program=program: {
+                "pass": float(execution.passes(program(row, answers[0])))
+            }
+        yield Part(config, questions)
+
+
+def _measured(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    configs: list[dict[str, Any]],
+    context: int,
+    batch: int,
+) -> dict[str, float]:
+    """The first metric of each task, between 0 and 1."""
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    training = model.training
+    model.train(False)
+    with contextlib.redirect_stderr(io.StringIO()):  # progress bars
+        loaded = TaskManager(include_defaults=False).load(configs)
+        results: Any = lm_eval.evaluate(
+            _Model(pretrained=model, tokenizer=tokenizer, batch_size=batch, max_length=context),
+            loaded,
+            bootstrap_iters=0,
+            log_samples=False,
+            confirm_run_unsafe_code=True,  # behind the wall of execution.py, and only if allowed
+        )
+    model.train(training)
+    found = {}
+    for config in configs:
+        metric = config["metric_list"][0]["metric"]
+        values = results["results"][config["task"]]
+        found[config["task"]] = next(
+            float(value) for key, value in values.items() if key.startswith(f"{metric},")
+        )
+    return found
+
+
+def _spec(path: Path) -> dict[str, Any]:
+    try:
+        spec: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"task file {path} cannot be read: {reason}") from None
+    there = spec if isinstance(spec, dict) else {}
+    choice = ("doc_to_choice",) if there.get("output_type") == "multiple_choice" else ()
+    if missing := [name for name in (*REQUIRED, *choice) if name not in there]:
+        raise DataError(f"task file {path} misses the field {missing[0]!r}; add it")
+    if there["test_split"] not in (there["dataset_kwargs"] or {}).get("data_files", {}):
+        raise DataError(
+            f"task file {path} names no file for its split {there['test_split']!r} in "
+            "dataset_kwargs.data_files; add it"
+        )
+    return there
+
+
+def _fields(spec: dict[str, Any]) -> set[str]:
+    """The fields of a row that a task file's templates read."""
+    found = set()
+    for key in ("doc_to_text", "doc_to_target", "doc_to_choice"):
+        template = spec.get(key)
+        if not isinstance(template, str):
+            continue
+        if template.isidentifier():
+            found.add(template)
+            continue
+        try:
+            found |= find_undeclared_variables(Environment(autoescape=True).parse(template))
+        except TemplateSyntaxError as error:
+            raise DataError(f"task file of {spec['task']}: {key}: {error}; mend it") from None
+    return found
+
+
+def _complete(rows: list[Row], fields: set[str], path: Path) -> None:
+    if not rows:
+        raise DataError(f"{path} holds no questions; replace it by the original")
+    for number, row in enumerate(rows, start=1):
+        if missing := sorted(fields - row.keys()):
+            raise DataError(
+                f"{path}: row {number} misses the field {missing[0]!r}; replace the file by the "
+                "original"
+            )
+
+
+def _subsets(folder: Path, pattern: str) -> list[str]:
+    """What the star in a file name stands for, in all files; one empty word without a star."""
+    if "*" not in pattern:
+        return [""]
+    before, after = Path(pattern).name.split("*")
+    found = sorted((folder / pattern).parent.glob(Path(pattern).name))
+    if not found:
+        raise DataError(f"no file {folder / pattern}; point --data at a folder that has it")
+    return [path.name.removeprefix(before).removesuffix(after) for path in found]
+
+
+def _rows(path: Path, columns: list[str] | None) -> list[Row]:
+    try:
+        raw = path.read_bytes()
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
+    except FileNotFoundError:
+        raise DataError(f"{path} not found; point --data at a folder that has it") from None
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read ({error}); replace it by the original") from None
+    if columns:
+        table = csv.reader(io.StringIO(text, newline=""))
+        return [dict(zip(columns, cells, strict=False)) for cells in table]
+    rows = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}:{number}: not JSON ({error}); replace the file") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{path}:{number}: not an object; replace the file by the original")
+        rows.append(row)
+    return rows
+
+
+def _write(path: Path, rows: Sequence[Row]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def _thinned(rows: list[Row], limit: int | None) -> list[Row]:
+    if limit is None or limit >= len(rows):
+        return rows
+    return [rows[place * len(rows) // limit] for place in range(limit)]
+
+
+def _mbpp(rows: list[Row], split: str) -> list[Row]:
+    """Tasks 11 to 510 are for testing, 2 to 4 are the examples."""
+    wanted = range(11, 511) if split == "test" else range(2, 5)
+    return [row for row in rows if row.get("task_id") in wanted]
+
+
+def _mbpp_choice(rows: list[Row], split: str) -> list[Row]:
+    """Each task with its own solution among those of the next three, its place in turn.
+
+    Solutions are cut after 150 characters, so that small models can read them whole.
+    """
+    rows = _mbpp(rows, split)
+    made = []
+    for number, row in enumerate(rows):
+        place = number % 4
+        others = [rows[(number + step) % len(rows)] for step in (1, 2, 3)]
+        solutions = [
+            str(r["code"]).replace("\r\n", "\n") for r in (*others[:place], row, *others[place:])
+        ]
+        made.append({"text": row["text"], "solutions": solutions, "place": place})
+    return made
+
+
+_TRANSFORMS: dict[str, Callable[[list[Row], str], list[Row]]] = {
+    "mbpp": _mbpp,
+    "mbpp-choice": _mbpp_choice,
+}

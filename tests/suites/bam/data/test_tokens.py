@@ -1,0 +1,133 @@
+"""The tokenizer, the arrays and the order of sequences."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from harness.errors import DataError, MethodError
+from suites.bam.data import tokens
+from suites.bam.data.datasets import DOMAINS
+from suites.bam.data.tokens import END_OF_TEXT, Stream
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    texts = ["to be or not to be, that is the question", "der Fluß fließt über naïve Steine"] * 5
+    return tokens.train(iter(texts), 300)
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=st.text())
+def test_any_text_comes_back_and_its_bytes_are_counted(
+    tokenizer: PreTrainedTokenizerFast, text: str
+) -> None:
+    ids = tokens.encode(tokenizer, [text])
+    assert tokenizer.decode(ids[1:]) == text or END_OF_TEXT in text
+    lengths_V = tokens.byte_lengths(tokenizer)
+    if END_OF_TEXT not in text:
+        assert int(lengths_V[ids].sum()) == len(text.encode())
+
+
+def test_the_vocabulary_has_the_asked_size_and_merges_what_is_frequent(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    assert len(tokenizer) == 300
+    assert len(tokens.encode(tokenizer, ["to be"])) < 1 + len("to be")
+
+
+def test_every_document_begins_with_one_end_of_text(tokenizer: PreTrainedTokenizerFast) -> None:
+    ids = tokens.encode(tokenizer, ["to be", "", "question"])
+    end = tokens.end_of_text(tokenizer)
+    assert np.flatnonzero(ids == end).tolist()[:2] == [0, len(tokens.encode(tokenizer, ["to be"]))]
+    assert int((ids == end).sum()) == 3
+    assert ids.dtype == np.int32
+
+
+def test_the_folder_loads_with_the_auto_class(
+    tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    tokenizer.save_pretrained(tmp_path / tokens.TOKENIZER)
+    again = AutoTokenizer.from_pretrained(tmp_path / tokens.TOKENIZER)
+    assert again("to be or not")["input_ids"] == tokenizer("to be or not")["input_ids"]
+    assert tokens.load_tokenizer(tmp_path).eos_token == END_OF_TEXT
+
+
+def _stream(weights: dict[str, float], seed: int = 0, context: int = 4, size: int = 40) -> Stream:
+    domains = {
+        name: np.arange(size, dtype=np.int32) + 1000 * number
+        for number, name in enumerate(("a", "b", "c"))
+    }
+    return Stream(domains, weights, context, np.random.default_rng(seed))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    shares=st.tuples(*[st.integers(1, 20)] * 3),
+    count=st.integers(1, 200),
+)
+def test_every_prefix_holds_the_shares_to_within_one_sequence(
+    shares: tuple[int, int, int], count: int
+) -> None:
+    batch = _stream(dict(zip("abc", map(float, shares), strict=True))).batch(0, count)
+    found = Counter((batch[:, 0] // 1000).tolist())
+    for number, share in enumerate(shares):
+        assert abs(found[number] - count * share / sum(shares)) < 2
+
+
+def test_every_sequence_comes_once_before_any_comes_again() -> None:
+    stream = _stream({"a": 1.0})
+    epochs = [stream.batch(first, 10) for first in (0, 10)]
+    for batch in epochs:
+        assert sorted(batch[:, 0].tolist()) == list(range(0, 40, 4))
+        assert (batch[:, 1:] - batch[:, :-1] == 1).all()
+    assert epochs[0].tolist() != epochs[1].tolist()
+
+
+def test_a_resumed_stream_reads_on_where_it_stopped() -> None:
+    weights = {"a": 0.5, "b": 0.3, "c": 0.2}
+    whole = _stream(weights).batch(0, 60)
+    stream = _stream(weights)
+    assert stream.batch(37, 23).tolist() == whole[37:].tolist()
+    assert _stream(weights, seed=1).batch(0, 60).tolist() != whole.tolist()
+
+
+def test_a_domain_shorter_than_a_sequence_is_one_clear_line() -> None:
+    with pytest.raises(DataError, match="domain b has 3 training tokens, fewer than one sequence"):
+        Stream(
+            {"a": np.arange(9, dtype=np.int32), "b": np.arange(3, dtype=np.int32)},
+            {"a": 1.0, "b": 1.0},
+            4,
+            np.random.default_rng(0),
+        )
+
+
+def test_the_artifact_keeps_training_and_held_out_documents_apart(workshop: Any) -> None:
+    folder = workshop.artifact("seed").artifact("tokens")
+    train, held_out = (tokens.load(folder, part) for part in ("train", "held-out"))
+    tokenizer = tokens.load_tokenizer(folder)
+    end = tokens.end_of_text(tokenizer)
+    assert tuple(train) == tuple(held_out) == DOMAINS
+    for domain in DOMAINS:
+        sides = [
+            {bytes(part) for part in np.split(ids, np.flatnonzero(ids == end))[1:]}
+            for ids in (train[domain], held_out[domain])
+        ]
+        assert all(sides)
+        assert not sides[0] & sides[1]
+    info = json.loads((folder / "artifact.json").read_text())
+    assert "built-in" in json.dumps(info)
+
+
+def test_tokens_of_some_texts_alone_are_refused(workshop: Any) -> None:
+    ctx = workshop.artifact("tokens")
+    ctx.datasets = ("fcla",)
+    ctx.dataset = lambda name: Path()
+    with pytest.raises(MethodError, match="all the texts of one kind or of none"):
+        tokens.make(ctx)

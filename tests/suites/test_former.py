@@ -1,0 +1,24 @@
+"""Today's specifications in their former form are exactly those of the last untyped version."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from harness import plan, registry
+from harness.migrate import former_ids
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "former.json").read_text())
+"""By suite and scale: the number of trials, and a digest over all identities, artifacts' too."""
+
+
+@pytest.mark.parametrize("key", sorted(GOLDEN))
+def test_former_identities_are_those_of_the_last_untyped_version(key: str) -> None:
+    name, _, scale = key.partition("/")
+    suite = registry.load(name)
+    trials, nodes = plan.trials(suite, suite.scale(scale))
+    former = former_ids(trials, nodes, registry.call(str(suite.former)))
+    assert len({former[trial.id] for trial in trials}) == GOLDEN[key]["trials"]
+    whole = "".join(sorted(set(former.values())))
+    assert hashlib.sha256(whole.encode()).hexdigest() == GOLDEN[key]["digest"]
