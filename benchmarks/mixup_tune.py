@@ -22,7 +22,7 @@ from harness import plan, registry
 from harness.data import Sources
 from harness.run import Context
 from harness.store import Store
-from suites.mixup import train
+from suites.mixup import trials as train
 
 GRID = (2e-4, 4e-4, 8e-4, 1.6e-3)
 SEEDS = (100, 101)

@@ -4,21 +4,21 @@
     2  v = dL_val(W')/dW', and alpha's direct gradient   one pass on b_val
     3  alpha's cross gradient along u = P v              one pass (two for central differences)
     4  alpha takes an AdamW step, and is clamped
-    5  W takes its step: anew from W with the new alpha (roll-back, one pass), or to W'
+    5  W takes its step: again from W with the new alpha (roll-back, one pass), or to W'
 
-W' lies in buffers of its own: rolling back is not to have moved. A pass forms the mixed weights
-once and differentiates by them; what W and the factors get follows by products of matrices.
+The look-ahead weights W' live in buffers of their own, so that W never needs restoring. A pass
+forms the mixed weights once and differentiates by them; what W and the factors get follows by
+products of matrices.
 
 Passes on the same batch use the same dropout masks: differences between two masks would drown the
 differences between two weights.
 
-Source: Somayajula et al., section 3; the released code runs this on a library whose defects can
-be had by name, see `DEFECTS`.
+Source: Somayajula et al., section 3. What the released code computes instead: `released.py`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,34 +26,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from harness.errors import MethodError
 from suites.mixup import hypergradient as hyper
-from suites.mixup.hypergradient import Preconditioner
 from suites.mixup.mixing import clamp, factors, formed, mixed
 from suites.mixup.optimizer import look_ahead, members
+from suites.mixup.settings import SearchOptions
 
-Hypergradient = Literal["finite", "exact", "first-order"]
-Differences = Literal["forward", "central"]
 Loss = Callable[[Any, Any], Tensor]
 """Of a model and a batch."""
-
-CLIP = 5.0
-"""Largest norm of W's gradient in the search, from the released code."""
-
-DEFECTS = {
-    "two-steps": "roll-back does nothing: W steps twice on a batch, before and after alpha",
-    "shift-left": "the shift of W by finite differences is not undone: W moves along the "
-    "validation gradient",
-    "differences-at-step": "finite differences, central ones, are taken at W', not at W",
-    "fresh-dropout": "the two sides of a difference see different dropout masks",
-}
-"""What the released code computes with the library that it pins."""
-
-PROTOCOLS = {"standard": frozenset[str](), "paper-code": frozenset(DEFECTS)}
-
-
-def passes(kind: Hypergradient, differences: Differences, roll_back: bool) -> int:
-    """Forward and backward passes of one step; `exact` counts its tangents as two more."""
-    cross = {"first-order": 0, "exact": 3, "finite": 1 if differences == "forward" else 2}[kind]
-    return 2 + cross + roll_back
 
 
 class RandomState(NamedTuple):
@@ -81,14 +59,11 @@ class Bilevel:
         loss: of the model and a batch, for both levels.
         weights: AdamW over W.
         alphas: an optimiser over `mixing.factors(model)`.
-        kind: how alpha's gradient is had; `first-order` leaves the cross term out.
-        differences: forward or central finite differences.
-        preconditioner: what stands for the step's derivative; see `hypergradient.precondition`.
-        roll_back: whether W's step is made anew with the new alpha.
-        defects: names from `DEFECTS`.
+        options: how alpha's gradient is computed, whether W's step is made again with the new
+            alpha, and the largest norm of W's gradient.
 
     Raises:
-        MethodError: nothing is mixed, or an option does not exist.
+        MethodError: nothing is mixed.
     """
 
     def __init__(
@@ -97,29 +72,13 @@ class Bilevel:
         loss: Loss,
         weights: torch.optim.AdamW,
         alphas: torch.optim.Optimizer,
-        *,
-        kind: Hypergradient = "finite",
-        differences: Differences = "forward",
-        preconditioner: Preconditioner = "adamw-tensor",
-        roll_back: bool = True,
-        defects: frozenset[str] = PROTOCOLS["standard"],
+        options: SearchOptions,
     ) -> None:
-        for value, choices in (
-            (kind, get_args(Hypergradient)),
-            (differences, get_args(Differences)),
-            *((defect, tuple(DEFECTS)) for defect in defects),
-        ):
-            if value not in choices:
-                raise MethodError(f"{value!r} does not exist; choose from {', '.join(choices)}")
         self.model = model
         self.loss = loss
         self.weights = weights
         self.alphas = alphas
-        self.kind = kind
-        self.differences = differences
-        self.preconditioner = preconditioner
-        self.roll_back = roll_back
-        self.defects = defects
+        self.options = options
         self.parameters = [parameter for parameter, _ in members(weights)]
         self.factors = factors(model)
         self.device = self.parameters[0].device
@@ -136,9 +95,8 @@ class Bilevel:
         masks = RandomState.now(self.device)
         loss, steps, here = self.gradients(train)
         self._clip(steps)
-        gradient = self.hypergradient(train, validation, steps, here, masks)
-        self._move_alpha(gradient)
-        if self.roll_back or "two-steps" in self.defects:
+        self._move_alpha(self.hypergradient(train, validation, steps, here, masks))
+        if self.options.roll_back:
             with self._replayed(masks):
                 loss, steps, _ = self.gradients(train, factors=False)
             self._clip(steps)
@@ -196,28 +154,25 @@ class Bilevel:
         """
         look_ahead(self.weights, steps, self._ahead)
         _, values, direct = self.gradients(validation, self._ahead)
-        if self.kind == "first-order":
-            if "two-steps" in self.defects:
-                self._move_weights(steps)
+        if self.options.hypergradient == "first-order":
             return direct
-        hyper.precondition(self.preconditioner, self.weights, steps, values)
-        if "two-steps" in self.defects:
-            self._move_weights(steps)
-        if self.kind == "exact":
+        hyper.precondition(self.options.preconditioner, self.weights, steps, values)
+        if self.options.hypergradient == "exact":
             cross = list(self._exact(train, values, masks))
         else:
-            cross = self._by_differences(train, values, here, masks)
-        if "shift-left" in self.defects:
-            shift = hyper.RADIUS / max(hyper.norm(values), 1e-12)
-            with torch.no_grad():
-                torch._foreach_add_(self.parameters, values, alpha=-shift)
+            known = here if self.options.differences == "forward" else None
+            cross = self._by_differences(train, values, self.parameters, known, masks)
         return [a - b for a, b in zip(direct, cross, strict=True)]
 
     def _by_differences(
-        self, train: Any, direction: list[Tensor], here: list[Tensor], masks: RandomState
+        self,
+        train: Any,
+        direction: list[Tensor],
+        base: Sequence[Tensor],
+        here: list[Tensor] | None,
+        masks: RandomState,
     ) -> list[Tensor]:
-        moved = "differences-at-step" in self.defects
-        base = [a.clone() for a in self._ahead] if moved else self.parameters
+        """The cross term around `base`: forward if dL_tr/dalpha is known there, else central."""
 
         def gradient(step: float) -> list[Tensor]:
             with torch.no_grad():
@@ -226,8 +181,7 @@ class Bilevel:
             with self._replayed(masks):
                 return self.gradients(train, self._ahead, weights=False)[2]
 
-        forward = self.differences == "forward" and not moved
-        return hyper.cross_by_differences(gradient, direction, here if forward else None)
+        return hyper.cross_by_differences(gradient, direction, self.options.radius, here)
 
     def _exact(self, train: Any, direction: list[Tensor], masks: RandomState) -> tuple[Tensor, ...]:
         names = {id(p): f"model.{name}" for name, p in self.model.named_parameters()}
@@ -248,8 +202,8 @@ class Bilevel:
 
     def _clip(self, steps: list[Tensor]) -> None:
         length = hyper.norm(steps)
-        if length > CLIP:
-            torch._foreach_mul_(steps, CLIP / length)
+        if length > self.options.clip:
+            torch._foreach_mul_(steps, self.options.clip / length)
 
     def _move_alpha(self, gradient: Sequence[Tensor]) -> None:
         for factor, value in zip(self.factors, gradient, strict=True):
@@ -267,9 +221,6 @@ class Bilevel:
     @contextmanager
     def _replayed(self, masks: RandomState) -> Iterator[None]:
         """Dropout as it was drawn from that random state on."""
-        if "fresh-dropout" in self.defects:
-            yield
-            return
         after = RandomState.now(self.device)
         masks.set(self.device)
         try:

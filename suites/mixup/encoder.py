@@ -12,20 +12,20 @@ import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertModel
 
-from harness.errors import MethodError, SpecError
+from harness.errors import MethodError, SpecError, brief
+from harness.training import read_tensors
+from suites.mixup.settings import Pooling
 
 MINILM_LAYERS = 6
 TINY_VOCABULARY = 512
 INIT_STD = 0.02
 """Standard deviation of new weights, as BERT has it."""
-
-Pooling = Literal["mean", "cls", "pooler"]
 
 
 class Batch(NamedTuple):
@@ -211,7 +211,7 @@ def load(
             model = AutoModel.from_pretrained(name.removeprefix("hub:"), **pooler)
             return Pretrained(model, AutoTokenizer.from_pretrained(name.removeprefix("hub:")))
         except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+            reason = brief(error)
             raise MethodError(
                 f"encoder {name}: not to be had from the hub ({reason}); go online, or choose "
                 f"minilm-<1..{MINILM_LAYERS}>"
@@ -253,11 +253,9 @@ def _minilm(layers: int, pooling: Pooling) -> Pretrained:
 
 def _stored(folder: Path, pooling: Pooling, **changes: int) -> nn.Module:
     """A BERT from `config.json` and `model.safetensors`; layers that it lacks are left out."""
-    from safetensors.torch import load_file
-
     config = AutoConfig.from_pretrained(str(folder), **changes)
     model = BertModel(config, add_pooling_layer=pooling == "pooler")
-    weights = load_file(folder / "model.safetensors")
+    weights = read_tensors(folder / "model.safetensors")
     missing = model.load_state_dict(weights, strict=False).missing_keys
     if missing:
         raise MethodError(

@@ -14,23 +14,16 @@ with the gradient that the step to W' needs anyway.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from harness.errors import MethodError
 from suites.mixup.optimizer import mean_second_moment, members, second_moment
+from suites.mixup.settings import Preconditioner
 
 Tensors = Sequence[Tensor]
 Objective = Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], Tensor]
 """A loss as a function of W and alpha."""
-
-Preconditioner = Literal["sgd", "adamw", "adamw-tensor"]
-"""P: the learning rate; AdamW's, its moments held; one number a tensor, as released."""
-
-RADIUS = 0.01
-"""Norm of the shift of W in finite differences; from DARTS."""
 
 
 def cross_exact(
@@ -47,16 +40,20 @@ def cross_exact(
 
 
 def cross_by_differences(
-    gradient: Callable[[float], Tensors], direction: Tensors, here: Tensors | None = None
+    gradient: Callable[[float], Tensors],
+    direction: Tensors,
+    radius: float,
+    here: Tensors | None = None,
 ) -> list[Tensor]:
     """The cross term by finite differences.
 
     Args:
         gradient: dL_tr/dalpha at W + step * direction, for a step.
-        direction: u; a shift has length `RADIUS`.
+        direction: u.
+        radius: length of a shift.
         here: dL_tr/dalpha at W, for forward differences; central ones without it.
     """
-    step = RADIUS / max(norm(direction), 1e-12)
+    step = radius / max(norm(direction), 1e-12)
     if here is not None:
         ahead = gradient(step)
         return [(a - b) / step for a, b in zip(ahead, here, strict=True)]
@@ -78,10 +75,6 @@ def precondition(
         steps: dL_tr/dW, with which the step to W' was made.
         values: dL_val/dW', in the optimiser's order.
     """
-    if kind not in get_args(Preconditioner):
-        raise MethodError(
-            f"preconditioner {kind!r} does not exist; choose from {get_args(Preconditioner)}"
-        )
     for (parameter, group), step, value in zip(members(optimizer), steps, values, strict=True):
         if kind == "sgd":
             value.mul_(group["lr"])

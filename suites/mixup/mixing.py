@@ -11,7 +11,8 @@ embeddings and the task head are not mixed; they are trained as they are.
 The mixture is a parametrisation (`torch.nn.utils.parametrize`), so that any architecture works and
 `fold` leaves a plain checkpoint. Reading `weight` mixes with gradients to W, a and c. A loop that
 evaluates or differentiates a lot forms the mixtures once (`formed`) and brings the gradients of
-the formed weights back with `Mixup.pull`: the model's own passes then cost what plain ones do.
+the formed weights back with `MixedWeight.pull`: the model's own passes then cost no more than plain
+ones.
 
 Source: Somayajula et al., "Generalizable and Stable Finetuning of Pretrained Language Models on
 Low-Resource Texts", NAACL 2024 (arXiv 2403.12918).
@@ -22,7 +23,7 @@ Shape suffixes: O output features, I input features, R rank.
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -30,14 +31,13 @@ from torch.nn.utils import parametrize
 
 from harness.errors import MethodError
 from suites.mixup import kernels
-
-Form = Literal["convex", "code"]
+from suites.mixup.settings import Form
 
 INITIAL_STD = 0.005
 """Of the factors around one; from the released code."""
 
 
-class Mixup(nn.Module):
+class MixedWeight(nn.Module):
     """The parametrisation of one weight.
 
     Args:
@@ -146,12 +146,12 @@ class Mixup(nn.Module):
         return gradient_OI.mul_(self.alpha()), rows_OR / self.rank, columns_RI / self.rank
 
 
-class Mixed(NamedTuple):
+class MixedLayer(NamedTuple):
     """A linear layer whose weight is mixed."""
 
     name: str
     linear: nn.Module
-    mixup: Mixup
+    mixup: MixedWeight
     weight_OI: nn.Parameter
     """W."""
 
@@ -201,19 +201,19 @@ def attach(
             "give a pattern that is found in the names of model.named_modules()"
         )
     for _, module in found:
-        mixup = Mixup(module.weight, form, rank, generator, std)
+        mixup = MixedWeight(module.weight, form, rank, generator, std)
         parametrize.register_parametrization(module, "weight", mixup)
     return [name for name, _ in found]
 
 
-def mixed(model: nn.Module) -> list[Mixed]:
+def mixed(model: nn.Module) -> list[MixedLayer]:
     """The mixed layers of a model, in its order."""
     found = []
     for name, module in model.named_modules():
         if parametrize.is_parametrized(module, "weight"):
             slot: Any = module.parametrizations["weight"]
-            if isinstance(slot[0], Mixup):
-                found.append(Mixed(name, module, slot[0], slot.original))
+            if isinstance(slot[0], MixedWeight):
+                found.append(MixedLayer(name, module, slot[0], slot.original))
     return found
 
 

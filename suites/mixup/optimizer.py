@@ -1,4 +1,4 @@
-"""Parameter groups, learning-rate schedules, the AdamW step looked ahead, and RecAdam."""
+"""AdamW and its parameter groups, the AdamW step looked ahead, and RecAdam."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness.settings import AdamW
 from suites.mixup import kernels
 
 Tensors = Sequence[Tensor]
@@ -39,20 +40,16 @@ def groups(
     ]
 
 
-def linear_schedule(step: int, total: int, warmup: float = 0.1) -> float:
-    """Factor of the learning rate: up over the warm-up's share of steps, then down to 0."""
-    rising = math.ceil(warmup * total)
-    if step < rising:
-        return step / rising
-    return (total - step) / max(1, total - rising)
-
-
-def cosine_schedule(step: int, total: int, warmup: float = 0.1) -> float:
-    """Factor of the learning rate: up over the warm-up, then half a cosine down to 0."""
-    rising = math.ceil(warmup * total)
-    if step < rising:
-        return step / rising
-    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
+def adamw(
+    model: nn.Module, learning_rate: float, settings: AdamW, exclude: Sequence[Tensor] = ()
+) -> torch.optim.AdamW:
+    """AdamW over the trainable parameters but those excluded; see `groups`."""
+    return torch.optim.AdamW(
+        groups(model, learning_rate, settings.weight_decay, exclude),
+        betas=settings.betas,
+        eps=settings.eps,
+        fused=True,
+    )
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

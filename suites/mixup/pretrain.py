@@ -6,6 +6,7 @@ because its pretraining is known to the last sentence, and has seen no sentence 
 Shape legend: B texts, T tokens, V vocabulary.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -14,35 +15,36 @@ from tokenizers import BertWordPieceTokenizer
 from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 
+from harness.errors import SpecError
 from harness.run import Context
-from harness.training import State, finite, parameters
+from harness.settings import factor
+from harness.training import State, clip, finite, parameters
 from suites.mixup import texts
 from suites.mixup.datasets import CORPORA
 from suites.mixup.encoder import initialise
-from suites.mixup.optimizer import groups, linear_schedule, set_rates
+from suites.mixup.optimizer import adamw, set_rates
+from suites.mixup.settings import Encoder, MixupSettings
 from suites.mixup.texts import Batches, Examples
 
-MASKED = 0.15
-"""Share of tokens to predict: of these 80 % are masked, 10 % replaced, 10 % left (BERT)."""
-LEARNING_RATE = 5e-4
 _IGNORED = -100
 
 
 def make(ctx: Context) -> dict[str, JsonValue]:
     """Trains tokenizer and encoder and saves both, as `from_pretrained` loads them."""
     sentences = collect(ctx)
-    tokenizer = train_tokenizer(sentences, int(ctx.param("vocabulary")))
-    tokens = int(ctx.param("mlm-tokens"))
+    settings = ctx.settings(Encoder)
+    tokenizer = train_tokenizer(sentences, settings.vocabulary)
+    tokens = settings.mlm_tokens
     ids = tokenizer(sentences, max_length=tokens, truncation=True)["input_ids"]
     data = Examples(
         tuple(map(tuple, ids)), None, torch.zeros(len(ids)), 0, int(tokenizer.pad_token_id)
     )
-    width = int(ctx.param("width"))
+    width = settings.width
     model = BertForMaskedLM(
         BertConfig(
             vocab_size=len(tokenizer),
             hidden_size=width,
-            num_hidden_layers=int(ctx.param("layers")),
+            num_hidden_layers=settings.layers,
             num_attention_heads=max(1, width // 64),
             intermediate_size=4 * width,
             max_position_embeddings=2 * tokens,
@@ -76,10 +78,19 @@ def train_tokenizer(sentences: Sequence[str], vocabulary: int) -> BertTokenizer:
 
 
 def fit(ctx: Context, model: BertForMaskedLM, data: Examples, mask: int) -> float:
-    """Trains for the scale's `mlm-steps`; returns the last loss, in nats a masked token."""
-    steps = int(ctx.param("mlm-steps"))
-    batches = Batches(data, int(ctx.param("mlm-batch-size")), ctx.stream("batch"))
-    optimizer = torch.optim.AdamW(groups(model, LEARNING_RATE, 0.01), fused=True)
+    """Trains as long as the scale says; returns the last loss, in nats per masked token.
+
+    Raises:
+        SpecError: the scale says nothing of it.
+    """
+    length, settings = ctx.settings(MixupSettings).pretraining, ctx.settings(Encoder)
+    if length is None:
+        raise SpecError(
+            f"scale {ctx.scale.name} pretrains no encoder; set `pretraining` in "
+            "suites/mixup/scales.py"
+        )
+    batches = Batches(data, length.batch_size, ctx.stream("batch"))
+    optimizer = adamw(model, settings.learning_rate, settings.optimizer)
     generator = ctx.torch_generator("mask")
     state = State(
         modules={"model": model}, optimizers={"adamw": optimizer}, generators={"mask": generator}
@@ -87,11 +98,17 @@ def fit(ctx: Context, model: BertForMaskedLM, data: Examples, mask: int) -> floa
     state.values["loss"] = 0.0
     vocabulary = model.config.vocab_size
     model.train()
-    for step in range(ctx.restore(state), steps):
-        set_rates(optimizer, linear_schedule(step, steps))
+    rising = math.ceil(ctx.settings(MixupSettings).warmup * length.steps)
+    for step in ctx.steps(length.steps, state):
+        set_rates(optimizer, factor(step, length.steps, rising, decay="linear", first=0))
         batch = batches[step]
         inputs_BT, targets_BT = corrupt(
-            batch.input_ids_BT, batch.attention_mask_BT, mask, vocabulary, generator
+            batch.input_ids_BT,
+            batch.attention_mask_BT,
+            mask,
+            vocabulary,
+            generator,
+            settings.masked,
         )
         logits_BTV = model(
             input_ids=inputs_BT.to(ctx.device),
@@ -102,15 +119,19 @@ def fit(ctx: Context, model: BertForMaskedLM, data: Examples, mask: int) -> floa
         )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        clip(optimizer, settings.optimizer.clip)
         optimizer.step()
         state.values["loss"] = finite(loss.item(), step)
-        ctx.tick(step + 1, steps, state)
     return float(state.values["loss"])  # type: ignore[arg-type]
 
 
 def corrupt(
-    ids_BT: Tensor, mask_BT: Tensor, mask: int, vocabulary: int, generator: torch.Generator
+    ids_BT: Tensor,
+    mask_BT: Tensor,
+    mask: int,
+    vocabulary: int,
+    generator: torch.Generator,
+    share: float = 0.15,
 ) -> tuple[Tensor, Tensor]:
     """Inputs with some tokens hidden, and what is to be predicted: -100 elsewhere.
 
@@ -121,7 +142,7 @@ def corrupt(
     inner_BT[:, 0] = False
     inner_BT[:, -1] = False
     draw_BT = torch.rand(ids_BT.shape, generator=generator).masked_fill(~inner_BT, 1.0)
-    chosen_BT = (draw_BT < MASKED) | ((draw_BT == draw_BT.min()) & inner_BT)
+    chosen_BT = (draw_BT < share) | ((draw_BT == draw_BT.min()) & inner_BT)
     targets_BT = ids_BT.masked_fill(~chosen_BT, _IGNORED)
     kind_BT = torch.rand(ids_BT.shape, generator=generator)
     others_BT = torch.randint(vocabulary, ids_BT.shape, generator=generator)

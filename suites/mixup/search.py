@@ -10,72 +10,22 @@ as many batches as `len(split) // B + 1`; W by a linear, alpha by a cosine sched
 10 % warm-up.
 """
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from harness.errors import MethodError
+from harness.settings import factor
 from harness.training import State
-from suites.mixup.bilevel import (
-    CLIP,
-    PROTOCOLS,
-    Bilevel,
-    Differences,
-    Hypergradient,
-    Loss,
-    passes,
-)
+from suites.mixup.bilevel import Bilevel, Loss
 from suites.mixup.encoder import Classifier
-from suites.mixup.hypergradient import Preconditioner
-from suites.mixup.method import Setting, Stage
+from suites.mixup.hooks import Setting, Stage
 from suites.mixup.mixing import factors, mixed
-from suites.mixup.optimizer import cosine_schedule, groups, linear_schedule, set_rates
+from suites.mixup.optimizer import set_rates
+from suites.mixup.released import PaperCodeBilevel
+from suites.mixup.settings import SearchOptions
 from suites.mixup.texts import Batches
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is repeated, and how often."""
-
-    repeats: int = 5
-    """K."""
-    epochs: float = 3.0
-    """Of the training split, in each repeat."""
-    split: float = 0.8
-    """Share of the examples that train W."""
-    alpha_rate: float = 2e-3
-    """Learning rate of alpha."""
-    hypergradient: Hypergradient = "finite"
-    differences: Differences = "forward"
-    preconditioner: Preconditioner = "adamw-tensor"
-    roll_back: bool = True
-    protocol: Literal["standard", "paper-code"] = "standard"
-    """`paper-code` repeats the released code's defects; see `bilevel.DEFECTS`."""
-
-    def __post_init__(self) -> None:
-        if self.protocol not in PROTOCOLS:
-            raise MethodError(
-                f"protocol {self.protocol!r} does not exist; choose from {', '.join(PROTOCOLS)}"
-            )
-        if self.repeats < 1:
-            raise MethodError(f"{self.repeats} repeats of the search; there must be at least 1")
-
-    def steps(self, examples: int, batch_size: int) -> int:
-        """Bilevel steps of one repeat."""
-        return math.ceil(self.epochs * (int(self.split * examples) // batch_size + 1))
-
-    def updates(self, examples: int, batch_size: int, finetuning: int) -> int:
-        """Updates of W in all: the repeats and finetuning."""
-        return self.repeats * self.steps(examples, batch_size) + finetuning
-
-    def passes(self, examples: int, batch_size: int, finetuning: int) -> int:
-        """Forward and backward passes in all, which is what the time goes into."""
-        each = passes(self.hypergradient, self.differences, self.roll_back)
-        return self.repeats * self.steps(examples, batch_size) * each + finetuning
 
 
 class Level(Protocol):
@@ -89,17 +39,20 @@ class Level(Protocol):
 class Descent:
     """W alone, on the training batch: the repeats without alpha."""
 
-    def __init__(self, model: nn.Module, loss: Loss, weights: torch.optim.Optimizer) -> None:
+    def __init__(
+        self, model: nn.Module, loss: Loss, weights: torch.optim.Optimizer, clip: float
+    ) -> None:
         self.model = model
         self.loss = loss
         self.weights = weights
+        self.clip = clip
 
     def step(self, train: Any, validation: Any) -> float:
         """One step on the training batch; the other is not looked at."""
         loss = self.loss(self.model, train)
         self.weights.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
         self.weights.step()
         return loss.item()
 
@@ -114,7 +67,9 @@ class Search:
         plan: what is repeated.
     """
 
-    def __init__(self, model: Classifier, loss: Loss, setting: Setting, plan: Plan) -> None:
+    def __init__(
+        self, model: Classifier, loss: Loss, setting: Setting, plan: SearchOptions
+    ) -> None:
         self.model = model
         self.loss = loss
         self.setting = setting
@@ -135,7 +90,7 @@ class Search:
 
 
 class Repeat:
-    """One repeat of a search; see `suites.mixup.method.Stage`."""
+    """One repeat of a search; see `suites.mixup.hooks.Stage`."""
 
     def __init__(self, search: Search, number: int) -> None:
         setting, plan, model = search.setting, search.plan, search.model
@@ -152,34 +107,25 @@ class Repeat:
             Batches(part, setting.batch_size, setting.seed("batch", level, number))
             for part, level in ((train, "train"), (validation, "validation"))
         )
-        self.weights = torch.optim.AdamW(
-            groups(model, setting.learning_rate, setting.weight_decay, factors(model)), fused=True
-        )
+        self.weights = setting.adamw(model, factors(model))
         self.optimizers: dict[str, torch.optim.Optimizer] = {"weights": self.weights}
-        self.level: Level = Descent(model, search.loss, self.weights)
+        self.level: Level = Descent(model, search.loss, self.weights, plan.clip)
         if mixed(model):
             alphas = torch.optim.AdamW(factors(model), lr=plan.alpha_rate, weight_decay=0.0)
             alphas.param_groups[0]["initial_lr"] = plan.alpha_rate
             self.optimizers["alphas"] = alphas
-            self.level = Bilevel(
-                model,
-                search.loss,
-                self.weights,
-                alphas,
-                kind=plan.hypergradient,
-                differences=plan.differences,
-                preconditioner=plan.preconditioner,
-                roll_back=plan.roll_back,
-                defects=PROTOCOLS[plan.protocol],
-            )
+            kind = PaperCodeBilevel if plan.protocol == "paper-code" else Bilevel
+            self.level = kind(model, search.loss, self.weights, alphas, plan)
         self.state = State(modules={"model": model}, optimizers=self.optimizers)
         self.state.tensors = search.total
 
     def step(self, index: int) -> float:
         """Step `index` of the bilevel loop; returns its training loss."""
-        set_rates(self.weights, linear_schedule(index, self.steps))
+        setting = self.search.setting
+        set_rates(self.weights, setting.factor(index, self.steps))
         if "alphas" in self.optimizers:
-            set_rates(self.optimizers["alphas"], cosine_schedule(index, self.steps))
+            share = factor(index, self.steps, setting.rising(self.steps), first=0)
+            set_rates(self.optimizers["alphas"], share)
         self.search.model.train()
         return self.level.step(
             self.train[index].to(self.device), self.validation[index].to(self.device)

@@ -12,12 +12,12 @@ from torch import Tensor
 from harness.errors import MethodError
 from harness.store import Store
 from suites.mixup.encoder import Classifier, load
-from suites.mixup.method import Method, Setting, run_stages
-from suites.mixup.methods import METHODS
+from suites.mixup.finetuning.loop import Finetune
+from suites.mixup.finetuning import METHODS
+from suites.mixup.hooks import Method, Setting, run_stages
 from suites.mixup.mixing import factors, mixed
 from suites.mixup.search import Plan, Repeat, Search
 from suites.mixup.texts import Examples, Texts, tokenise
-from suites.mixup.training import Finetune
 
 
 def seed(*keys: str | int) -> int:

@@ -12,7 +12,7 @@ from harness import plan, registry
 from harness.suite import Beats, LowerSpread, Suite, Trend
 from suites.mixup.claims import BASELINES, CONTROLS, LAPTOP
 from suites.mixup.datasets import CORPORA
-from suites.mixup.methods import METHODS
+from suites.mixup.finetuning import METHODS
 
 REQUIRED = {
     "vanilla", "vanilla-equal-updates", "l2-sp", "mixout", "child-tuning-d", "r-drop", "lora",

@@ -7,35 +7,21 @@ these are: queries and values, rank 8, scale 8, no dropout.
 """
 
 import re
-from typing import Any
 
 import torch
 from torch import nn
 
 from harness.errors import MethodError
 from suites.mixup.encoder import Classifier
-from suites.mixup.method import Method, Setting
+from suites.mixup.hooks import Method, Setting
+from suites.mixup.settings import LoRAOptions
 
 
 class LoRA(Method):
-    """Adapters by `peft`.
+    """Adapters by `peft`."""
 
-    Args:
-        rank: of the change.
-        scale: `lora_alpha`.
-        pattern: found in the names of the linear layers that are adapted.
-    """
-
-    def __init__(
-        self,
-        rank: int = 8,
-        scale: float = 8.0,
-        pattern: str = r"(query|value|q_lin|v_lin|query_proj|value_proj)$",
-    ) -> None:
-        self.rank = rank
-        self.scale = scale
-        self.pattern = pattern
-        self._tuner: Any = None
+    Options = LoRAOptions
+    options: LoRAOptions
 
     def attach(self, model: Classifier, setting: Setting) -> None:
         """Freezes the encoder and adapts its layers.
@@ -53,15 +39,19 @@ class LoRA(Method):
         names = [
             name
             for name, module in model.encoder.named_modules()
-            if isinstance(module, nn.Linear) and re.search(self.pattern, name)
+            if isinstance(module, nn.Linear) and re.search(self.options.pattern, name)
         ]
         if not names:
             raise MethodError(
                 f"lora: no linear layer of {type(model.encoder).__name__} matches "
-                f"{self.pattern!r}; give a pattern that is found in their names"
+                f"{self.options.pattern!r}; give a pattern that is found in their names"
             )
         model.encoder.requires_grad_(False)
-        config = LoraConfig(r=self.rank, lora_alpha=self.scale, target_modules=names)  # type: ignore[arg-type]
+        config = LoraConfig(
+            r=self.options.rank,
+            lora_alpha=self.options.scale,  # type: ignore[arg-type]
+            target_modules=names,
+        )
         inject_adapter_in_model(config, model.encoder)
         generator = setting.generator("init", "lora")
         for name, parameter in model.encoder.named_parameters():

@@ -16,36 +16,38 @@ from harness.run import Context
 from harness.training import parameters
 from suites.mixup import encoder, generated, kernels, scores, texts
 from suites.mixup.datasets import CORPORA
-from suites.mixup.method import Setting, run_stages
-from suites.mixup.methods import METHODS
+from suites.mixup.finetuning import METHODS
+from suites.mixup.finetuning.loop import Finetune, predict
+from suites.mixup.hooks import Method, Setting, run_stages
+from suites.mixup.settings import Finetuning, MixupSettings, TextTask
 from suites.mixup.texts import Texts
-from suites.mixup.training import Finetune, predict
 
 
 def run(ctx: Context) -> dict[str, float]:
     """Trains `ctx.subject` on `ctx.task`; returns its score in percent and whether it failed."""
     train, test = load(ctx)
-    name, pooling = str(ctx.param("encoder")), ctx.param("pooling")
+    settings, task = ctx.settings(MixupSettings), ctx.settings(TextTask)
+    name, pooling = settings.encoder, settings.pooling
     folder = ctx.artifact("encoder") if name == "mlm" else None
     pretrained = encoder.load(name, ctx.torch_generator("init"), pooling=pooling, folder=folder)
-    data = texts.tokenise(train, pretrained, int(ctx.param("tokens")))
+    data = texts.tokenise(train, pretrained, settings.tokens)
     model = encoder.Classifier(
         pretrained.model,
         len(train.classes),
         regression=not train.classes,
         generator=ctx.torch_generator("init", "head"),
         pooling=pooling,
-        freeze_embeddings=bool(ctx.param("freeze-embeddings")),
+        freeze_embeddings=settings.freeze_embeddings,
     ).to(ctx.device)
-    rates = ctx.param("learning-rates")
     setting = Setting(
         data=data,
-        total_steps=int(ctx.param("epochs")) * -(-len(data) // int(ctx.param("batch-size"))),
-        learning_rate=float(rates.get(ctx.subject.name, rates["*"])),
-        batch_size=int(ctx.param("batch-size")),
-        weight_decay=float(ctx.param("weight-decay")),
+        total_steps=settings.epochs * -(-len(data) // settings.batch_size),
+        learning_rate=settings.learning_rates.get(ctx.subject.name, settings.learning_rate),
+        batch_size=settings.batch_size,
         regression=data.regression,
         seed=ctx.stream,
+        optimizer=settings.optimizer,
+        warmup=settings.warmup,
     )
     method = build(ctx)
     method.attach(model, setting)
@@ -57,31 +59,35 @@ def run(ctx: Context) -> dict[str, float]:
     for label, values in method.report(model).items():
         ctx.series(label, range(len(values)), values, "module")
     method.detach(model)
-    predicted_N = predict(model, texts.tokenise(test, pretrained, int(ctx.param("tokens"))))
-    return scored(predicted_N, train, test, str(ctx.param("measure")))
+    predicted_N = predict(model, texts.tokenise(test, pretrained, settings.tokens))
+    return scored(predicted_N, train, test, task.measure)
 
 
-def build(ctx: Context) -> Any:
+def build(ctx: Context) -> Method:
     """The method of a trial.
 
     Raises:
         SpecError: there is none of that name.
     """
-    name = str(ctx.param("method"))
-    if name not in METHODS:
-        raise SpecError(f"unknown method {name!r}; there are {', '.join(sorted(METHODS))}")
-    return METHODS[name](**ctx.param("options"))
+    method = ctx.settings(Finetuning)
+    if method.method not in METHODS:
+        raise SpecError(f"unknown method {method.method!r}; there are {', '.join(sorted(METHODS))}")
+    return METHODS[method.method](**method.options)
 
 
 def load(ctx: Context) -> tuple[Texts, Texts]:
     """Training examples of the trial's seed, and the whole test set."""
-    name, size = str(ctx.param("train")), int(ctx.param("n"))
-    rng = ctx.numpy_generator("data")
+    task, settings = ctx.settings(TextTask), ctx.settings(MixupSettings)
+    name, rng = task.train, ctx.numpy_generator("data")
     if ctx.task.fallback:
         ctx.generated(name)
-        sizes = (size, int(ctx.param("test-size")))
-        return generated.make(name, sizes[0], rng), generated.make(name, sizes[1], rng)
-    source, target = CORPORA[name], CORPORA[str(ctx.param("test"))]
+        if (sizes := settings.generated) is None:
+            raise SpecError(
+                f"scale {ctx.scale.name} has no sizes for generated tasks; set `generated` in "
+                "suites/mixup/scales.py"
+            )
+        return generated.make(name, sizes.train, rng), generated.make(name, sizes.test, rng)
+    source, target = CORPORA[name], CORPORA[task.test]
     if source.train is None or target.dev is None:
         raise SpecError(
             f"task {ctx.task.name}: {name} must have training examples and {target.name} test "
@@ -89,7 +95,7 @@ def load(ctx: Context) -> tuple[Texts, Texts]:
         )
     whole = texts.read(ctx.dataset(name) / source.train.path, source.train, source)
     test = texts.read(ctx.dataset(target.name) / target.dev.path, target.dev, target)
-    return texts.subsample(whole, size, ctx.param("sampling"), rng), test
+    return texts.subsample(whole, task.n or 0, task.sampling, rng), test
 
 
 def scored(predicted_N: NDArray[Any], train: Texts, test: Texts, measure: str) -> dict[str, float]:

@@ -12,7 +12,8 @@ from harness.data import Sources
 from harness.errors import DataError, Diverged, MethodError, SpecError
 from harness.run import Context, Interrupted
 from harness.store import Store
-from suites.mixup import encoder, train
+from suites.mixup import encoder
+from suites.mixup import trials as train
 from suites.mixup.texts import Texts
 
 SLOW = {"vanilla-equal-time", "mixup-rank-4", "mixup-half", "mixup-first-order", "mixup-exact",

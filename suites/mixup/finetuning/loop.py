@@ -12,16 +12,13 @@ from torch import nn
 
 from harness.training import State
 from suites.mixup.encoder import Classifier
-from suites.mixup.method import Method, Setting
-from suites.mixup.optimizer import linear_schedule, set_rates
+from suites.mixup.hooks import Method, Setting
+from suites.mixup.optimizer import set_rates
 from suites.mixup.texts import Batches, Examples
-
-CLIP = 1.0
-"""Largest norm of a gradient."""
 
 
 class Finetune:
-    """All N examples, the method's loss, linear warm-up and decay; see `suites.mixup.method.Stage`.
+    """All N examples, the method's loss, linear warm-up and decay; see `suites.mixup.hooks.Stage`.
 
     A step: rate, loss, backward, the method's `after_backward`, clipping, the optimiser, the
     method's `after_step`. The last step's weights are the result: nothing is selected.
@@ -39,14 +36,15 @@ class Finetune:
 
     def step(self, index: int) -> float:
         """Makes update `index`; returns its loss."""
-        factor = linear_schedule(index, self.steps)
+        factor = self.setting.factor(index, self.steps)
         set_rates(self.optimizer, factor)
         self.model.train()
         loss = self.method.loss(self.model, self.batches[index].to(self.device))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.method.after_backward(self.model, index)
-        nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
+        if (norm := self.setting.optimizer.clip) is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), norm)
         self.optimizer.step()
         self.method.after_step(self.model, index, self.setting.learning_rate * factor)
         return loss.item()

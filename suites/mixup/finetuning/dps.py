@@ -23,16 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from harness.errors import MethodError
 from suites.mixup.encoder import Classifier
-from suites.mixup.method import Method, Setting
-from suites.mixup.methods.mixout import encoder_linears, without_dropout
-
-DROPOUT_FROM = 2000
-"""Updates from which dropout stays on."""
-
-PENALTY_FROM = 50
-"""Steps of a stage from which hits are penalised."""
+from suites.mixup.finetuning.mixout import encoder_linears, without_dropout
+from suites.mixup.hooks import Method, Setting
+from suites.mixup.settings import DPSOptions
 
 
 def highest(score: Tensor, share: float) -> Tensor:
@@ -43,23 +37,18 @@ def highest(score: Tensor, share: float) -> Tensor:
 
 
 class DPS(Method):
-    """What both kinds share: the cycle.
+    """What both kinds share: the cycle."""
 
-    Args:
-        p: the share of weights that stage II leaves alone.
-    """
-
-    def __init__(self, p: float = 0.3) -> None:
-        if not 0 <= p < 1:
-            raise MethodError(f"dps probability {p} is not allowed; choose from [0, 1)")
-        self.p = p
-        self.stage = 1
+    Options = DPSOptions
+    options: DPSOptions
+    stage = 1
+    """Updates of a stage."""
 
     def attach(self, model: Classifier, setting: Setting) -> None:
         """Fixes the length of a stage."""
         steps = self.steps(setting)
-        self.stage = max(1, int(0.05 * steps))
-        if steps < DROPOUT_FROM:
+        self.stage = max(1, int(self.options.stage * steps))
+        if steps < self.options.dropout_from:
             without_dropout(model)
 
     def collects(self, step: int) -> bool:
@@ -83,8 +72,8 @@ class _Squares(nn.Module):
 class DPSDense(DPS):
     """Masks gradients of the layers' parameters."""
 
-    def __init__(self, p: float = 0.3) -> None:
-        super().__init__(p)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
         self._masks: list[Tensor] = []
 
     def attach(self, model: Classifier, setting: Setting) -> None:
@@ -103,7 +92,7 @@ class DPSDense(DPS):
             torch._foreach_zero_(squares)
             self._masks = []
         if not collects and not self._masks:
-            self._masks = [highest(score, 1 - self.p) for score in squares]
+            self._masks = [highest(score, 1 - self.options.p) for score in squares]
         for index, parameter in enumerate(parameters):
             if parameter.grad is None:
                 continue
@@ -127,9 +116,10 @@ class Subnetwork(nn.Module):
     chosen_OI: Tensor
     collecting: Tensor
 
-    def __init__(self, pretrained_OI: Tensor, p: float) -> None:
+    def __init__(self, pretrained_OI: Tensor, p: float, penalty_from: int) -> None:
         super().__init__()
         self.p = p
+        self.penalty_from = penalty_from
         pretrained_OI = pretrained_OI.detach()
         self.register_buffer("pretrained_OI", pretrained_OI.clone())
         self.register_buffer("start_OI", pretrained_OI.clone())
@@ -165,7 +155,7 @@ class Subnetwork(nn.Module):
         """Begins stage II."""
         self.collecting.fill_(False)
         score_OI = self.squares_OI / self.hits_I.clamp(min=1)
-        if stage >= PENALTY_FROM:
+        if stage >= self.penalty_from:
             score_OI = score_OI * torch.exp(-self.hits_I / stage)
         self.chosen_OI.copy_(highest(score_OI, 1 - self.p))
         self.start_OI.copy_(weight_OI)
@@ -178,7 +168,7 @@ class DPSMix(DPS):
         """Parametrises the linear layers."""
         super().attach(model, setting)
         for linear in encoder_linears(model):
-            subnetwork = Subnetwork(linear.weight, self.p)
+            subnetwork = Subnetwork(linear.weight, self.options.p, self.options.penalty_from)
             parametrize.register_parametrization(linear, "weight", subnetwork)
 
     @torch.no_grad()

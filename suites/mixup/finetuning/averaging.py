@@ -7,21 +7,17 @@ finetunes on all examples.
 from collections.abc import Callable
 
 from suites.mixup.encoder import Classifier
-from suites.mixup.method import Method, Setting, Stage
-from suites.mixup.search import Plan, Search
+from suites.mixup.hooks import Method, Setting, Stage
+from suites.mixup.search import Search
+from suites.mixup.settings import AveragingOptions, SearchOptions
 
 
 class Averaging(Method):
-    """Averages what K splits lead to.
+    """Averages what K splits lead to."""
 
-    Args:
-        repeats: K.
-        split: share of the examples that each run trains on.
-    """
-
-    def __init__(self, repeats: int = 5, split: float = 0.8) -> None:
-        self.plan = Plan(repeats=repeats, split=split)
+    Options = AveragingOptions
+    options: AveragingOptions
 
     def stages(self, model: Classifier, setting: Setting) -> list[Callable[[], Stage]]:
         """The repeats."""
-        return Search(model, self.loss, setting, self.plan).stages()
+        return Search(model, self.loss, setting, SearchOptions(**self.options.plain())).stages()

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from harness.errors import MethodError
 from suites.mixup.encoder import Classifier
-from suites.mixup.method import Method, Setting
+from suites.mixup.hooks import Method, Setting
+from suites.mixup.settings import MixoutOptions
 
 
-class Mixed(nn.Module):
+class MixoutWeight(nn.Module):
     """The parametrisation of one weight; masks are drawn at every read in training.
 
     They come from the global generator, as dropout does; checkpoints carry it.
@@ -61,23 +61,17 @@ def without_dropout(model: Classifier) -> None:
 
 
 class Mixout(Method):
-    """Mixes W0 in, column by column.
+    """Mixes W0 in, column by column."""
 
-    Args:
-        p: probability of a column to be the pretrained one.
-    """
-
-    def __init__(self, p: float = 0.5) -> None:
-        if not 0 <= p < 1:
-            raise MethodError(f"mixout probability {p} is not allowed; choose from [0, 1)")
-        self.p = p
+    Options = MixoutOptions
+    options: MixoutOptions
 
     def attach(self, model: Classifier, setting: Setting) -> None:
         """Parametrises the encoder's linear layers; takes dropout away."""
         without_dropout(model)
         for linear in encoder_linears(model):
-            mixed = Mixed(linear.weight, self.p)
-            parametrize.register_parametrization(linear, "weight", mixed)
+            weight = MixoutWeight(linear.weight, self.options.p)
+            parametrize.register_parametrization(linear, "weight", weight)
 
     def detach(self, model: Classifier) -> None:
         """Leaves W."""

@@ -6,22 +6,24 @@ Source: Li et al., "Explicit Inductive Bias for Transfer Learning", ICML 2018; d
 Zhang et al., "Revisiting Few-sample BERT Fine-tuning", 2021. The new head is not pulled.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from suites.mixup.encoder import Classifier
-from suites.mixup.method import Method, Setting
+from suites.mixup.hooks import Method, Setting
+from suites.mixup.settings import L2SPOptions
 
 
 class L2SP(Method):
-    """Pulls every trained weight of the encoder back by its share at each step.
+    """Pulls every trained weight of the encoder back by its share at each step."""
 
-    Args:
-        strength: lambda of the penalty lambda/2 |W - W0|^2.
-    """
+    Options = L2SPOptions
+    options: L2SPOptions
 
-    def __init__(self, strength: float = 1.0) -> None:
-        self.strength = strength
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
         self._parameters: list[Tensor] = []
         self._pretrained: list[Tensor] = []
 
@@ -33,4 +35,4 @@ class L2SP(Method):
     @torch.no_grad()
     def after_step(self, model: Classifier, step: int, rate: float) -> None:
         """The pull."""
-        torch._foreach_lerp_(self._parameters, self._pretrained, rate * self.strength)
+        torch._foreach_lerp_(self._parameters, self._pretrained, rate * self.options.strength)

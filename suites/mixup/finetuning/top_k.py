@@ -4,18 +4,15 @@ Source: Houlsby et al., "Parameter-Efficient Transfer Learning for NLP", ICML 20
 """
 
 from suites.mixup.encoder import Classifier
-from suites.mixup.method import Method, Setting
+from suites.mixup.hooks import Method, Setting
+from suites.mixup.settings import TopKOptions
 
 
 class TopK(Method):
-    """Freezes the embeddings and all layers but the top ones; a pooler stays trained.
+    """Freezes the embeddings and all layers but the top ones; a pooler stays trained."""
 
-    Args:
-        layers: K; 0 trains the head alone.
-    """
-
-    def __init__(self, layers: int = 1) -> None:
-        self.layers = layers
+    Options = TopKOptions
+    options: TopKOptions
 
     def attach(self, model: Classifier, setting: Setting) -> None:
         """Freezes.
@@ -23,7 +20,7 @@ class TopK(Method):
         Raises:
             MethodError: the encoder has fewer layers.
         """
-        top = model.top_layers(self.layers, "top-k")
+        top = model.top_layers(self.options.layers, "top-k")
         pooler = [p for n, p in model.encoder.named_parameters() if n.startswith("pooler")]
         trained = [*pooler, *(p for layer in top for p in layer.parameters())]
         model.encoder.requires_grad_(False)

@@ -9,30 +9,27 @@ with a learning rate of 2e-5; the product, 0.1, is what is kept at other rates.
 import torch
 
 from suites.mixup.encoder import Classifier
-from suites.mixup.method import Method, Setting
+from suites.mixup.hooks import Method, Setting
 from suites.mixup.optimizer import RecAdam, groups
+from suites.mixup.settings import RecAdamOptions
 
 
 class RecallAdam(Method):
-    """Adam with the annealed pull to W0; the head has no anchor.
+    """Adam with the annealed pull to W0; the head has no anchor."""
 
-    Args:
-        pull: learning rate times gamma, the share of the way back to W0 that a step goes.
-        turn: t0 as a share of all updates.
-    """
-
-    def __init__(self, pull: float = 0.1, turn: float = 0.2) -> None:
-        self.pull = pull
-        self.turn = turn
+    Options = RecAdamOptions
+    options: RecAdamOptions
 
     def optimizer(self, model: Classifier, setting: Setting) -> torch.optim.Optimizer:
         """RecAdam, anchored in the weights as they are now."""
-        t0 = max(1.0, self.turn * self.steps(setting))
+        t0 = max(1.0, self.options.turn * self.steps(setting))
         optimizer = RecAdam(
-            groups(model, setting.learning_rate, setting.weight_decay),
-            gamma=self.pull / setting.learning_rate,
+            groups(model, setting.learning_rate, setting.optimizer.weight_decay),
+            gamma=self.options.pull / setting.learning_rate,
             k=10 / t0,
             t0=t0,
+            betas=self.options.betas,
+            eps=self.options.eps,
         )
         for parameter in model.encoder.parameters():
             optimizer.anchors[parameter] = parameter.detach().clone()

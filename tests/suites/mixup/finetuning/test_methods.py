@@ -10,15 +10,15 @@ from torch import Tensor, nn
 
 from harness.errors import MethodError
 from suites.mixup.encoder import Batch, Classifier, load, task_loss
-from suites.mixup.method import Method, Setting, run_stages
-from suites.mixup.methods import METHODS
-from suites.mixup.methods.child_tuning import ChildTuningD
-from suites.mixup.methods.dps import Subnetwork, highest
-from suites.mixup.methods.mixout import Mixed, encoder_linears
-from suites.mixup.methods.r3f import symmetric_divergence
+from suites.mixup.finetuning.loop import Finetune
+from suites.mixup.finetuning import METHODS
+from suites.mixup.finetuning.child_tuning import ChildTuningD
+from suites.mixup.finetuning.dps import Subnetwork, highest
+from suites.mixup.hooks import Method, Setting, run_stages
+from suites.mixup.finetuning.mixout import Mixed, encoder_linears
+from suites.mixup.finetuning.r3f import symmetric_divergence
 from suites.mixup.mixing import alphas, factors, mixed
 from suites.mixup.texts import Texts, tokenise
-from suites.mixup.training import Finetune
 
 NAMES = sorted(METHODS)
 

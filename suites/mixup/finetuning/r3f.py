@@ -15,7 +15,8 @@ from torch import Tensor
 
 from harness.errors import MethodError
 from suites.mixup.encoder import Batch, Classifier, task_loss
-from suites.mixup.method import Method, Setting
+from suites.mixup.hooks import Method, Setting
+from suites.mixup.settings import R3FOptions
 
 
 def symmetric_divergence(one_BC: Tensor, other_BC: Tensor) -> Tensor:
@@ -25,16 +26,10 @@ def symmetric_divergence(one_BC: Tensor, other_BC: Tensor) -> Tensor:
 
 
 class R3F(Method):
-    """Regularises by the symmetric divergence under noise; not for regression.
+    """Regularises by the symmetric divergence under noise; not for regression."""
 
-    Args:
-        strength: lambda.
-        radius: the noise is uniform in [-radius, radius].
-    """
-
-    def __init__(self, strength: float = 1.0, radius: float = 1e-5) -> None:
-        self.strength = strength
-        self.radius = radius
+    Options = R3FOptions
+    options: R3FOptions
 
     def attach(self, model: Classifier, setting: Setting) -> None:
         """Nothing is changed.
@@ -52,7 +47,8 @@ class R3F(Method):
         """Task loss and divergence."""
         logits_BC = model(batch)
         embeddings_BTD = model.token_embeddings(batch).detach()
-        noise_BTD = torch.empty_like(embeddings_BTD).uniform_(-self.radius, self.radius)
+        radius = self.options.radius
+        noise_BTD = torch.empty_like(embeddings_BTD).uniform_(-radius, radius)
         noisy_BC = model(batch, inputs_embeds=embeddings_BTD + noise_BTD)
         task = task_loss(logits_BC, batch.labels_B, model.regression)
-        return task + self.strength * symmetric_divergence(logits_BC, noisy_BC)
+        return task + self.options.strength * symmetric_divergence(logits_BC, noisy_BC)

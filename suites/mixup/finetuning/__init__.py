@@ -4,13 +4,13 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from suites.mixup.method import Method
+from suites.mixup.hooks import Method
 
 
 def _lazily(module: str, name: str) -> Callable[..., Method]:
     def make(**options: Any) -> Method:
-        made: Method = getattr(import_module(f"{__name__}.{module}"), name)(**options)
-        return made
+        method: Method = getattr(import_module(f"{__name__}.{module}"), name)(**options)
+        return method
 
     return make
 

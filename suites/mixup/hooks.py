@@ -7,18 +7,22 @@ plain model. Methods that do more before finetuning, as the bilevel search does,
 Shape suffixes: B batch, C classes.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
-from pydantic import JsonValue
-from torch import Tensor
+from pydantic import JsonValue, ValidationError
+from torch import Tensor, nn
 
+from harness.errors import MethodError
+from harness.settings import AdamW, factor
 from harness.store import Checkpoint
 from harness.training import State, finite
 from suites.mixup.encoder import Batch, Classifier, task_loss
-from suites.mixup.optimizer import groups
+from suites.mixup.optimizer import adamw
+from suites.mixup.settings import OPTIMIZER, Options
 
 if TYPE_CHECKING:
     from suites.mixup.texts import Examples
@@ -33,12 +37,27 @@ class Setting:
     total_steps: int
     """Updates of vanilla finetuning."""
     learning_rate: float
-    """Of W."""
+    """Peak, of W."""
     batch_size: int
-    weight_decay: float
     regression: bool
     seed: Callable[..., int]
     """Seed of a purpose and its keys, as `harness.run.Context.stream`."""
+    optimizer: AdamW = OPTIMIZER
+    """Of W."""
+    warmup: float = 0.1
+    """Share of the updates over which the learning rate rises from 0."""
+
+    def adamw(self, model: nn.Module, exclude: Sequence[Tensor] = ()) -> torch.optim.AdamW:
+        """AdamW over the trainable parameters but those excluded."""
+        return adamw(model, self.learning_rate, self.optimizer, exclude)
+
+    def factor(self, step: int, steps: int) -> float:
+        """Share of the peak learning rate at an update: up, then down to 0 in a line."""
+        return factor(step, steps, self.rising(steps), decay="linear", first=0)
+
+    def rising(self, steps: int) -> int:
+        """Updates of the warm-up."""
+        return math.ceil(self.warmup * steps)
 
     def generator(self, purpose: str, *keys: str | int) -> torch.Generator:
         """A private CPU generator on that stream."""
@@ -62,7 +81,26 @@ class Stage(Protocol):
 
 
 class Method:
-    """Vanilla finetuning, and the base of everything else."""
+    """Vanilla finetuning, and the base of everything else.
+
+    Args:
+        options: fields of the method's `Options`.
+
+    Raises:
+        MethodError: an option that does not exist, or is out of its range.
+    """
+
+    Options: ClassVar[type[Options]] = Options
+
+    def __init__(self, **options: Any) -> None:
+        try:
+            self.options = self.Options.model_validate(options)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            raise MethodError(
+                f"{type(self).__name__}: option {'.'.join(map(str, fault['loc']))}: "
+                f"{fault['msg']}, found {repr(fault['input'])[:60]}; see suites/mixup/settings.py"
+            ) from None
 
     def attach(self, model: Classifier, setting: Setting) -> None:
         """Prepares the model: parametrisations, frozen weights, remembered ones.
@@ -81,9 +119,7 @@ class Method:
 
     def optimizer(self, model: Classifier, setting: Setting) -> torch.optim.Optimizer:
         """Of finetuning; its rates are scaled by the loop's schedule."""
-        return torch.optim.AdamW(
-            groups(model, setting.learning_rate, setting.weight_decay), fused=True
-        )
+        return setting.adamw(model)
 
     def loss(self, model: Classifier, batch: Batch) -> Tensor:
         """Training loss of a batch, a scalar."""
@@ -119,7 +155,7 @@ class Ticker(Protocol):
         ...
 
 
-class _Trial:
+class _Stages:
     """The stages of a trial as one resumable thing."""
 
     def __init__(self, makers: Sequence[Callable[[], Stage]]) -> None:
@@ -159,15 +195,14 @@ def run_stages(makers: Sequence[Callable[[], Stage]], ctx: Ticker) -> int:
     Raises:
         Diverged: a loss is not a number.
     """
-    trial = _Trial(makers)
-    step = ctx.restore(trial)
+    stages = _Stages(makers)
+    step = ctx.restore(stages)
     while True:
-        stage = trial.stage
-        for index in range(step - trial.done, stage.steps):
-            loss = finite(stage.step(index), step)
-            ctx.log(step, loss=loss)
+        stage = stages.stage
+        for index in range(step - stages.done, stage.steps):
+            ctx.log(step, loss=finite(stage.step(index), step))
             step += 1
-            left = len(makers) - 1 - trial.index
-            ctx.tick(step, trial.done + stage.steps * (1 + left), trial)
-        if not trial.advance():
+            left = len(makers) - 1 - stages.index
+            ctx.tick(step, stages.done + stage.steps * (1 + left), stages)
+        if not stages.advance():
             return step

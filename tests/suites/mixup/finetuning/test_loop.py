@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from suites.mixup.encoder import Batch, Classifier, load
-from suites.mixup.method import Method, Setting, run_stages
+from suites.mixup.finetuning.loop import CLIP, Finetune, predict
+from suites.mixup.hooks import Method, Setting, run_stages
 from suites.mixup.texts import Batches, Examples, Texts, tokenise
-from suites.mixup.training import CLIP, Finetune, predict
 
 
 def seed(*keys: str | int) -> int:

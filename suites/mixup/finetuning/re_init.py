@@ -6,18 +6,15 @@ Source: Zhang et al., "Revisiting Few-sample BERT Fine-tuning", ICLR 2021, secti
 from torch import nn
 
 from suites.mixup.encoder import Classifier, initialise
-from suites.mixup.method import Method, Setting
+from suites.mixup.hooks import Method, Setting
+from suites.mixup.settings import ReInitOptions
 
 
 class ReInit(Method):
-    """Weights N(0, 0.02), biases 0, LayerNorms 1 and 0.
+    """Weights N(0, 0.02), biases 0, LayerNorms 1 and 0."""
 
-    Args:
-        layers: how many layers from the top.
-    """
-
-    def __init__(self, layers: int = 1) -> None:
-        self.layers = layers
+    Options = ReInitOptions
+    options: ReInitOptions
 
     def attach(self, model: Classifier, setting: Setting) -> None:
         """Draws the new weights.
@@ -25,7 +22,7 @@ class ReInit(Method):
         Raises:
             MethodError: the encoder has fewer layers.
         """
-        top = model.top_layers(self.layers, "re-init")
+        top = model.top_layers(self.options.layers, "re-init")
         generator = setting.generator("init", "re-init")
         pooler = getattr(model.encoder, "pooler", None)
         for module in [*top, *([pooler] if isinstance(pooler, nn.Module) else [])]:

@@ -6,28 +6,21 @@ AdamW's decoupled decay still shrinks masked weights, and its moments still move
 after a mask has changed.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from harness.errors import MethodError
 from suites.mixup.encoder import Classifier, task_loss
-from suites.mixup.method import Method, Setting
-
-CLIP = 1.0
-"""Largest norm of a batch's gradient in the Fisher information, as in the released code."""
+from suites.mixup.hooks import Method, Setting
+from suites.mixup.settings import ChildTuningOptions
 
 
 class ChildTuning(Method):
-    """What both kinds share: gradients of the layers are multiplied by a mask.
+    """What both kinds share: gradients of the layers are multiplied by a mask."""
 
-    Args:
-        share: p, the share of weights that learn.
-    """
-
-    def __init__(self, share: float = 0.3) -> None:
-        if not 0 < share <= 1:
-            raise MethodError(f"child-tuning share {share} is not allowed; choose from (0, 1]")
-        self.share = share
+    Options = ChildTuningOptions
+    options: ChildTuningOptions
 
     @staticmethod
     def masked(model: Classifier) -> list[nn.Parameter]:
@@ -42,15 +35,15 @@ class ChildTuningF(ChildTuning):
         """Masks at random, from the global generator that dropout draws from."""
         for parameter in self.masked(model):
             if parameter.grad is not None:
-                keep = torch.empty_like(parameter.grad).bernoulli_(self.share)
-                parameter.grad.mul_(keep).div_(self.share)
+                keep = torch.empty_like(parameter.grad).bernoulli_(self.options.share)
+                parameter.grad.mul_(keep).div_(self.options.share)
 
 
 class ChildTuningD(ChildTuning):
     """Task-driven: the weights with the largest Fisher information, one threshold for all."""
 
-    def __init__(self, share: float = 0.3) -> None:
-        super().__init__(share)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
         self._masks: list[Tensor] = []
 
     def attach(self, model: Classifier, setting: Setting) -> None:
@@ -66,13 +59,13 @@ class ChildTuningD(ChildTuning):
             loss = task_loss(model(batch), batch.labels_B, model.regression)
             model.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+            nn.utils.clip_grad_norm_(model.parameters(), self.options.fisher_clip)
             for total, parameter in zip(fisher, parameters, strict=True):
                 if parameter.grad is not None:
                     total.addcmul_(parameter.grad, parameter.grad, value=1 / len(starts))
         model.zero_grad()
         values = torch.cat([f.flatten() for f in fisher])
-        kept = max(1, round(self.share * values.numel()))
+        kept = max(1, round(self.options.share * values.numel()))
         threshold = values.kthvalue(values.numel() - kept + 1).values
         self._masks = [(f >= threshold).to(f.dtype) for f in fisher]
 

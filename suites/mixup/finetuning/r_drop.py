@@ -12,19 +12,16 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from suites.mixup.encoder import Batch, Classifier, task_loss
-from suites.mixup.method import Method
-from suites.mixup.methods.r3f import symmetric_divergence
+from suites.mixup.finetuning.r3f import symmetric_divergence
+from suites.mixup.hooks import Method
+from suites.mixup.settings import RDropOptions
 
 
 class RDrop(Method):
-    """Two passes a batch.
+    """Two passes per batch."""
 
-    Args:
-        strength: alpha of the paper.
-    """
-
-    def __init__(self, strength: float = 1.0) -> None:
-        self.strength = strength
+    Options = RDropOptions
+    options: RDropOptions
 
     def loss(self, model: Classifier, batch: Batch) -> Tensor:
         """Mean task loss of both passes, and their divergence."""
@@ -37,4 +34,4 @@ class RDrop(Method):
             apart = mse_loss(one_BC, other_BC)
         else:
             apart = symmetric_divergence(one_BC, other_BC) / 2
-        return task / 2 + self.strength * apart
+        return task / 2 + self.options.strength * apart
