@@ -30,10 +30,11 @@ from torch.profiler import ProfilerActivity, profile
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from suites.mixup import kernels
-from suites.mixup.bilevel import Bilevel, passes
+from suites.mixup.bilevel import Bilevel
 from suites.mixup.encoder import Batch, Classifier, load, task_loss
 from suites.mixup.mixing import attach, factors, fold, formed, mixed
 from suites.mixup.optimizer import groups
+from suites.mixup.settings import SearchOptions, passes
 
 LIMITS = {
     "bilevel step, roll-back": 4.5,
@@ -96,7 +97,7 @@ class Bench:
         attach(model, r"^encoder\.", form, generator=self.generator)
         weights = torch.optim.AdamW(groups(model, RATE, DECAY, factors(model)), fused=True)
         alphas = torch.optim.AdamW(factors(model), lr=2e-3, weight_decay=0.0)
-        level = Bilevel(model, loss, weights, alphas, **options)
+        level = Bilevel(model, loss, weights, alphas, SearchOptions(**options))
         batches = self.batch(), self.batch()
         return lambda: level.step(*batches)
 
@@ -161,7 +162,7 @@ def main() -> int:
         "bilevel step, roll-back, code form": bench.bilevel("code"),
         "bilevel step, no roll-back": bench.bilevel(roll_back=False),
         "bilevel step, first order, no roll-back": bench.bilevel(
-            kind="first-order", roll_back=False
+            hypergradient="first-order", roll_back=False
         ),
         "bilevel step, central differences": bench.bilevel(differences="central"),
     }

@@ -22,7 +22,7 @@ from harness import plan, registry
 from harness.data import Sources
 from harness.run import Context
 from harness.store import Store
-from suites.mixup import trials as train
+from suites.mixup import trials
 
 GRID = (2e-4, 4e-4, 8e-4, 1.6e-3)
 SEEDS = (100, 101)
@@ -44,7 +44,9 @@ def score(job: tuple[str, str, int, float, str]) -> tuple[str, float, float, flo
         update={
             "seeds": (seed,),
             "exclude": (),
-            "params": {**laptop.params, "learning-rates": {"*": rate}},
+            "settings": laptop.settings.model_copy(
+                update={"learning_rate": rate, "learning_rates": {}}
+            ),
         }
     )
     wanted = plan.Filters((method,), (task,), (seed,))
@@ -55,7 +57,7 @@ def score(job: tuple[str, str, int, float, str]) -> tuple[str, float, float, flo
         ctx = Context(trial, store, Sources(Path(data), folder))
         torch.manual_seed(ctx.stream("libraries"))
         start = time.process_time()
-        found = train.run(ctx)["score"]
+        found = trials.run(ctx)["score"]
     return method, rate, found, time.process_time() - start
 
 

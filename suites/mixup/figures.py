@@ -1,6 +1,6 @@
 """The suite's pictures, from records alone.
 
-Colours stay with methods across figures; every point that is a mean carries its 95 % interval.
+A method looks the same in all of them; every point that is a mean carries its 95 % interval.
 """
 
 import math
@@ -10,30 +10,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
-from harness.drawing import bounds, legend, panels
+from harness.drawing import bounds, interval_line, legend, panels, points, styles
 from harness.record import Record
 from harness.runs import Cells, cells, frame
 from harness.stats import mean_interval
 from harness.suite import Figure, Method, Suite, Task
-
-PROPOSED = {
-    "mixup-convex": "#1d4ed8",
-    "mixup-convex-k1": "#7da2f5",
-    "mixup-code": "#7e22ce",
-    "mixup-code-k1": "#c084fc",
-}
-CONTROLS = {
-    "vanilla": "#111827",
-    "vanilla-equal-updates": "#d97706",
-    "vanilla-equal-time": "#f2b25c",
-    "averaging-only": "#15803d",
-}
-COLOURS = {**CONTROLS, **PROPOSED}
-OTHER = "#9ca3af"
-"""Of the baselines, which are told apart by their place and not by their colour."""
-
-MARKERS = ("o", "s", "^", "v", "D", "P", "X", "<", ">", "*")
-"""Tell methods of one colour apart."""
 
 SERIES = "alpha-"
 """How the names of series of learnt alpha begin; a kind of module follows."""
@@ -49,6 +30,7 @@ def scores(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing |
     tasks = [t for t in tasks if any(len(_values(grouped, m.name, t)) for m in methods)]
     if not tasks:
         return None
+    look = styles(m.name for m in suite.methods)
     size = (2.3, 0.24 * len(methods) + 0.5)
     drawing, axes = panels(len(tasks), columns=5, size=size, more=(1.2, 0.5))
     for place, (axis, task) in enumerate(zip(axes, tasks, strict=True)):
@@ -56,9 +38,10 @@ def scores(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing |
             values = _values(grouped, method.name, task)
             if not len(values):
                 continue
-            colour = COLOURS.get(method.name, OTHER)
-            axis.plot(values, [row] * len(values), "o", color=colour, markersize=3, alpha=0.6)
-            axis.vlines(values.mean(), row - 0.35, row + 0.35, color=colour, linewidth=1.6)
+            style = look[method.name]
+            points(axis, values.tolist(), [row] * len(values), style)
+            mean, _, _ = bounds(mean_interval(values))
+            axis.vlines(mean, row - 0.35, row + 0.35, color=style.color, linewidth=1.6)
         axis.set_ylim(len(methods) - 0.5, -0.5)
         shown = [m.label for m in methods] if place % 5 == 0 else []
         axis.set_yticks(range(len(methods)), shown or [""] * len(methods))
@@ -81,19 +64,15 @@ def sizes(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
     groups = {name: tasks for name, tasks in groups.items() if len(tasks) > 1 and complete(tasks)}
     if not groups:
         return None
+    look = styles(m.name for m in suite.methods)
     drawing, axes = panels(len(groups), columns=3, size=(3.6, 2.8), more=(1.2, 0.5))
     for axis, (name, tasks) in zip(axes, groups.items(), strict=True):
         methods = complete(tasks)
         for shift, method in enumerate(methods):
             intervals = [mean_interval(_values(grouped, method.name, t)) for t in tasks]
-            x = np.array([float(str(t.params["n"])) for t in tasks])
-            x = x * (1 + 0.008 * (shift - len(methods) / 2))
-            means, low, high = np.array([bounds(interval) for interval in intervals]).T
-            axis.errorbar(
-                x, means, yerr=[means - low, high - means], label=method.label, marker="o",
-                color=COLOURS.get(method.name, OTHER), markersize=3, linewidth=1.2,
-                elinewidth=0.8,
-            )  # fmt: skip
+            aside = 1 + 0.008 * (shift - len(methods) / 2)
+            x = [aside * float(str(t.params["n"])) for t in tasks]
+            interval_line(axis, x, intervals, look[method.name], method.label)
         axis.set_xscale("log")
         axis.set_xticks([], minor=True)
         ticks = [int(str(t.params["n"])) for t in tasks]
@@ -108,11 +87,11 @@ def sizes(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
 def alpha(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
     """Heat maps of the mean learnt alpha: a panel a method, a row a module, a column a layer."""
     shown = []
-    for name in PROPOSED:
-        found = [r for r in records if r.method == name]
-        kinds = list(dict.fromkeys(k for r in found for k in r.series if k.startswith(SERIES)))
-        if kinds:
-            shown.append((suite.method(name), kinds, found))
+    for method in suite.methods:
+        learnt = [r for r in records if r.method == method.name]
+        kinds = list(dict.fromkeys(k for r in learnt for k in r.series if k.startswith(SERIES)))
+        if kinds and method.kind == "proposed":
+            shown.append((method, kinds, learnt))
     if not shown:
         return None
     drawing, axes = panels(len(shown), columns=4, size=(2.8, 2.4), more=(1.2, 0.5))
@@ -139,7 +118,7 @@ def alpha(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
 def cost(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
     """CPU-seconds against vanilla's, and the gain over it, both on the trials that both ran."""
     done = {(r.method, r.task, r.seed): r for r in records if r.status == "ok"}
-    points: list[tuple[Method, float, float]] = []
+    costs: list[tuple[Method, float, float]] = []
     for method in suite.methods:
         pairs = [
             (record, done["vanilla", task, seed])
@@ -153,17 +132,16 @@ def cost(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | N
             for mine, theirs in pairs
         ]
         gains = [mine.metrics["score"] - theirs.metrics["score"] for mine, theirs in pairs]
-        points.append((method, float(np.exp(np.mean(np.log(ratios)))), float(np.mean(gains))))
-    if not points:
+        costs.append((method, float(np.exp(np.mean(np.log(ratios)))), float(np.mean(gains))))
+    if not costs:
         return None
+    look = styles(m.name for m in suite.methods)
     drawing = Drawing(figsize=(7.2, 4.4))
     axis = drawing.subplots()
     axis.axhline(0, color="#111827", linewidth=0.8)
-    for place, (method, ratio, gain) in enumerate(points):
-        axis.plot(
-            ratio, gain, MARKERS[place % len(MARKERS)], label=method.label, markersize=5,
-            color=COLOURS.get(method.name, OTHER), linestyle="none",
-        )  # fmt: skip
+    for method, ratio, gain in costs:
+        style = look[method.name]._replace(linestyle="none")
+        axis.plot(ratio, gain, label=method.label, markersize=5, **style._asdict())
     axis.set_xscale("log")
     axis.set_xlabel("CPU time of a trial, times vanilla's")
     axis.set_ylabel("mean gain over vanilla, points")

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from harness.errors import MethodError
 from suites.mixup import hypergradient as hyper
-from suites.mixup.bilevel import DEFECTS, PROTOCOLS, Bilevel, RandomState, passes
+from suites.mixup.bilevel import Bilevel, RandomState
 from suites.mixup.encoder import Batch, Classifier, load, task_loss
 from suites.mixup.mixing import Form, attach, factors, fold, mixed
 from suites.mixup.optimizer import groups
+from suites.mixup.released import DEFECTS, PaperCodeBilevel
+from suites.mixup.settings import SearchOptions, passes
 
 RATE, DECAY = 1e-2, 0.1
 
@@ -52,17 +54,28 @@ def problem(
     dropout: float = 0.1,
     dtype: torch.dtype = torch.float32,
     steps: int = 3,
+    defects: frozenset[str] | None = None,
     **options: Any,
-) -> Bilevel:
+) -> Any:
     """A bilevel loop that has made some steps, so that W is not W0 and the moments not 0."""
     torch.manual_seed(0)
     model = classifier(dropout, dtype)
     attach(model, r"^encoder\.", form, generator=seeded(), std=0.2)
     weights = torch.optim.AdamW(groups(model, RATE, DECAY, factors(model)), fused=True)
     alphas = torch.optim.AdamW(factors(model), lr=2e-3, weight_decay=0.0)
-    level = Bilevel(model, loss, weights, alphas, **options)
+    settings = SearchOptions(**options)
+    level: Any = Bilevel(model, loss, weights, alphas, settings)
+    if defects is not None:
+        level = PaperCodeBilevel(model, loss, weights, alphas, settings, defects)
     for index in range(steps):
         level.step(batch(10 + index), batch(20 + index))
+    return level
+
+
+def with_defect(name: str, **options: Any) -> Any:
+    """A loop whose first steps were clean and that has one of the released code's defects now."""
+    level = problem(dropout=0.0, defects=frozenset(), **options)
+    level.defects = frozenset({name})
     return level
 
 
@@ -118,8 +131,9 @@ def test_finite_differences_are_the_exact_hypergradient(form: Form, precondition
     found = {}
     for kind, differences in (("exact", "central"), ("finite", "central"), ("finite", "forward")):
         level = problem(form, dropout=0.1, dtype=torch.float64)
-        level.kind, level.differences = kind, differences  # type: ignore[assignment]
-        level.preconditioner = preconditioner
+        level.options = SearchOptions(
+            hypergradient=kind, differences=differences, preconditioner=preconditioner
+        )
         torch.manual_seed(5)  # equal dropout
         found[kind, differences] = hypergradient(level)
     exact = found["exact", "central"]
@@ -136,7 +150,7 @@ def test_finite_differences_are_the_exact_hypergradient(form: Form, precondition
 def test_in_single_precision_differences_still_point_along_the_exact_one() -> None:
     found = []
     for kind in ("exact", "finite"):
-        level = problem(kind=kind, steps=0)
+        level = problem(hypergradient=kind, steps=0)
         for index in range(3):
             level._move_weights(level.gradients(batch(30 + index))[1])
         torch.manual_seed(5)
@@ -182,7 +196,7 @@ def test_nothing_but_alpha_moves_before_w_takes_its_step(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("roll_back", [True, False])
 def test_w_takes_one_adamw_step_at_the_new_or_the_old_alpha(roll_back: bool) -> None:
     level, plain = problem(dropout=0.0), problem(dropout=0.0)
-    level.roll_back = roll_back
+    level.options = SearchOptions(roll_back=roll_back)
     level.step(batch(1), batch(2))
     if roll_back:
         with torch.no_grad():
@@ -199,7 +213,7 @@ def test_w_takes_one_adamw_step_at_the_new_or_the_old_alpha(roll_back: bool) -> 
 
 
 def test_first_order_is_the_direct_gradient_at_the_step_ahead() -> None:
-    level, full = (problem(dropout=0.0, kind=kind) for kind in ("first-order", "exact"))
+    level, full = (problem(dropout=0.0, hypergradient=kind) for kind in ("first-order", "exact"))
     for mine, theirs in zip(level.parameters, full.parameters, strict=True):
         mine.data.copy_(theirs.data)
     level.weights.load_state_dict(full.weights.state_dict())
@@ -214,19 +228,19 @@ def test_first_order_is_the_direct_gradient_at_the_step_ahead() -> None:
 
 
 def test_both_sides_of_a_difference_see_the_same_dropout() -> None:
-    def spread(defects: frozenset[str]) -> float:
+    def spread(defects: frozenset[str] | None) -> float:
         level = problem(dropout=0.3, defects=defects, differences="central")
         found = []
         for seed in (1, 1):
             torch.manual_seed(seed)
-            _, steps, here = level.gradients(batch(1))
+            _, steps, _ = level.gradients(batch(1))
             masks = RandomState.now(level.device)
             torch.manual_seed(7 + len(found))  # later draws must not matter
-            cross = level._by_differences(batch(1), steps, here, masks)
+            cross = level._by_differences(batch(1), steps, level.parameters, None, masks)
             found.append(torch.cat([c.flatten() for c in cross]))
         return float((found[0] - found[1]).norm() / found[0].norm())
 
-    assert spread(PROTOCOLS["standard"]) < 1e-5
+    assert spread(None) < 1e-5
     assert spread(frozenset({"fresh-dropout"})) > 0.5  # all that is seen is dropout
 
 
@@ -243,8 +257,7 @@ def test_the_random_state_goes_on_as_if_nothing_had_been_replayed() -> None:
 
 
 def test_two_steps_is_a_roll_back_that_does_nothing() -> None:
-    level, clean = problem(dropout=0.0), problem(dropout=0.0)
-    level.defects = frozenset({"two-steps"})
+    level, clean = with_defect("two-steps"), problem(dropout=0.0)
     before = int(next(iter(level.weights.state.values()))["step"])
     level.step(batch(1), batch(2))
     assert int(next(iter(level.weights.state.values()))["step"]) == before + 2
@@ -263,13 +276,12 @@ def test_two_steps_is_a_roll_back_that_does_nothing() -> None:
 def test_a_shift_that_is_left_moves_w_by_its_radius_along_the_validation_gradient(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    level = problem(dropout=0.0)
-    level.defects = frozenset({"shift-left"})
+    level = with_defect("shift-left")
     monkeypatch.setattr(level, "_move_weights", lambda steps: None)
     before = values(level.parameters)
     level.step(batch(1), batch(2))
     moved = [b - a for a, b in zip(before, values(level.parameters), strict=True)]
-    assert hyper.norm(moved) == pytest.approx(hyper.RADIUS, rel=1e-2)
+    assert hyper.norm(moved) == pytest.approx(level.options.radius, rel=1e-2)
     _, validation, _ = level.gradients(batch(2))
     along = sum(float((a * b).sum()) for a, b in zip(moved, validation, strict=True))
     assert along < 0
@@ -278,10 +290,12 @@ def test_a_shift_that_is_left_moves_w_by_its_radius_along_the_validation_gradien
 def test_differences_at_the_step_are_taken_there() -> None:
     found = {}
     for name in ("standard", "moved"):
-        level = problem(dropout=0.0, dtype=torch.float64, differences="central")
-        _, steps, here = level.gradients(batch(1))
+        settings: dict[str, Any] = {"dtype": torch.float64, "differences": "central"}
         if name == "moved":
-            level.defects = frozenset({"differences-at-step"})
+            level = with_defect("differences-at-step", **settings)
+        else:
+            level = problem(dropout=0.0, **settings)
+        _, steps, here = level.gradients(batch(1))
         found[name] = level.hypergradient(
             batch(1), batch(2), steps, here, RandomState.now(level.device)
         )
@@ -291,7 +305,7 @@ def test_differences_at_the_step_are_taken_there() -> None:
     level._move_weights(steps)
     _, direction, direct = level.gradients(batch(2))
     level.weights.load_state_dict(state)
-    hyper.precondition(level.preconditioner, level.weights, steps, direction)
+    hyper.precondition(level.options.preconditioner, level.weights, steps, direction)
     cross = level._exact(batch(1), direction, RandomState.now(level.device))
     expected = [a - b for a, b in zip(direct, cross, strict=True)]
     cosine, ratio = cosine_and_ratio(found["moved"], expected)
@@ -302,8 +316,7 @@ def test_differences_at_the_step_are_taken_there() -> None:
 
 def test_the_released_protocol_runs_and_is_something_else() -> None:
     ours = problem(form="code")
-    theirs = problem(form="code", defects=PROTOCOLS["paper-code"])
-    assert PROTOCOLS["paper-code"] == set(DEFECTS)
+    theirs = problem(form="code", defects=frozenset(DEFECTS))
     assert not equal(ours.parameters, theirs.parameters)
     assert not equal(ours.factors, theirs.factors)
 
@@ -323,7 +336,7 @@ def test_passes_count_what_a_step_does(monkeypatch: pytest.MonkeyPatch) -> None:
         ("finite", "forward", True),
         ("finite", "central", False),
     ):
-        level = problem(kind=kind, differences=differences, roll_back=roll_back, steps=0)
+        level = problem(hypergradient=kind, differences=differences, roll_back=roll_back, steps=0)
         calls = []
         inner = level.loss
         level.loss = lambda m, b, inner=inner, calls=calls: calls.append(1) or inner(m, b)  # type: ignore[func-returns-value]
@@ -331,12 +344,9 @@ def test_passes_count_what_a_step_does(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(calls) == passes(kind, differences, roll_back)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    "options", [{"kind": "guess"}, {"differences": "left"}, {"defects": frozenset({"typo"})}]
-)
-def test_options_that_do_not_exist_get_one_line(options: dict[str, Any]) -> None:
-    with pytest.raises(MethodError, match="does not exist; choose from") as caught:
-        problem(steps=0, **options)
+def test_a_defect_that_does_not_exist_gets_one_line() -> None:
+    with pytest.raises(MethodError, match="'typo' does not exist; choose from") as caught:
+        problem(steps=0, defects=frozenset({"typo"}))
     assert "\n" not in str(caught.value)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness import plan, registry
-from harness.record import Cost, Provenance, Record, Series
+from harness.record import Cost, Record, Series
 from harness.report.figure import draw
 from harness.suite import Suite
 from suites.mixup import figures
@@ -20,48 +20,22 @@ def mixup() -> Suite:
 
 
 @pytest.fixture
-def records(mixup: Suite) -> list[Record]:
-    provenance = Provenance(
-        started="2025-01-01T00:00:00+00:00",
-        finished="2025-01-01T00:00:01+00:00",
-        commit=None,
-        dirty=None,
-        source_digest="0" * 64,
-        python="3.11",
-        packages={},
-        platform="Linux",
-        processor="toy",
-        cores=1,
-        memory_bytes=1,
-        accelerator=None,
-        threads=1,
-        flags={},
-        command=("harness",),
-    )
+def records(mixup: Suite, record_of: Callable[..., Record]) -> list[Record]:
     wanted = plan.Filters(("vanilla", "lora", "mixup-c*"), ("sst-2-n*", "trec-n300"), (0, 1))
-    made = []
+    alphas = Series(x=(0, 1, 2), y=(0.9, 0.95, 1.0), x_label="layer")
+    found = []
     for trial in plan.trials(mixup, mixup.scale("laptop"), "cpu", wanted)[0]:
-        name = trial.method.name
-        mixed = name.startswith("mixup")
-        alphas = Series(x=(0, 1, 2), y=(0.9, 0.95, 1.0), x_label="layer")
-        made.append(
-            Record(
-                id=trial.id,
-                suite="mixup",
-                method=name,
-                task=trial.task.name,
-                seed=trial.seed,
-                scale="laptop",
-                protocol=trial.task.protocol,
-                spec=trial.spec,
-                status="ok",
+        mixed = trial.method.name.startswith("mixup")
+        seconds = 20.0 if mixed else 1.0
+        found.append(
+            record_of(
+                trial,
                 metrics={"score": 70.0 + trial.seed + 2 * mixed, "degenerate": 0.0},
                 series={"alpha-output.dense": alphas} if mixed else {},
-                cost=Cost(wall_seconds=1, cpu_seconds=20.0 if mixed else 1.0, peak_memory_bytes=1),
-                provenance=provenance,
+                cost=Cost(wall_seconds=1, cpu_seconds=seconds, peak_memory_bytes=1),
             )
         )
-    return made
+    return found
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,7 +11,8 @@ from torch.nn.utils import parametrize
 
 from harness.errors import MethodError
 from suites.mixup import mixing
-from suites.mixup.mixing import Form, Mixup, alphas, attach, clamp, factors, fold, formed, mixed
+from suites.mixup.mixing import MixedWeight, alphas, attach, clamp, factors, fold, formed, mixed
+from suites.mixup.settings import Form
 
 FORMS: list[Form] = ["convex", "code"]
 
@@ -20,10 +21,10 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def example(form: Form, rank: int, dtype: torch.dtype) -> tuple[Mixup, Tensor, Tensor]:
+def example(form: Form, rank: int, dtype: torch.dtype) -> tuple[MixedWeight, Tensor, Tensor]:
     g = seeded()
     pretrained, weight, gradient = (torch.randn(5, 7, generator=g).to(dtype) for _ in range(3))
-    mixup = Mixup(pretrained, form, rank, g, std=0.3)
+    mixup = MixedWeight(pretrained, form, rank, g, std=0.3)
     with torch.no_grad():
         mixup.rows_OR.copy_(torch.rand(5, rank, generator=g))
         mixup.columns_RI.copy_(torch.rand(rank, 7, generator=g))
@@ -77,12 +78,12 @@ def test_the_kernel_keeps_small_differences_to_the_pretrained_weight() -> None:
 
 
 def test_factors_start_just_below_one_and_stay_in_range() -> None:
-    mixup = Mixup(torch.zeros(4000, 10), "convex", 1, seeded())
+    mixup = MixedWeight(torch.zeros(4000, 10), "convex", 1, seeded())
     rows = mixup.rows_OR.detach()
     assert 0.4 < float((rows == 1).float().mean()) < 0.6  # clamped half of N(1, 0.005)
     below = rows[rows < 1]
     assert float((1 - below).square().mean().sqrt()) == pytest.approx(0.005, rel=0.1)
-    again = Mixup(torch.zeros(4000, 10), "convex", 1, seeded())
+    again = MixedWeight(torch.zeros(4000, 10), "convex", 1, seeded())
     assert torch.equal(rows, again.rows_OR)
     model = nn.Sequential(nn.Linear(3, 2))
     attach(model)
@@ -184,14 +185,14 @@ def test_formed_weights_are_made_once_and_let_go() -> None:
     model = nn.Sequential(nn.Linear(3, 2))
     attach(model)
     calls = []
-    make = Mixup.mix
+    make = MixedWeight.mix
 
-    def counted(self: Mixup, weight: Tensor, out: Tensor) -> None:
+    def counted(self: MixedWeight, weight: Tensor, out: Tensor) -> None:
         calls.append(1)
         make(self, weight, out)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Mixup, "mix", counted)
+        patch.setattr(MixedWeight, "mix", counted)
         with formed(model) as leaves:
             for _ in range(5):
                 model(torch.ones(1, 3))

@@ -1,7 +1,6 @@
 """The suite's own masked language model: what it hides, and that it can be loaded again."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from harness.data import Sources
 from harness.run import Context
 from harness.store import Store
 from suites.mixup import encoder, pretrain
+from suites.mixup.settings import Pretraining
 
 SENTENCES = [f"the {a} {b} the {c}" for a in "abcdef" for b in ("eats", "sees") for c in "uvwxyz"]
 
@@ -18,14 +18,13 @@ SENTENCES = [f"the {a} {b} the {c}" for a in "abcdef" for b in ("eats", "sees") 
 @pytest.fixture
 def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     suite = registry.load("mixup")
-    params: dict[str, Any] = {
-        **suite.scale("gpu").params, "mlm-steps": 60, "mlm-batch-size": 16,
-    }  # fmt: skip
-    scale = suite.scale("gpu").model_copy(update={"params": params})
+    gpu = suite.scale("gpu")
+    short = {"pretraining": Pretraining(steps=60, batch_size=16)}
+    scale = gpu.model_copy(update={"settings": gpu.settings.model_copy(update=short)})
     wanted = plan.Filters(("mlm-vanilla",), ("sst-2-n300",), (0,))
     trials, nodes = plan.trials(suite, scale, "cpu", wanted)
     node = next(iter(nodes.values()))
-    small = {"vocabulary": 60, "width": 32, "layers": 2, "mlm-tokens": 16}
+    small = {"vocabulary": 60, "width": 32, "layers": 2, "mlm_tokens": 16}
     node = node._replace(artifact=node.artifact.model_copy(update={"params": small}))
     store = Store(tmp_path / "r", tmp_path / "c")
     made = Context(trials[0], store, Sources(None, tmp_path), node=node)

@@ -12,11 +12,12 @@ from torch import Tensor
 from harness.errors import MethodError
 from harness.store import Store
 from suites.mixup.encoder import Classifier, load
-from suites.mixup.finetuning.loop import Finetune
 from suites.mixup.finetuning import METHODS
+from suites.mixup.finetuning.loop import Finetune
 from suites.mixup.hooks import Method, Setting, run_stages
 from suites.mixup.mixing import factors, mixed
-from suites.mixup.search import Plan, Repeat, Search
+from suites.mixup.search import Repeat, Search
+from suites.mixup.settings import SearchOptions
 from suites.mixup.texts import Examples, Texts, tokenise
 
 
@@ -39,7 +40,6 @@ def setup(examples: int = 30) -> tuple[Classifier, Setting]:
         total_steps=4,
         learning_rate=1e-2,
         batch_size=8,
-        weight_decay=0.01,
         regression=False,
         seed=seed,
     )
@@ -94,18 +94,18 @@ def everything(name: str, options: dict[str, Any], ctx: Any) -> dict[str, Tensor
 
 
 def test_steps_updates_and_passes_are_those_of_the_released_loop() -> None:
-    plan = Plan()
+    plan = SearchOptions()
     assert plan.steps(300, 16) == math.ceil(3 * (240 // 16 + 1)) == 48
     assert plan.updates(300, 16, 57) == 5 * 48 + 57
     assert plan.passes(300, 16, 57) == 5 * 48 * 4 + 57  # forward differences, roll-back
-    assert Plan(roll_back=False).passes(300, 16, 57) == 5 * 48 * 3 + 57
-    assert Plan(repeats=1, hypergradient="first-order").passes(300, 16, 57) == 48 * 3 + 57
+    assert SearchOptions(roll_back=False).passes(300, 16, 57) == 5 * 48 * 3 + 57
+    assert SearchOptions(repeats=1, hypergradient="first-order").passes(300, 16, 57) == 48 * 3 + 57
 
 
 def test_every_repeat_starts_afresh_with_its_own_split_and_alpha() -> None:
     model, setting = setup()
     METHODS["mixup"](repeats=3).attach(model, setting)
-    search = Search(model, Method().loss, setting, Plan(repeats=3))
+    search = Search(model, Method().loss, setting, SearchOptions(repeats=3))
     start = {k: v.clone() for k, v in model.state_dict().items()}
     seen = []
     for make in search.stages():
@@ -213,13 +213,8 @@ def test_progress_counts_all_stages() -> None:
     assert len(ctx.losses) == 2 * each + 4
 
 
-@pytest.mark.parametrize(
-    ("options", "line"),
-    [
-        ({"protocol": "official"}, "protocol 'official' does not exist"),
-        ({"repeats": 0}, "0 repeats of the search"),
-    ],
-)
-def test_bad_plans_get_one_line(options: dict[str, Any], line: str) -> None:
-    with pytest.raises(MethodError, match=line):
-        Plan(**options)
+@pytest.mark.parametrize("options", [{"protocol": "official"}, {"repeats": 0}, {"split": 1.5}])
+def test_options_out_of_range_get_one_line(options: dict[str, Any]) -> None:
+    with pytest.raises(MethodError, match=f"Mixup: option {next(iter(options))}: ") as caught:
+        METHODS["mixup"](**options)
+    assert "\n" not in str(caught.value)

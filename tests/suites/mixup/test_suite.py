@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import plan, registry
+from harness import registry
 from harness.suite import Beats, LowerSpread, Suite, Trend
 from suites.mixup.claims import BASELINES, CONTROLS, LAPTOP
 from suites.mixup.datasets import CORPORA
@@ -51,7 +51,7 @@ def test_listing_it_loads_no_heavy_library() -> None:
 
 
 def test_smoke_needs_no_data_and_runs_every_method_that_needs_no_pretraining(mixup: Suite) -> None:
-    pairs = plan.pairs(mixup, mixup.scale("smoke"))
+    pairs = mixup.pairs(mixup.scale("smoke"))
     assert {m.name for m, _ in pairs} == {m.name for m in mixup.methods if not m.needs}
     assert not any(t.datasets for _, t in pairs)
     assert {t.params["measure"] for _, t in pairs} == {"accuracy", "spearman"}
@@ -59,7 +59,7 @@ def test_smoke_needs_no_data_and_runs_every_method_that_needs_no_pretraining(mix
 
 def test_laptop_covers_what_must_be_shown(mixup: Suite) -> None:
     scale = mixup.scale("laptop")
-    pairs = {(m.name, t.name) for m, t in plan.pairs(mixup, scale)}
+    pairs = {(m.name, t.name) for m, t in mixup.pairs(scale)}
     assert len(scale.seeds) >= 5
     for name in LAPTOP:
         assert {m for m, t in pairs if t == f"{name}-n300"} >= REQUIRED, name
@@ -70,7 +70,7 @@ def test_laptop_covers_what_must_be_shown(mixup: Suite) -> None:
 
 def test_regression_is_never_given_to_r3f(mixup: Suite) -> None:
     for scale in mixup.scales:
-        pairs = plan.pairs(mixup, scale)
+        pairs = mixup.pairs(scale)
         assert not [t for m, t in pairs if m.name == "r3f" and t.params["measure"] == "spearman"]
 
 
@@ -107,7 +107,7 @@ def test_each_claim_is_also_made_against_the_controls(mixup: Suite, form: str) -
 def test_learning_rates_name_methods_that_exist(mixup: Suite) -> None:
     names = {m.name for m in mixup.methods} | {"*"}
     for scale in mixup.scales:
-        assert set(scale.params["learning-rates"]) <= names  # type: ignore[arg-type]
+        assert set(scale.settings.plain()["learning_rates"]) <= names  # type: ignore[arg-type]
 
 
 def test_references_are_the_averages_that_could_be_read(mixup: Suite) -> None:

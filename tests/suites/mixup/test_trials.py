@@ -12,8 +12,8 @@ from harness.data import Sources
 from harness.errors import DataError, Diverged, MethodError, SpecError
 from harness.run import Context, Interrupted
 from harness.store import Store
-from suites.mixup import encoder
-from suites.mixup import trials as train
+from suites.mixup import encoder, trials
+from suites.mixup.settings import MixupSettings
 from suites.mixup.texts import Texts
 
 SLOW = {"vanilla-equal-time", "mixup-rank-4", "mixup-half", "mixup-first-order", "mixup-exact",
@@ -27,12 +27,11 @@ METHODS = [
 
 @pytest.fixture
 def context(tmp_path: Path) -> Any:
-    def make(method: str, task: str = "generated-topics", seed: int = 0, **params: Any) -> Context:
+    def make(method: str, task: str = "generated-topics", seed: int = 0, **changed: Any) -> Context:
         suite = registry.load("mixup")
         scale = suite.scale("smoke")
-        scale = scale.model_copy(
-            update={"params": {**scale.params, **params}, "tasks": ("*",), "exclude": ()}
-        )
+        settings = MixupSettings.model_validate({**scale.settings.plain(), **changed})
+        scale = scale.model_copy(update={"settings": settings, "tasks": ("*",), "exclude": ()})
         trial = plan.trials(suite, scale, "cpu", plan.Filters((method,), (task,), (seed,)))[0][0]
         torch.manual_seed(7)  # what the engine seeds before a trial
         return Context(trial, Store(tmp_path / "r", tmp_path / "c"), Sources(None, tmp_path))
@@ -43,7 +42,7 @@ def context(tmp_path: Path) -> Any:
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_returns_what_the_task_wants(context: Any, method: str) -> None:
     ctx = context(method)
-    metrics = train.run(ctx)
+    metrics = trials.run(ctx)
     assert set(metrics) == set(ctx.task.metrics)
     assert 0 <= metrics["score"] <= 100
     assert metrics["degenerate"] in {0.0, 100.0}
@@ -56,7 +55,9 @@ def test_every_method_returns_what_the_task_wants(context: Any, method: str) -> 
 
 
 def test_vanilla_learns_the_topics(context: Any) -> None:
-    metrics = train.run(context("vanilla", n=200, epochs=6, **{"learning-rates": {"*": 3e-3}}))
+    metrics = trials.run(
+        context("vanilla", epochs=6, learning_rate=3e-3, generated={"train": 200, "test": 100})
+    )
     assert metrics == {"score": pytest.approx(100, abs=5), "degenerate": 0.0}
 
 
@@ -87,7 +88,7 @@ def test_an_interrupted_trial_goes_on_bit_for_bit(
     context: Any, method: str, stop_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     straight = context(method)
-    expected = train.run(straight)
+    expected = trials.run(straight)
 
     first = context(method)
     ticks = iter(range(1, 10_000))
@@ -100,10 +101,10 @@ def test_an_interrupted_trial_goes_on_bit_for_bit(
 
     monkeypatch.setattr(first, "tick", stopping)
     with pytest.raises(Interrupted):
-        train.run(first)
+        trials.run(first)
     second = context(method)
     torch.manual_seed(8)  # the checkpoint brings its own state
-    assert train.run(second) == expected
+    assert trials.run(second) == expected
     assert second.finished_series() == straight.finished_series()
     assert second.counts == straight.counts
 
@@ -112,7 +113,7 @@ def test_equal_seeds_get_equal_texts_and_heads_whatever_the_method(
     context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two, other = (
-        train.load(context(m, seed=s)) for m, s in (("vanilla", 1), ("lora", 1), ("vanilla", 0))
+        trials.load(context(m, seed=s)) for m, s in (("vanilla", 1), ("lora", 1), ("vanilla", 0))
     )
     assert one == two != other
     heads = []
@@ -124,28 +125,33 @@ def test_equal_seeds_get_equal_texts_and_heads_whatever_the_method(
 
     monkeypatch.setattr(encoder.Classifier, "__init__", noting)
     for method in ("vanilla", "mixup-code"):
-        train.run(context(method, seed=1))
+        trials.run(context(method, seed=1))
     assert torch.equal(*heads)
 
 
-def test_learning_rates_are_the_methods_own(context: Any) -> None:
-    rates = {"*": 0.0, "lora": 1e-2}
-    still = context("vanilla", **{"learning-rates": rates, "weight-decay": 0.0})
-    train.run(still)
-    moved = context("lora", **{"learning-rates": rates, "weight-decay": 0.0})
-    train.run(moved)
-    assert still.finished_series()["loss"].y != moved.finished_series()["loss"].y
+def test_learning_rates_are_the_methods_own(context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {}
+    finetune = trials.Finetune
+
+    def noting(model: Any, method: Any, setting: Any) -> Any:
+        seen[type(method).__name__] = setting.learning_rate
+        return finetune(model, method, setting)
+
+    monkeypatch.setattr(trials, "Finetune", noting)
+    for method in ("vanilla", "lora"):
+        trials.run(context(method, learning_rate=1e-4, learning_rates={"lora": 1e-2}))
+    assert seen == {"Vanilla": 1e-4, "LoRA": 1e-2}
 
 
 def test_regression_is_scored_by_rank(context: Any) -> None:
-    metrics = train.run(context("vanilla", "generated-overlap"))
+    metrics = trials.run(context("vanilla", "generated-overlap"))
     assert -100 <= metrics["score"] <= 100
     assert metrics["degenerate"] in {0.0, 100.0}
 
 
 @pytest.mark.slow
 def test_the_exact_hypergradient_takes_a_regression(context: Any) -> None:
-    assert set(train.run(context("mixup-exact", "generated-overlap"))) == {"score", "degenerate"}
+    assert set(trials.run(context("mixup-exact", "generated-overlap"))) == {"score", "degenerate"}
 
 
 def test_out_of_domain_scores_are_entailment_against_the_rest() -> None:
@@ -154,25 +160,25 @@ def test_out_of_domain_scores_are_entailment_against_the_rest() -> None:
         "sick", ("a",) * 4, None, (0.0, 1.0, 2.0, 0.0), ("entailment", "neutral", "contradiction")
     )
     predicted_N = np.array([0, 1, 1, 1])
-    assert train.scored(predicted_N, two, three, "accuracy")["score"] == 75
-    same = train.scored(predicted_N, three, three, "accuracy")["score"]
+    assert trials.scored(predicted_N, two, three, "accuracy")["score"] == 75
+    same = trials.scored(predicted_N, three, three, "accuracy")["score"]
     assert same == 50
 
 
 def test_one_class_for_every_text_is_a_failed_run() -> None:
     texts = Texts("toy", ("a",) * 3, None, (0.0, 1.0, 1.0), ("no", "yes"))
-    assert train.scored(np.ones(3, int), texts, texts, "accuracy")["degenerate"] == 100
-    assert train.scored(np.array([1, 0, 1]), texts, texts, "accuracy")["degenerate"] == 0
+    assert trials.scored(np.ones(3, int), texts, texts, "accuracy")["degenerate"] == 100
+    assert trials.scored(np.array([1, 0, 1]), texts, texts, "accuracy")["degenerate"] == 0
 
 
 def test_a_diverging_run_is_reported_as_such(context: Any) -> None:
     with pytest.raises(Diverged, match="loss"):
-        train.run(context("vanilla", epochs=4, **{"learning-rates": {"*": 1e38}}))
+        trials.run(context("vanilla", epochs=4, learning_rate=1e38))
 
 
 def test_a_regression_given_to_r3f_is_one_line(context: Any) -> None:
     with pytest.raises(MethodError) as caught:
-        train.run(context("r3f", "generated-overlap"))
+        trials.run(context("r3f", "generated-overlap"))
     assert "\n" not in str(caught.value)
     assert "r3f" in str(caught.value).lower()
 
@@ -187,11 +193,11 @@ def test_more_examples_than_there_are_is_one_line(
         (folder / f"{part}.tsv").write_text("0\tbad\n1\tgood\n")
     monkeypatch.setattr(ctx, "dataset", lambda name: tmp_path)
     with pytest.raises(DataError, match="300 training examples wanted, 1 to 2 are there"):
-        train.run(ctx)
+        trials.run(ctx)
 
 
 def test_a_method_that_does_not_exist_is_one_line(context: Any) -> None:
     ctx = context("vanilla")
     ctx.subject = ctx.subject.model_copy(update={"params": {"method": "magic", "options": {}}})
     with pytest.raises(SpecError, match="unknown method 'magic'; there are"):
-        train.run(ctx)
+        trials.run(ctx)

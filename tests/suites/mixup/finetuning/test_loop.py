@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from harness.settings import AdamW
 from suites.mixup.encoder import Batch, Classifier, load
-from suites.mixup.finetuning.loop import CLIP, Finetune, predict
+from suites.mixup.finetuning.loop import Finetune, predict
 from suites.mixup.hooks import Method, Setting, run_stages
 from suites.mixup.texts import Batches, Examples, Texts, tokenise
+
+CLIP = 1.0
 
 
 def seed(*keys: str | int) -> int:
@@ -38,7 +41,7 @@ def setting(data: Examples, steps: int = 6, rate: float = 1e-2) -> Setting:
         total_steps=steps,
         learning_rate=rate,
         batch_size=8,
-        weight_decay=0.1,
+        optimizer=AdamW(weight_decay=0.1, clip=CLIP),
         regression=data.regression,
         seed=seed,
     )
