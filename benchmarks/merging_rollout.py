@@ -31,13 +31,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from suites.merging import trajectories
+from suites.merging.robots import trajectories
 from suites.merging.claims import THREE
-from suites.merging.environments import ENVIRONMENTS, Environment, make
-from suites.merging.evaluation import evaluate
-from suites.merging.experts import roll_out, shipped
-from suites.merging.model import DecisionTransformer, Shape
-from suites.merging.trajectories import RETURN_SCALE, Statistics, Windows
+from suites.merging.robots.environments import ENVIRONMENTS, Environment, make
+from suites.merging.policy.evaluation import evaluate
+from suites.merging.robots.experts import roll_out, shipped
+from suites.merging.policy.model import DecisionTransformer, Shape
+from suites.merging.robots.trajectories import RETURN_SCALE, Statistics, Windows
 
 CONTEXT = 10
 

@@ -26,9 +26,9 @@ from transformers import DecisionTransformerConfig, DecisionTransformerModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from suites.merging.model import DecisionTransformer, Shape
-from suites.merging.training import CLIP, DECAY, backward
-from suites.merging.trajectories import Batch
+from suites.merging.policy.model import DecisionTransformer, Shape
+from suites.merging.policy.training import CLIP, DECAY, backward
+from suites.merging.robots.trajectories import Batch
 
 ROWS = ((64, 10, 0.0), (128, 20, 0.1), (128, 20, 0.0))
 """Width, context, dropout."""
@@ -51,7 +51,7 @@ def windows(context: int) -> Batch:
 
 
 def ours(width: int, context: int, dropout: float, batch: Batch) -> Callable[[], None]:
-    """A step as `suites.merging.training.fit` takes it."""
+    """A step as `suites.merging.policy.training.fit` takes it."""
     shape = Shape(STATES, ACTIONS, width=width, context=context, dropout=dropout)
     policy = DecisionTransformer(shape, torch.Generator().manual_seed(0)).train()
     parameters = list(policy.parameters())

@@ -1,4 +1,4 @@
-"""What trials share: datasets, the language model, trained policies, multi-task policies.
+"""What trials share: the language model, trained policies, multi-task policies.
 
 A policy's folder holds `model.safetensors` and `config.json` as `model.save` writes them, and
 `curve.json`: returns of evaluation episodes by environment, with the number of updates.
@@ -6,98 +6,66 @@ A policy's folder holds `model.safetensors` and `config.json` as `model.save` wr
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from pydantic import JsonValue
-from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
-from harness.errors import DataError, SpecError
+from harness.errors import SpecError
 from harness.run import Context
-from harness.store import file_digest, write_atomic
-from suites.merging import experts, language, model, training, trajectories
-from suites.merging.environments import Environment, environment
-from suites.merging.evaluation import evaluate
-from suites.merging.model import DecisionTransformer, Shape
-from suites.merging.trajectories import Statistics, Trajectories, Windows
+from harness.store import write_atomic
+from harness.training import read_tensors
+from suites.merging.policy import language, model, training
+from suites.merging.policy.evaluation import evaluate
+from suites.merging.policy.model import DecisionTransformer, Shape
+from suites.merging.robots import trajectories
+from suites.merging.robots.dataset import TRAJECTORIES
+from suites.merging.robots.environments import Environment, environment
+from suites.merging.robots.trajectories import Statistics, Trajectories, Windows
+from suites.merging.settings import Extra, MergingSettings, Multitask, PolicyOf, Robot, Training
 
-TRAJECTORIES = "trajectories.safetensors"
-BODY = ("blocks.", "ln_f.", "embed_time.")
+BACKBONE = ("blocks.", "ln_f.", "embed_time.")
 """What of a policy does not depend on the environment's dimensions."""
-
-
-def make_data(ctx: Context) -> dict[str, JsonValue]:
-    """Artifact: a dataset of one environment, rolled out or read, in `trajectories.safetensors`.
-
-    `source` says whence: `shipped` and `folder` roll out policies, `d4rl` reads HDF5 files of
-    version 2, `minari` the local store of that library.
-    """
-    source = ctx.param("source")
-    if source in ("shipped", "folder"):
-        return experts.make_dataset(ctx)
-    name, quality = ctx.param("environment"), ctx.param("quality")
-    facts: dict[str, JsonValue] = {"source": source, "environment": name, "quality": quality}
-    if source == "d4rl":
-        file = f"{name}_{quality.replace('-', '_')}-v2.hdf5"
-        path = ctx.dataset("d4rl") / "mujoco" / "d4rl" / file
-        if not path.is_file():
-            raise DataError(
-                f"D4RL file mujoco/d4rl/{file} not found; point --data or HARNESS_DATA at a folder "
-                "that has it, or use a scale whose data are rolled out"
-            )
-        read = trajectories.read_hdf5(path)
-        facts["sha256"] = file_digest(path)
-    elif source == "minari":
-        read = trajectories.read_minari(f"mujoco/{name}/{quality}-v0")
-    else:
-        raise SpecError(f"source of data {source!r}; it may be shipped, folder, d4rl or minari")
-    facts |= {"episodes": read.count, "steps": len(read.rewards_N)}
-    facts["return_mean"] = float(read.returns_T.mean())
-    facts["return_sd"] = float(read.returns_T.std())
-    read.save(ctx.out / TRAJECTORIES, facts)
-    return facts
 
 
 def make_language_model(ctx: Context) -> dict[str, JsonValue]:
     """Artifact: ChibiT's substitute, a byte-level model of the policies' body."""
+    settings = ctx.settings(MergingSettings)
     generator = ctx.torch_generator("init", "language")
-    network = language.LanguageModel(_shape(ctx, 1, 1), int(ctx.param("positions")), generator)
-    late = language.fit(ctx, network.to(ctx.device), _recipe(ctx, "language"))
+    network = language.LanguageModel(_shape(ctx, 1, 1), settings.positions, generator)
+    recipe = settings.trainings.language
+    late = language.fit(ctx, network.to(ctx.device), recipe, settings.optimizer)
     tensors = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
     write_atomic(ctx.out / "model.safetensors", to_bytes(tensors))
     return {"nats_per_byte": late, "bytes": len(language.text())}
 
 
 def make_policy(ctx: Context) -> dict[str, JsonValue]:
-    """Artifact: a policy of one environment, trained on its data.
-
-    Parameters: `environment`; `init`: `different`, `common` or `pretrained`; `extras`: what the
-    loss has besides, of `start`, `centres` and `text`; `size`; `watched`: whether it is evaluated
-    along the way.
-    """
-    env = world(ctx, ctx.param("environment"))
+    """Artifact: a policy of one environment, trained on its data; see `PolicyOf`."""
+    wanted, settings = ctx.settings(PolicyOf), ctx.settings(MergingSettings)
+    env = world(ctx, wanted.environment)
     data = read_data(ctx, env)
     stats = trajectories.statistics(data)
-    policy = fresh(ctx, env, ctx.param("init"), ctx.param("size")).to(ctx.device)
-    recipe = _recipe(ctx, "policy")
+    policy = fresh(ctx, env, wanted.init, wanted.size).to(ctx.device)
+    recipe = settings.trainings.policy
     curve = training.fit(
         ctx,
         {env.name: policy},
         {env.name: windows(ctx, data, stats, policy.shape)},
         recipe,
-        terms=[_term(ctx, extra, env, policy, recipe) for extra in ctx.param("extras")],
+        settings.optimizer,
+        terms=[_term(ctx, extra, env, policy) for extra in wanted.extras],
         evaluate=lambda: {env.name: returns(ctx, policy, env, stats)},
-        evaluate_at=_points(ctx, recipe) if ctx.param("watched") else [recipe.updates],
+        evaluate_at=evenly(recipe, settings.evaluations) if wanted.watched else [recipe.updates],
     )
     model.save(policy, stats, ctx.out)
     return _keep_curve(ctx, curve)
 
 
 def make_multitask(ctx: Context) -> dict[str, JsonValue]:
-    """Artifact: one body for all environments, input and output layers of each, a folder each.
+    """Artifact: one backbone for all environments, input and output layers of each, a folder each.
 
     With `forgetful`, only the last environment's input and output layers are trained, as happens
     in the released code, whose optimiser never sees those of the others.
@@ -111,16 +79,18 @@ def make_multitask(ctx: Context) -> dict[str, JsonValue]:
         policy.blocks, policy.ln_f, policy.embed_time = first.blocks, first.ln_f, first.embed_time
     for policy in policies.values():
         policy.to(ctx.device)
-    if ctx.param("forgetful"):
+    if ctx.settings(Multitask).forgetful:
         for policy in list(policies.values())[:-1]:
             for name, parameter in policy.named_parameters():
-                parameter.requires_grad_(name.startswith(BODY))
-    recipe = _recipe(ctx, "multitask")
+                parameter.requires_grad_(name.startswith(BACKBONE))
+    settings = ctx.settings(MergingSettings)
+    recipe = settings.trainings.multitask
     curve = training.fit(
         ctx,
         policies,
         {n: windows(ctx, data[n], stats[n], policies[n].shape) for n in policies},
         recipe,
+        settings.optimizer,
         evaluate=lambda: {e.name: returns(ctx, policies[e.name], e, stats[e.name]) for e in envs},
         evaluate_at=[recipe.updates],
     )
@@ -135,17 +105,19 @@ def make_finetuned(ctx: Context) -> dict[str, JsonValue]:
     Final norm and time embedding stay frozen, the blocks are held near where they were, states
     are still normalised as they were (released code).
     """
-    env = world(ctx, ctx.param("environment"))
+    settings = ctx.settings(MergingSettings)
+    env = world(ctx, ctx.settings(Robot).environment)
     policy, stats = model.load(ctx.artifact("multitask") / env.name)
     policy.to(ctx.device)
-    recipe = dataclasses.replace(_recipe(ctx, "finetuned"), body_decay=0.0)
+    recipe = settings.trainings.finetuned
     curve = training.fit(
         ctx,
         {env.name: policy},
         {env.name: windows(ctx, read_data(ctx, env), stats, policy.shape)},
         recipe,
+        settings.optimizer,
         frozen=("ln_f.*", "embed_time.*"),
-        terms=[training.toward_start(policy, float(ctx.param("start-strength")))],
+        terms=[training.toward_start(policy, settings.start_strength)],
         evaluate=lambda: {env.name: returns(ctx, policy, env, stats)},
         evaluate_at=[recipe.updates],
     )
@@ -158,8 +130,8 @@ def make_finetuned(ctx: Context) -> dict[str, JsonValue]:
 
 def world(ctx: Context, name: str) -> Environment:
     """The environment in the scale's version, with the scale's number of steps."""
-    env = environment(name, ctx.param("version"))
-    return dataclasses.replace(env, max_steps=int(ctx.param("max-steps")))
+    settings = ctx.settings(MergingSettings)
+    return dataclasses.replace(environment(name, settings.version), max_steps=settings.max_steps)
 
 
 def worlds(ctx: Context, template: str) -> list[Environment]:
@@ -188,7 +160,7 @@ def fresh(ctx: Context, env: Environment, init: str, size: str) -> DecisionTrans
     policy = DecisionTransformer(shape, ctx.torch_generator("init", env.name))
     if init in ("common", "control"):
         other = DecisionTransformer(shape, ctx.torch_generator("init", init))
-        body = {k: v for k, v in other.state_dict().items() if k.startswith(BODY)}
+        body = {k: v for k, v in other.state_dict().items() if k.startswith(BACKBONE)}
         policy.load_state_dict(policy.state_dict() | body)
     elif init == "pretrained":
         language.start_from(policy, _language(ctx))
@@ -201,7 +173,8 @@ def returns(
     ctx: Context, policy: DecisionTransformer, env: Environment, stats: Statistics
 ) -> list[float]:
     """Returns of the scale's number of evaluation episodes; their seeds are the trial's alone."""
-    seeds = [ctx.stream("eval", env.name, n) % 2**31 for n in range(int(ctx.param("episodes")))]
+    episodes = ctx.settings(MergingSettings).episodes
+    seeds = [ctx.stream("eval", env.name, n) % 2**31 for n in range(episodes)]
     found = evaluate(
         policy, env, stats, seeds=seeds, context=policy.shape.context, device=ctx.device
     )
@@ -215,63 +188,52 @@ def read_curve(folder: Path) -> list[tuple[int, dict[str, list[float]]]]:
     ]
 
 
-def finetuning(ctx: Context) -> tuple[training.Recipe, Sequence[int]]:
-    """How the rest is trained after a body was frozen, and when it is evaluated."""
-    recipe = _recipe(ctx, "frozen")
-    return recipe, [0, *_points(ctx, recipe, "frozen-evaluations")]
-
-
 def _shape(ctx: Context, states: int, actions: int, size: str = "standard") -> Shape:
-    numbers: Mapping[str, Any] = ctx.param("sizes")[size]
+    settings = ctx.settings(MergingSettings)
     return Shape(
         states,
         actions,
-        width=numbers["width"],
-        layers=numbers["layers"],
-        heads=numbers["heads"],
-        context=ctx.param("context"),
-        dropout=ctx.param("dropout"),
-        activation=ctx.param("activation"),
+        **getattr(settings.sizes, size).model_dump(),
+        context=settings.context,
+        dropout=settings.dropout,
+        activation=settings.activation,
     )
 
 
-def _recipe(ctx: Context, stage: str) -> training.Recipe:
-    return training.Recipe(**ctx.param("recipes")[stage])
-
-
-def _points(ctx: Context, recipe: training.Recipe, count_of: str = "evaluations") -> list[int]:
-    """Evenly spaced numbers of updates, the last one included."""
-    count = int(ctx.param(count_of))
+def evenly(recipe: Training, count: int) -> list[int]:
+    """So many evenly spaced numbers of updates, the last one included."""
     return [recipe.updates * (n + 1) // count for n in range(count)]
 
 
 def _language(ctx: Context) -> dict[str, torch.Tensor]:
-    return load_file(ctx.artifact("language-model") / "model.safetensors")
+    return read_tensors(ctx.artifact("language-model") / "model.safetensors")
 
 
 def _term(
     ctx: Context,
-    extra: str,
+    extra: Extra,
     env: Environment,
     policy: DecisionTransformer,
-    recipe: training.Recipe,
 ) -> training.Term:
+    settings = ctx.settings(MergingSettings)
     if extra == "start":
-        return training.toward_start(policy, float(ctx.param("start-strength")))
+        return training.toward_start(policy, settings.start_strength)
     generator = ctx.torch_generator("batch", extra, env.name)
     if extra == "centres":
         embeddings_VD = _language(ctx)["embed_token.weight"]
-        centres_CD = language.centres(embeddings_VD, int(ctx.param("centres")), generator)
-        strength = float(ctx.param("centres-strength"))
+        centres_CD = language.centres(embeddings_VD, settings.centres, generator)
         return training.toward_centres(
-            {env.name: policy}, centres_CD.to(ctx.device), strength, recipe.updates
+            {env.name: policy},
+            centres_CD.to(ctx.device),
+            settings.centres_strength,
+            settings.trainings.policy.updates,
         )
     if extra == "text":
         return language.co_training(
             policy,
             _language(ctx),
-            batch=int(ctx.param("text-batch")),
-            weight=1.0,
+            batch=settings.text_batch,
+            weight=settings.text_weight,
             generator=generator,
         )
     raise SpecError(f"extra term {extra!r}; it may be start, centres or text")

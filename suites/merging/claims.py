@@ -6,9 +6,7 @@ another.
 """
 
 from harness.suite import Beats, Claim, Competitive, Level
-
-THREE = ("hopper", "halfcheetah", "walker2d")
-"""The paper's environments."""
+from suites.merging.methods import THREE
 
 LITTLE = 10.0
 IMPROVED = 2.0

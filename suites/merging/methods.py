@@ -1,297 +1,298 @@
-"""What trials do: individual policies, merged ones, paths between two, bodies frozen after a merge.
+"""How policies are trained, and what is done with them: the artifacts and the methods."""
 
-Every function evaluates on the task's environment with the same episodes; the first policy of a
-merge is that environment's own and supplies everything outside the merged groups.
-"""
+from collections.abc import Iterator
+from typing import Any, Literal
 
-import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from harness.suite import Artifact, Kind, Method
+from suites.merging.settings import Merge, Multitask, PolicyOf, Robot
 
-import torch
-from torch import Tensor, nn
+Name = Literal["hopper", "halfcheetah", "walker2d", "ant"]
+THREE: tuple[Name, ...] = ("hopper", "halfcheetah", "walker2d")
+"""The paper's environments."""
+FOUR: tuple[Name, ...] = (*THREE, "ant")
 
-from harness.errors import SpecError
-from harness.run import Context
-from suites.merging import alignment, information, model, rules, training
-from suites.merging.artifacts import (
-    finetuning,
-    fresh,
-    read_curve,
-    read_data,
-    returns,
-    windows,
-    world,
-    worlds,
-)
-from suites.merging.environments import ENVIRONMENTS, Environment, make, normalised
-from suites.merging.groups import matches, select
-from suites.merging.model import Attention, DecisionTransformer
-from suites.merging.trajectories import Batch, Statistics
-
-State = dict[str, Tensor]
-Curve = Sequence[tuple[int, dict[str, list[float]]]]
-
-BODY = ("attn", "mlp")
-"""What merge-freeze-finetune merges and freezes (released code)."""
-
-
-def individual(ctx: Context) -> dict[str, float]:
-    """A policy as it was trained: its last evaluation, and its best one."""
-    return _measured(ctx, _own_curve(ctx))
-
-
-def merged(ctx: Context) -> dict[str, float]:
-    """Own policy with the parameters of some groups merged with the other environments'."""
-    policies = _policies(ctx)
-    policy, stats = policies[0]
-    states: list[State] = [p.state_dict() for p, _ in policies]
-    keys = select(states[0], ctx.param("groups"))
-    policy.load_state_dict(_RULES[ctx.param("rule")](ctx, policies, states, keys))
-    return _evaluated(ctx, policy, stats)
-
-
-def path(ctx: Context) -> dict[str, float]:
-    """Along the straight line to the next environment's policy; the metrics are those halfway."""
-    (policy, stats), (other, _), *_ = _policies(ctx)
-    start, end = _copy(policy), _copy(other)
-    keys = select(start, ctx.param("groups"))
-    points = [float(p) for p in ctx.param("points")]
-    scores, halfway = [], {}
-    for p in points:
-        policy.load_state_dict(rules.interpolate(start, end, keys, p))
-        found = _evaluated(ctx, policy, stats)
-        scores.append(found["score"])
-        if p == 0.5:
-            halfway = found
-    ctx.series("path", points, scores, "share of the other policy")
-    if not halfway:
-        raise SpecError(f"points {points} of the path; 0.5 has to be one of them")
-    return halfway
-
-
-def changed(ctx: Context) -> dict[str, float]:
-    """Own policy with something taken out or replaced: the ablations and the controls of merging.
-
-    `change`: `attention-off`, `norm-identity`, or `random` or `other` for the groups' weights.
-    """
-    policies = _policies(ctx)
-    policy, stats = policies[0]
-    change = ctx.param("change")
-    if change == "attention-off":
-        for module in policy.modules():
-            if isinstance(module, Attention):
-                module.off = True
-    elif change == "norm-identity":
-        for module in policy.blocks.modules():
-            if isinstance(module, nn.LayerNorm):
-                nn.init.ones_(module.weight)
-                nn.init.zeros_(module.bias)
-    else:
-        _replace(policy, _donor(ctx, change, policies), ctx.param("groups"))
-    return _evaluated(ctx, policy, stats)
-
-
-def frozen(ctx: Context) -> dict[str, float]:
-    """A body that is frozen while the rest is trained on the task's own data.
-
-    `body`: `merged` (merge-freeze-finetune), or the controls `random` and `other`. The metrics are
-    those after the last update; the curve is kept as `recovery`.
-    """
-    policies = _policies(ctx)
-    policy, stats = policies[0]
-    own = _own_environment(ctx)
-    body = ctx.param("body")
-    if body == "merged":
-        states: list[State] = [p.state_dict() for p, _ in policies]
-        policy.load_state_dict(rules.average(states, select(states[0], BODY)))
-    else:
-        _replace(policy, _donor(ctx, body, policies), BODY)
-    recipe, evaluate_at = finetuning(ctx)
-    policy.to(ctx.device)
-    curve = training.fit(
-        ctx,
-        {own.name: policy},
-        {own.name: windows(ctx, read_data(ctx, own), stats, policy.shape)},
-        recipe,
-        frozen=BODY,
-        evaluate=lambda: {own.name: returns(ctx, policy, own, stats)},
-        evaluate_at=evaluate_at,
-    )
-    found = _measured(ctx, curve)
-    found["retained"] = found["score"] - _own_score(ctx)
-    scores = [normalised(own, _mean(by_name[own.name])) for _, by_name in curve]
-    ctx.series("recovery", [update for update, _ in curve], scores, "updates")
-    return found
-
-
-# -- rules of merging, by the names that methods use ---------------------------------------------
-
-Policies = Sequence[tuple[DecisionTransformer, Statistics]]
-Rule = Callable[[Context, Policies, list[State], list[str]], State]
-
-
-def _average(_ctx: Context, _policies: Policies, states: list[State], keys: list[str]) -> State:
-    return rules.average(states, keys)
-
-
-def _aligned(_ctx: Context, policies: Policies, states: list[State], keys: list[str]) -> State:
-    """The average after hidden units were permuted to match the first policy's."""
-    heads = policies[0][0].shape.heads
-    matched = [dict(alignment.align(states[0], other, heads=heads)) for other in states[1:]]
-    return rules.average([states[0], *matched], keys)
-
-
-def _fisher(ctx: Context, policies: Policies, states: list[State], keys: list[str]) -> State:
-    kind = ctx.param("information")
-    blocks = select(states[0], ["blocks"])
-    found = [
-        information.fisher(policy, _batches(ctx, env, policy, stats, kind), kind, blocks)
-        for env, (policy, stats) in zip(_order(ctx), policies, strict=True)
-    ]
-    for group in ("attn", "mlp", "ln"):
-        layers = range(policies[0][0].shape.layers)
-        means = [_mean_information(found[0], group, layer) for layer in layers]
-        ctx.series(f"information-{group}", list(layers), means, "layer")
-    return rules.fisher(states, keys, found)
-
-
-def _regmean(ctx: Context, policies: Policies, states: list[State], keys: list[str]) -> State:
-    grams = [
-        information.grams(policy, _batches(ctx, env, policy, stats, "grams"))
-        for env, (policy, stats) in zip(_order(ctx), policies, strict=True)
-    ]
-    return rules.regmean(states, keys, grams)
-
-
-def _task_arithmetic(ctx: Context, _p: Policies, states: list[State], keys: list[str]) -> State:
-    return rules.task_arithmetic(states, keys, _base(ctx), float(ctx.param("task-scale")))
-
-
-def _ties(ctx: Context, _policies: Policies, states: list[State], keys: list[str]) -> State:
-    return rules.ties(states, keys, _base(ctx))
-
-
-def _dare(ctx: Context, _policies: Policies, states: list[State], keys: list[str]) -> State:
-    scale, generator = float(ctx.param("task-scale")), ctx.torch_generator("merge")
-    return rules.dare(states, keys, _base(ctx), scale=scale, generator=generator)
-
-
-def _slerp(_ctx: Context, _policies: Policies, states: list[State], keys: list[str]) -> State:
-    """Halfway to the next environment's policy: a great circle joins two."""
-    return rules.slerp(states[0], states[1], keys, 0.5)
-
-
-_RULES: dict[str, Rule] = {
-    "average": _average,
-    "aligned": _aligned,
-    "fisher": _fisher,
-    "regmean": _regmean,
-    "task-arithmetic": _task_arithmetic,
-    "ties": _ties,
-    "dare": _dare,
-    "slerp": _slerp,
+VARIANTS: dict[str, dict[str, Any]] = {
+    "different": {"init": "different", "watched": True},
+    "common": {"init": "common"},
+    "pretrained": {"init": "pretrained"},
+    "regularised": {"init": "pretrained", "extras": ("start",)},
+    "cotrained": {"init": "pretrained", "extras": ("start", "centres", "text")},
+    "narrow": {"init": "common", "size": "narrow"},
 }
+"""How policies are initialised and trained: fields of `PolicyOf`."""
+
+STARTS = {
+    "different": "random bodies",
+    "common": "one random body",
+    "pretrained": "language model",
+    "regularised": "language model, regularised",
+    "cotrained": "language model, co-trained",
+    "narrow": "one random body, narrow",
+}
+"""How tables call them."""
+
+_GROUPS = (("attn",), ("mlp",), ("attn", "mlp"))
+_DIFFERENT, _COMMON, _FINETUNED = "policy-{}-different", "policy-{}-common", "finetuned-{}"
+_NOT_IN_PAPER = ("Not in the paper.",)
 
 
-# -- the pieces -----------------------------------------------------------------------------------
+def artifacts() -> tuple[Artifact, ...]:
+    """The language model, data, policies, multi-task policies and their fine-tuned copies."""
+    return (
+        Artifact(name="language-model", make="suites.merging.artifacts:make_language_model"),
+        *_data(),
+        *_policies(),
+        *_multitask_policies(),
+    )
 
 
-def _own_environment(ctx: Context) -> Environment:
-    return world(ctx, ctx.param("environment"))
+def _data() -> Iterator[Artifact]:
+    for env in FOUR:
+        for suffix, quality in (("", {}), ("-base", {"quality": "medium"})):
+            if not suffix or env in THREE:
+                yield Artifact(
+                    name=f"data-{env}{suffix}",
+                    make="suites.merging.robots.dataset:make",
+                    params=Robot(environment=env).plain() | quality,
+                    datasets=("d4rl",),
+                )
 
 
-def _order(ctx: Context) -> list[Environment]:
-    """The environments whose policies are merged, the task's own first, the others in turn."""
-    envs = worlds(ctx, ctx.param("policies"))
-    first = [env.name for env in envs].index(ctx.param("environment"))
-    return [*envs[first:], *envs[:first]]
+def _policies() -> Iterator[Artifact]:
+    for variant, settings in VARIANTS.items():
+        language = ("language-model",) if settings["init"] == "pretrained" else ()
+        for env in FOUR if variant == "different" else THREE:
+            yield Artifact(
+                name=f"policy-{env}-{variant}",
+                make="suites.merging.artifacts:make_policy",
+                params=PolicyOf(environment=env, **settings).plain(),
+                needs=(f"data-{env}", *language),
+                over=("seed",),
+            )
 
 
-def _policies(ctx: Context) -> list[tuple[DecisionTransformer, Statistics]]:
-    """The trained policies of all environments, the task's own first."""
-    folders = [ctx.artifact(ctx.param("policies").format(env.name)) for env in _order(ctx)]
-    loaded = [model.load(folder) for folder in folders]
-    return [(policy.to(ctx.device), stats) for policy, stats in loaded]
+def _multitask_policies() -> Iterator[Artifact]:
+    for name, forgetful in (("multitask", False), ("multitask-forgetful", True)):
+        yield Artifact(
+            name=name,
+            make="suites.merging.artifacts:make_multitask",
+            params=Multitask(forgetful=forgetful).plain(),
+            needs=_each("data-{}-base"),
+            over=("seed",),
+        )
+    for env in THREE:
+        yield Artifact(
+            name=f"finetuned-{env}",
+            make="suites.merging.artifacts:make_finetuned",
+            params=Robot(environment=env).plain(),
+            needs=("multitask", f"data-{env}"),
+            over=("seed",),
+        )
 
 
-def _donor(ctx: Context, what: str, policies: Policies) -> DecisionTransformer:
-    if what == "other":
-        return policies[1][0]
-    if what == "random":
-        return fresh(ctx, _own_environment(ctx), "control", "standard").to(ctx.device)
-    raise SpecError(f"weights from {what!r}; they may be from other or random")
+def methods() -> tuple[Method, ...]:
+    """All methods, in the order of tables."""
+    return (
+        *_averages(),
+        *_paths(),
+        *_rules(),
+        *_frozen(),
+        *_changed(),
+        *_multitask(),
+        *_four(),
+    )
 
 
-def _replace(
-    policy: DecisionTransformer, donor: DecisionTransformer, groups: Sequence[str]
-) -> None:
-    theirs = {k: v for k, v in donor.state_dict().items() if matches(k, groups)}
-    policy.load_state_dict(policy.state_dict() | theirs)
+def _method(
+    name: str,
+    function: str,
+    policies: str,
+    label: str,
+    kind: Kind = "proposed",
+    needs: tuple[str, ...] = (),
+    deviations: tuple[str, ...] = (),
+    environments: tuple[Name, ...] = THREE,
+    **settings: Any,
+) -> Method:
+    """Which function of `suites.merging.trials` does what with which policies."""
+    return Method(
+        name=name,
+        run=f"suites.merging.trials:{function}",
+        params=Merge(policies=policies, **settings).plain(),
+        needs=(*dict.fromkeys((*_each(policies, environments), *needs)),),
+        label=label,
+        kind=kind,
+        deviations=deviations,
+    )
 
 
-def _base(ctx: Context) -> State:
-    """Where all policies of a common initialisation began."""
-    return fresh(ctx, _own_environment(ctx), "common", "standard").state_dict()
+def _averages() -> Iterator[Method]:
+    for variant, start in STARTS.items():
+        policies, suffix = f"policy-{{}}-{variant}", _suffix(variant)
+        yield _method(
+            f"individual{suffix}", "individual", policies, f"individual: {start}", "baseline"
+        )
+        for groups in _GROUPS:
+            yield _method(
+                f"average-{'-'.join(groups)}{suffix}",
+                "merged",
+                policies,
+                f"average of {' and '.join(groups)}: {start}",
+                rule="average",
+                groups=groups,
+            )
 
 
-def _batches(
-    ctx: Context, env: Environment, policy: DecisionTransformer, stats: Statistics, use: str
-) -> list[Batch]:
-    source = windows(ctx, read_data(ctx, env), stats, policy.shape)
-    generator = ctx.torch_generator("merge", env.name)
-    count, batch = int(ctx.param("merge-batches")[use]), int(ctx.param("merge-batch"))
-    return [source.sample(batch, generator) for _ in range(count)]
+def _paths() -> Iterator[Method]:
+    for variant in ("different", "common"):
+        for group in ("attn", "mlp"):
+            yield _method(
+                f"path-{group}{_suffix(variant)}",
+                "path",
+                f"policy-{{}}-{variant}",
+                f"halfway to the next task, {group}: {STARTS[variant]}",
+                groups=(group,),
+            )
 
 
-def _mean_information(found: State, group: str, layer: int) -> float:
-    """Common logarithm of the mean over the group's parameters in one layer."""
-    parts = [v.flatten() for k, v in found.items() if k.startswith(f"blocks.{layer}.")
-             and matches(k, [group])]  # fmt: skip
-    return math.log10(float(torch.cat(parts).mean()) + 1e-30)
+def _rules() -> Iterator[Method]:
+    data = _each("data-{}")
+    for kind in ("paper", "empirical", "true"):
+        yield _method(
+            f"fisher-{kind}-attn-common",
+            "merged",
+            _COMMON,
+            f"Fisher ({kind}) average of attn: one random body",
+            needs=data,
+            rule="fisher",
+            information=kind,
+            groups=("attn",),
+        )
+    for rule, variant in (
+        ("task-arithmetic", "common"),
+        ("ties", "common"),
+        ("dare", "common"),
+        ("slerp", "common"),
+        ("regmean", "common"),
+        ("aligned", "different"),
+    ):
+        yield _method(
+            f"{rule}-attn-mlp{_suffix(variant)}",
+            "merged",
+            f"policy-{{}}-{variant}",
+            f"{rule} of attn and mlp: {STARTS[variant]}",
+            "baseline",
+            data if rule == "regmean" else (),
+            _NOT_IN_PAPER,
+            rule=rule,
+            groups=("attn", "mlp"),
+        )
 
 
-def _copy(policy: DecisionTransformer) -> State:
-    return {key: value.clone() for key, value in policy.state_dict().items()}
+def _frozen() -> Iterator[Method]:
+    rows: tuple[tuple[str, str, str, str, Kind], ...] = (
+        ("merged", "different", "mff", "merge-freeze-finetune: random bodies", "proposed"),
+        ("merged", "common", "mff-common", "merge-freeze-finetune: one random body", "proposed"),
+        (
+            "merged",
+            "pretrained",
+            "mff-pretrained",
+            "merge-freeze-finetune: language model",
+            "proposed",
+        ),
+        ("random", "different", "frozen-random", "random frozen body, rest trained", "control"),
+        (
+            "other",
+            "different",
+            "frozen-other",
+            "another task's frozen body, rest trained",
+            "control",
+        ),
+    )
+    for body, variant, name, label, kind in rows:
+        deviations = () if body == "merged" else _NOT_IN_PAPER
+        policies = f"policy-{{}}-{variant}"
+        yield _method(
+            name, "frozen", policies, label, kind, _each("data-{}"), deviations, body=body
+        )
 
 
-def _evaluated(ctx: Context, policy: DecisionTransformer, stats: Statistics) -> dict[str, float]:
-    own = _own_environment(ctx)
-    found = _measured(ctx, [(0, {own.name: returns(ctx, policy.eval(), own, stats)})])
-    del found["score-best"]  # nothing was trained: there is nothing to choose from
-    return found | {"retained": found["score"] - _own_score(ctx)}
+def _changed() -> Iterator[Method]:
+    rows: tuple[tuple[str, str, str, Kind], ...] = (
+        ("attention-other", "other", "another task's attn", "control"),
+        ("attention-random", "random", "random attn", "control"),
+        ("attention-off", "attention-off", "attention left out", "ablation"),
+        ("norm-identity", "norm-identity", "norms set to the identity", "ablation"),
+    )
+    for name, change, label, kind in rows:
+        yield _method(name, "changed", _DIFFERENT, label, kind, change=change, groups=("attn",))
 
 
-def _own_curve(ctx: Context) -> list[tuple[int, dict[str, list[float]]]]:
-    name: str = ctx.param("policies").format(ctx.param("environment"))
-    return read_curve(ctx.artifact(name))
+def _multitask() -> Iterator[Method]:
+    yield _method("multitask", "individual", "multitask", "multi-task policy", "baseline")
+    yield _method(
+        "multitask-forgetful",
+        "individual",
+        "multitask-forgetful",
+        "multi-task policy, two of three input and output layers never trained",
+        "control",
+        deviations=("What the released code does, whatever it was meant to do.",),
+    )
+    yield _method(
+        "finetuned", "individual", _FINETUNED, "multi-task policy, fine-tuned alone", "baseline"
+    )
+    yield _method(
+        "finetuned-other",
+        "changed",
+        _FINETUNED,
+        "body fine-tuned on another task",
+        "control",
+        change="other",
+        groups=("blocks",),
+    )
+    yield _method(
+        "multitask-average",
+        "merged",
+        _FINETUNED,
+        "average of the fine-tuned bodies",
+        rule="average",
+        groups=("blocks",),
+    )
+    yield _method(
+        "multitask-fisher",
+        "merged",
+        _FINETUNED,
+        "Fisher (paper) average of the fine-tuned bodies",
+        needs=_each("data-{}"),
+        deviations=(
+            "The information of each policy is measured on its own environment's data alone.",
+        ),
+        rule="fisher",
+        information="paper",
+        groups=("blocks",),
+    )
 
 
-def _own_score(ctx: Context) -> float:
-    """The last score of the task's own policy as it was trained."""
-    own = _own_environment(ctx)
-    return normalised(own, _mean(_own_curve(ctx)[-1][1][own.name]))
+def _four() -> Iterator[Method]:
+    yield _method(
+        "four-individual", "individual", _DIFFERENT, "individual", "baseline", environments=FOUR
+    )
+    for groups in _GROUPS:
+        yield _method(
+            f"four-average-{'-'.join(groups)}",
+            "merged",
+            _DIFFERENT,
+            f"average of {' and '.join(groups)} of four",
+            deviations=_NOT_IN_PAPER,
+            environments=FOUR,
+            rule="average",
+            groups=groups,
+        )
 
 
-def _measured(ctx: Context, curve: Curve) -> dict[str, float]:
-    """Metrics of evaluations in the order they were made."""
-    own = _own_environment(ctx)
-    lines = [by_name[own.name] for _, by_name in curve]
-    last = _mean(lines[-1])
-    variance = _mean([(value - last) ** 2 for value in lines[-1]])
-    return {
-        "score": normalised(own, last),
-        "return": last,
-        "score-best": normalised(own, max(map(_mean, lines))),
-        "episode-sd": math.sqrt(variance),
-    }
+def _each(template: str, environments: tuple[Name, ...] = THREE) -> tuple[str, ...]:
+    return tuple(template.format(env) for env in environments)
 
 
-def warm_up() -> None:
-    """Imports the simulator and compiles the models' files once, before trials fork off."""
-    for env in ENVIRONMENTS.values():
-        make(env).close()
-
-
-def _mean(values: Sequence[Any]) -> float:
-    return float(sum(values)) / len(values)
+def _suffix(variant: str) -> str:
+    return "" if variant == "different" else f"-{variant}"

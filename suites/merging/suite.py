@@ -1,280 +1,17 @@
 """Merged against individual Decision Transformers on MuJoCo locomotion.
 
-The experiment on a few screens: methods, tasks, artifacts, tables, figures; sizes stand in
-`scales.py`, claims in `claims.py`.
+The experiment as data: `methods.py` run at `scales.py`, judged by `claims.py`; here is what is
+measured and shown.
 """
 
-from harness.suite import (
-    Artifact,
-    Dataset,
-    Figure,
-    Kind,
-    Method,
-    Metric,
-    Paper,
-    Params,
-    Suite,
-    Table,
-    Task,
-)
-from suites.merging.claims import THREE, claims
-from suites.merging.recipes import FILES
+from harness.suite import Dataset, Figure, Metric, Paper, Suite, Table, Task
+from suites.merging.claims import claims
+from suites.merging.methods import FOUR, THREE, artifacts, methods
+from suites.merging.robots.mixtures import FILES
 from suites.merging.scales import scales
+from suites.merging.settings import Robot
 
-FOUR = (*THREE, "ant")
 _LABELS = {"hopper": "Hopper", "halfcheetah": "HalfCheetah", "walker2d": "Walker2d", "ant": "Ant"}
-
-_VARIANTS: dict[str, Params] = {
-    "different": {"init": "different", "extras": [], "size": "standard", "watched": True},
-    "common": {"init": "common", "extras": [], "size": "standard", "watched": False},
-    "pretrained": {"init": "pretrained", "extras": [], "size": "standard", "watched": False},
-    "regularised": {
-        "init": "pretrained", "extras": ["start"], "size": "standard", "watched": False,
-    },
-    "cotrained": {
-        "init": "pretrained",
-        "extras": ["start", "centres", "text"],
-        "size": "standard",
-        "watched": False,
-    },
-    "narrow": {"init": "common", "extras": [], "size": "narrow", "watched": False},
-}  # fmt: skip
-"""How policies are initialised and trained; the first is a policy for itself."""
-
-_STARTS = {
-    "different": "random bodies",
-    "common": "one random body",
-    "pretrained": "language model",
-    "regularised": "language model, regularised",
-    "cotrained": "language model, co-trained",
-    "narrow": "one random body, narrow",
-}
-
-
-def _artifacts() -> tuple[Artifact, ...]:
-    made = [Artifact(name="language-model", make="suites.merging.artifacts:make_language_model")]
-    for env in FOUR:
-        for suffix, quality in (("", {}), ("-base", {"quality": "medium"})):
-            if suffix and env not in THREE:
-                continue
-            made.append(
-                Artifact(
-                    name=f"data-{env}{suffix}",
-                    make="suites.merging.artifacts:make_data",
-                    params={"environment": env, **quality},
-                    datasets=("d4rl",),
-                )
-            )
-    for variant, params in _VARIANTS.items():
-        language = ("language-model",) if params["init"] == "pretrained" else ()
-        made += [
-            Artifact(
-                name=f"policy-{env}-{variant}",
-                make="suites.merging.artifacts:make_policy",
-                params={"environment": env, **params},
-                needs=(f"data-{env}", *language),
-                over=("seed",),
-            )
-            for env in (FOUR if variant == "different" else THREE)
-        ]
-    for name, forgetful in (("multitask", False), ("multitask-forgetful", True)):
-        made.append(
-            Artifact(
-                name=name,
-                make="suites.merging.artifacts:make_multitask",
-                params={"forgetful": forgetful},
-                needs=_each("data-{}-base"),
-                over=("seed",),
-            )
-        )
-    made += [
-        Artifact(
-            name=f"finetuned-{env}",
-            make="suites.merging.artifacts:make_finetuned",
-            params={"environment": env},
-            needs=("multitask", f"data-{env}"),
-            over=("seed",),
-        )
-        for env in THREE
-    ]
-    return tuple(made)
-
-
-def _each(template: str, environments: tuple[str, ...] = THREE) -> tuple[str, ...]:
-    return tuple(template.format(env) for env in environments)
-
-
-def _methods() -> tuple[Method, ...]:
-    made: list[Method] = []
-
-    def method(
-        name: str,
-        function: str,
-        policies: str,
-        label: str,
-        kind: Kind = "proposed",
-        needs: tuple[str, ...] = (),
-        deviations: tuple[str, ...] = (),
-        environments: tuple[str, ...] = THREE,
-        **params: object,
-    ) -> None:
-        made.append(
-            Method(
-                name=name,
-                run=f"suites.merging.methods:{function}",
-                params={"policies": policies, **params},
-                needs=(*dict.fromkeys((*_each(policies, environments), *needs)),),
-                label=label,
-                kind=kind,
-                deviations=deviations,
-            )
-        )
-
-    data = _each("data-{}")
-    for variant, start in _STARTS.items():
-        policies, suffix = f"policy-{{}}-{variant}", _suffix(variant)
-        method(f"individual{suffix}", "individual", policies, f"individual: {start}", "baseline")
-        for groups in (["attn"], ["mlp"], ["attn", "mlp"]):
-            method(
-                f"average-{'-'.join(groups)}{suffix}",
-                "merged",
-                policies,
-                f"average of {' and '.join(groups)}: {start}",
-                rule="average",
-                groups=groups,
-            )
-    for variant in ("different", "common"):
-        for group in ("attn", "mlp"):
-            method(
-                f"path-{group}{_suffix(variant)}",
-                "path",
-                f"policy-{{}}-{variant}",
-                f"halfway to the next task, {group}: {_STARTS[variant]}",
-                groups=[group],
-            )
-    different, common = "policy-{}-different", "policy-{}-common"
-    for kind in ("paper", "empirical", "true"):
-        method(
-            f"fisher-{kind}-attn-common",
-            "merged",
-            common,
-            f"Fisher ({kind}) average of attn: one random body",
-            needs=data,
-            rule="fisher",
-            information=kind,
-            groups=["attn"],
-        )
-    outside = ("Not in the paper.",)
-    for rule, where in (
-        ("task-arithmetic", common),
-        ("ties", common),
-        ("dare", common),
-        ("slerp", common),
-        ("regmean", common),
-        ("aligned", different),
-    ):
-        method(
-            f"{rule}-attn-mlp{_suffix(where.rpartition('-')[2])}",
-            "merged",
-            where,
-            f"{rule} of attn and mlp: {_STARTS[where.rpartition('-')[2]]}",
-            "baseline",
-            data if rule == "regmean" else (),
-            outside,
-            rule=rule,
-            groups=["attn", "mlp"],
-        )
-    for body, variant, name, label, kind_ in _FROZEN:
-        method(
-            name,
-            "frozen",
-            f"policy-{{}}-{variant}",
-            label,
-            kind_,
-            data,
-            () if body == "merged" else outside,
-            body=body,
-        )
-    for name, change, label, of_kind in _CHANGES:
-        method(
-            name, "changed", different, label, of_kind, change=change, groups=["attn"],
-        )  # fmt: skip
-    method("multitask", "individual", "multitask", "multi-task policy", "baseline")
-    method(
-        "multitask-forgetful",
-        "individual",
-        "multitask-forgetful",
-        "multi-task policy, two of three input and output layers never trained",
-        "control",
-        (),
-        ("What the released code does, whatever it was meant to do.",),
-    )
-    finetuned = "finetuned-{}"
-    method("finetuned", "individual", finetuned, "multi-task policy, fine-tuned alone", "baseline")
-    method(
-        "finetuned-other",
-        "changed",
-        finetuned,
-        "body fine-tuned on another task",
-        "control",
-        change="other",
-        groups=["blocks"],
-    )
-    method(
-        "multitask-average",
-        "merged",
-        finetuned,
-        "average of the fine-tuned bodies",
-        rule="average",
-        groups=["blocks"],
-    )
-    method(
-        "multitask-fisher",
-        "merged",
-        finetuned,
-        "Fisher (paper) average of the fine-tuned bodies",
-        needs=data,
-        deviations=(
-            "The information of each policy is measured on its own environment's data alone.",
-        ),
-        rule="fisher",
-        information="paper",
-        groups=["blocks"],
-    )
-    method("four-individual", "individual", different, "individual", "baseline", environments=FOUR)
-    for groups in (["attn"], ["mlp"], ["attn", "mlp"]):
-        method(
-            f"four-average-{'-'.join(groups)}",
-            "merged",
-            different,
-            f"average of {' and '.join(groups)} of four",
-            deviations=outside,
-            environments=FOUR,
-            rule="average",
-            groups=groups,
-        )
-    return tuple(made)
-
-
-_FROZEN: tuple[tuple[str, str, str, str, Kind], ...] = (
-    ("merged", "different", "mff", "merge-freeze-finetune: random bodies", "proposed"),
-    ("merged", "common", "mff-common", "merge-freeze-finetune: one random body", "proposed"),
-    ("merged", "pretrained", "mff-pretrained", "merge-freeze-finetune: language model", "proposed"),
-    ("random", "different", "frozen-random", "random frozen body, rest trained", "control"),
-    ("other", "different", "frozen-other", "another task's frozen body, rest trained", "control"),
-)
-
-
-_CHANGES: tuple[tuple[str, str, str, Kind], ...] = (
-    ("attention-other", "other", "another task's attn", "control"),
-    ("attention-random", "random", "random attn", "control"),
-    ("attention-off", "attention-off", "attention left out", "ablation"),
-    ("norm-identity", "norm-identity", "norms set to the identity", "ablation"),
-)
-
-
-def _suffix(variant: str) -> str:
-    return "" if variant == "different" else f"-{variant}"
 
 
 def _tasks() -> tuple[Task, ...]:
@@ -282,7 +19,7 @@ def _tasks() -> tuple[Task, ...]:
         Task(
             name=env,
             label=_LABELS[env],
-            params={"environment": env},
+            params=Robot(environment=env).plain(),
             metrics=("score", "return"),
             optional=("score-best", "retained", "episode-sd"),
             note="Which data the policies are trained on is the scale's to say.",
@@ -410,7 +147,7 @@ def _datasets() -> tuple[Dataset, ...]:
             sizes="trained policies as plain arrays",
             splits="none",
             note="Only to make the policies that come with the suite anew: "
-            "python -m suites.merging.experts",
+            "python -m suites.merging.robots.build",
         ),
         Dataset(
             name="d4rl",
@@ -427,7 +164,6 @@ def _datasets() -> tuple[Dataset, ...]:
 
 def suite() -> Suite:
     """The suite, for `harness.registry`."""
-    methods = _methods()
     return Suite(
         name="merging",
         paper=Paper(
@@ -439,17 +175,18 @@ def suite() -> Suite:
         ),
         summary="Policies are trained on different robots, each by itself. Can parts of them be "
         "averaged into one body that still works for each?",
-        methods=methods,
+        methods=methods(),
         tasks=_tasks(),
         metrics=_metrics(),
-        scales=scales(tuple(m.name for m in methods if not m.name.startswith("four-"))),
-        artifacts=_artifacts(),
+        scales=scales(),
+        artifacts=artifacts(),
         datasets=_datasets(),
         claims=claims(),
         tables=_tables(),
         figures=_figures(),
         headline="merged",
-        preload=("suites.merging.methods:warm_up",),
+        former="suites.merging.former:former",
+        preload=("suites.merging.trials:warm_up",),
         deviations=(
             "The body of the paper was not at hand: the protocol follows its abstract and its "
             "released code, and its tables are not quoted.",

@@ -8,7 +8,7 @@ import pytest
 from harness import plan, registry
 from harness.suite import Suite
 from suites.merging.claims import THREE
-from suites.merging.environments import ENVIRONMENTS
+from suites.merging.robots.environments import ENVIRONMENTS
 
 GROUPS = ("attn", "mlp", "attn-mlp")
 

@@ -1,0 +1,1 @@
+"""The Decision Transformer: model, training, evaluation, and the language model to start from."""

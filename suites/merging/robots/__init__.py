@@ -1,0 +1,1 @@
+"""Environments, the experts that act in them, and the trajectories that they leave."""

@@ -1,0 +1,304 @@
+"""Artifacts and methods through the engine's own context, at a scale below smoke."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from harness import plan, registry
+from harness.data import Sources
+from harness.errors import DataError, SpecError
+from harness.run import DONE, Context, Job, execute
+from harness.store import Store
+from suites.merging import artifacts
+from suites.merging import trials as methods
+from suites.merging.policy import model
+from suites.merging.policy.model import DecisionTransformer
+from suites.merging.robots.environments import environment, normalised
+
+OTHERS = {"hopper": "halfcheetah", "halfcheetah": "walker2d", "walker2d": "hopper"}
+"""The next environment: the second policy of a path."""
+
+
+class World(NamedTuple):
+    """A results folder and a cache in which artifacts are made as they are asked for."""
+
+    store: Store
+    trial: Callable[..., Any]
+
+    def context(self, method: str, task: str = "hopper", make: bool = True) -> Context:
+        """The context of a trial whose artifacts are there."""
+        trial, nodes = self.trial(method, task)
+        if make:
+            for node in nodes.values():
+                self.make(trial, node)
+        return Context(trial, self.store, Sources(None, self.store.cache))
+
+    def make(self, trial: Any, node: Any) -> None:
+        """One artifact, if it is not there yet."""
+        job = Job(
+            suite="merging", scale="smoke", method=trial.method.name, task=trial.task.name,
+            seed=0, device="cpu", id=node.id, artifact=node.artifact.name,
+            results=str(self.store.results), cache=str(self.store.cache), data=None, threads=1,
+            seconds=100, commit=None, dirty=None, source_digest="0" * 64,
+        )  # fmt: skip
+        outcome = execute(job)
+        assert outcome.code == DONE, outcome.line
+
+    def run(self, method: str, task: str = "hopper") -> tuple[dict[str, float], Context]:
+        """The metrics of a trial, and its context."""
+        ctx = self.context(method, task)
+        torch.manual_seed(0)
+        return getattr(methods, ctx.subject.run.rpartition(":")[2])(ctx), ctx  # type: ignore[union-attr]
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> World:
+    root = tmp_path_factory.mktemp("merging")
+    suite = registry.load("merging")
+
+    def trial(method: str, task: str) -> Any:
+        found, nodes = plan.trials(
+            suite, suite.scale("smoke"), "cpu", plan.Filters((method,), (task,), (0,))
+        )
+        return found[0], nodes
+
+    return World(Store(root / "results", root / "cache"), trial)
+
+
+def state(ctx: Context, env: str, variant: str = "different") -> dict[str, torch.Tensor]:
+    return load_file(ctx.artifact(f"policy-{env}-{variant}") / "model.safetensors")
+
+
+@pytest.fixture
+def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, torch.Tensor]]:
+    """The weights of every policy that a method sent into its environment."""
+    seen: list[dict[str, torch.Tensor]] = []
+    original = methods.returns
+
+    def keep(ctx: Context, policy: DecisionTransformer, *rest: Any) -> list[float]:
+        seen.append({k: v.clone() for k, v in policy.state_dict().items()})
+        return original(ctx, policy, *rest)
+
+    monkeypatch.setattr(methods, "returns", keep)
+    return seen
+
+
+def test_an_individual_policy_is_its_last_evaluation(smoke: World) -> None:
+    metrics, ctx = smoke.run("individual")
+    curve = json.loads((ctx.artifact("policy-hopper-different") / "curve.json").read_text())
+    assert [update for update, _ in curve] == [15, 30]
+    means = [sum(by_name["hopper"]) / 2 for _, by_name in curve]
+    env = environment("hopper")
+    assert metrics["return"] == pytest.approx(means[-1])
+    assert metrics["score"] == pytest.approx(normalised(env, means[-1]))
+    assert metrics["score-best"] == pytest.approx(normalised(env, max(means)))
+    assert set(metrics) <= set(ctx.task.reports)
+
+
+def test_the_recorded_evaluation_is_that_of_the_saved_weights(smoke: World) -> None:
+    metrics, ctx = smoke.run("individual")
+    policy, stats = model.load(ctx.artifact("policy-hopper-different"))
+    again = artifacts.returns(ctx, policy, artifacts.world(ctx, "hopper"), stats)
+    assert sum(again) / len(again) == metrics["return"]
+
+
+@pytest.mark.parametrize("task", ["hopper", "halfcheetah"])
+def test_a_merge_averages_its_groups_and_keeps_the_rest_of_the_task(
+    smoke: World, evaluated: list[dict[str, torch.Tensor]], task: str
+) -> None:
+    metrics, ctx = smoke.run("average-mlp", task)
+    states = {env: state(ctx, env) for env in OTHERS}
+    (found,) = evaluated
+    for name, value in found.items():
+        if ".mlp." in name:
+            mean = sum(s[name].double() for s in states.values()) / 3
+            torch.testing.assert_close(value.double(), mean, atol=1e-7, rtol=1e-6)
+        else:
+            assert torch.equal(value, states[task][name]), name
+    own, _ = smoke.run("individual", task)
+    assert metrics["retained"] == pytest.approx(metrics["score"] - own["score"])
+    assert set(metrics) <= set(ctx.task.reports)
+
+
+def test_a_path_goes_from_the_tasks_policy_to_the_next_ones(
+    smoke: World, evaluated: list[dict[str, torch.Tensor]]
+) -> None:
+    metrics, ctx = smoke.run("path-attn", "hopper")
+    own, other = state(ctx, "hopper"), state(ctx, "halfcheetah")
+    key = "blocks.0.attn.qkv.weight"
+    assert len(evaluated) == 5
+    for p, found in zip((0, 0.25, 0.5, 0.75, 1), evaluated, strict=True):
+        torch.testing.assert_close(found[key], (1 - p) * own[key] + p * other[key])
+        assert torch.equal(found["blocks.0.mlp.up.weight"], own["blocks.0.mlp.up.weight"])
+    series = ctx.finished_series()["path"]
+    assert series.y[2] == pytest.approx(metrics["score"], rel=1e-5)
+    individual, _ = smoke.run("individual")
+    assert series.y[0] == pytest.approx(individual["score"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("method", "body"), [("mff", "merged"), ("frozen-random", "random"), ("frozen-other", "other")]
+)
+def test_a_frozen_body_stays_while_the_rest_is_trained(
+    smoke: World, evaluated: list[dict[str, torch.Tensor]], method: str, body: str
+) -> None:
+    metrics, ctx = smoke.run(method)
+    first, *_, last = evaluated
+    own = state(ctx, "hopper")
+    key = "blocks.1.mlp.down.weight"
+    if body == "merged":
+        expected = sum(state(ctx, env)[key].double() for env in OTHERS).float() / 3  # type: ignore[union-attr]
+        torch.testing.assert_close(first[key], expected)
+    elif body == "other":
+        assert torch.equal(first[key], state(ctx, "halfcheetah")[key])
+    else:
+        assert not any(torch.equal(first[key], state(ctx, env)[key]) for env in OTHERS)
+    for name, value in last.items():
+        stays = ".attn." in name or ".mlp." in name
+        assert torch.equal(value, first[name]) == stays, name
+        if not stays:
+            assert torch.equal(first[name], own[name]), name
+    assert ctx.finished_series()["recovery"].x == (0, 5, 10)
+    assert ctx.finished_series()["recovery"].y[-1] == pytest.approx(metrics["score"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        *(f"fisher-{kind}-attn-common" for kind in ("paper", "empirical", "true")),
+        *(f"{rule}-attn-mlp-common" for rule in ("task-arithmetic", "ties", "dare", "slerp")),
+        *("regmean-attn-mlp-common", "aligned-attn-mlp", "attention-off", "norm-identity"),
+        *("attention-other", "attention-random"),
+    ],
+)
+def test_other_merges_and_changes_touch_what_they_name(
+    smoke: World, evaluated: list[dict[str, torch.Tensor]], method: str
+) -> None:
+    metrics, ctx = smoke.run(method)
+    (found,) = evaluated
+    variant = "common" if method.endswith("common") else "different"
+    own = state(ctx, "hopper", variant)
+    moved = {name for name in own if not torch.equal(own[name], found[name])}
+    if method == "attention-off":
+        assert not moved
+    elif method == "norm-identity":
+        assert moved
+        assert all(".ln_" in name for name in moved)
+        assert torch.equal(found["blocks.0.ln_1.weight"], torch.ones_like(own["ln_f.weight"]))
+    else:
+        groups = [f".{group}." for group in ctx.param("groups")]
+        assert moved
+        assert all(any(g in name for g in groups) for name in moved)
+    assert set(metrics) <= set(ctx.task.reports)
+    if method.startswith("fisher"):
+        assert len(ctx.finished_series()["information-mlp"].y) == 2
+
+
+def test_switched_off_attention_is_switched_off(
+    smoke: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    off = []
+    original = methods.returns
+
+    def keep(ctx: Context, policy: DecisionTransformer, *rest: Any) -> list[float]:
+        off.extend(block.attn.off for block in policy.blocks)  # type: ignore[union-attr]
+        return original(ctx, policy, *rest)
+
+    monkeypatch.setattr(methods, "returns", keep)
+    smoke.run("attention-off")
+    assert off == [True, True]
+
+
+def test_bodies_start_as_their_names_say(smoke: World) -> None:
+    ctx = smoke.context("average-attn-pretrained")
+    envs = [environment(name) for name in OTHERS]
+
+    def bodies(init: str) -> list[dict[str, torch.Tensor]]:
+        return [artifacts.fresh(ctx, env, init, "standard").state_dict() for env in envs]
+
+    key = "blocks.0.attn.qkv.weight"
+    different, common = bodies("different"), bodies("common")
+    assert len({float(s[key].sum()) for s in different}) == 3
+    assert len({float(s[key].sum()) for s in common}) == 1
+    assert not torch.equal(bodies("control")[0][key], common[0][key])
+    for a, b in zip(different, common, strict=True):  # the layers of the environment are the same
+        assert torch.equal(a["embed_state.weight"], b["embed_state.weight"])
+    with pytest.raises(SpecError, match="'warm'"):
+        artifacts.fresh(ctx, envs[0], "warm", "standard")
+
+
+def test_a_pretrained_body_is_the_language_models(smoke: World) -> None:
+    trial, nodes = smoke.trial("average-attn-pretrained", "hopper")
+    smoke.context("average-attn-pretrained")
+    node = next(n for n in nodes.values() if n.artifact.name == "policy-hopper-pretrained")
+    ctx = Context(trial, smoke.store, Sources(None, smoke.store.cache), node=node)
+    body = load_file(ctx.artifact("language-model") / "model.safetensors")
+    found = artifacts.fresh(ctx, environment("hopper"), "pretrained", "standard").state_dict()
+    assert torch.equal(found["blocks.1.mlp.up.weight"], body["blocks.1.mlp.up.weight"])
+    assert torch.equal(found["embed_time.weight"][33], body["embed_position.weight"][1])
+
+
+def test_the_multi_task_pipeline(smoke: World, evaluated: list[dict[str, torch.Tensor]]) -> None:
+    metrics, ctx = smoke.run("multitask-fisher", "halfcheetah")
+    assert set(metrics) <= set(ctx.task.reports)
+    (found,) = evaluated
+    own = load_file(ctx.artifact("finetuned-halfcheetah") / "model.safetensors")
+    for name, value in found.items():
+        assert torch.equal(value, own[name]) != name.startswith("blocks."), name
+
+    _, ctx = smoke.run("multitask", "hopper")
+    whole = {
+        env: load_file(ctx.artifact("multitask") / env / "model.safetensors") for env in OTHERS
+    }
+    for name in ("blocks.0.mlp.up.weight", "embed_time.weight", "ln_f.weight"):
+        assert torch.equal(whole["hopper"][name], whole["walker2d"][name])
+    # What was frozen while it was trained further, and what was not.
+    assert torch.equal(own["embed_time.weight"], whole["halfcheetah"]["embed_time.weight"])
+    assert torch.equal(own["ln_f.weight"], whole["halfcheetah"]["ln_f.weight"])
+    assert not torch.equal(own["embed_state.weight"], whole["halfcheetah"]["embed_state.weight"])
+
+
+def test_the_forgetful_one_never_trains_the_layers_of_two_environments(smoke: World) -> None:
+    _, ctx = smoke.run("multitask-forgetful", "hopper")
+    for env in OTHERS:
+        found = load_file(ctx.artifact("multitask-forgetful") / env / "model.safetensors")
+        start = artifacts.fresh(ctx, environment(env), "common", "multi").state_dict()
+        for name in ("embed_state.weight", "predict_action.weight", "embed_norm.weight"):
+            assert torch.equal(found[name], start[name]) == (env != "walker2d"), (env, name)
+        assert not torch.equal(found["blocks.0.mlp.up.weight"], start["blocks.0.mlp.up.weight"])
+
+
+def test_equal_seeds_give_equal_numbers(smoke: World) -> None:
+    assert smoke.run("mff")[0] == smoke.run("mff")[0]
+
+
+def test_data_that_are_not_there_are_one_line(smoke: World, tmp_path: Path) -> None:
+    suite = registry.load("merging")
+    trials, nodes = plan.trials(
+        suite, suite.scale("paper"), "cpu", plan.Filters(("individual",), ("hopper",), (0,))
+    )
+    node = next(n for n in nodes.values() if n.artifact.name == "data-hopper")
+    ctx = Context(trials[0], smoke.store, Sources(tmp_path, tmp_path / "hub"), node=node)
+    with pytest.raises(DataError, match=r"hopper_medium_expert-v2\.hdf5 not found; point") as one:
+        artifacts.make_data(ctx)
+    assert "\n" not in str(one.value)
+
+
+def test_a_truncated_file_of_d4rl_is_one_line(smoke: World, tmp_path: Path) -> None:
+    suite = registry.load("merging")
+    trials, nodes = plan.trials(
+        suite, suite.scale("paper"), "cpu", plan.Filters(("individual",), ("hopper",), (0,))
+    )
+    node = next(n for n in nodes.values() if n.artifact.name == "data-hopper")
+    folder = tmp_path / "mujoco" / "d4rl"
+    folder.mkdir(parents=True)
+    (folder / "hopper_medium_expert-v2.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 50)
+    ctx = Context(trials[0], smoke.store, Sources(tmp_path, tmp_path / "hub"), node=node)
+    with pytest.raises(DataError, match="cannot be read as HDF5") as one:
+        artifacts.make_data(ctx)
+    assert "\n" not in str(one.value)
