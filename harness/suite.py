@@ -153,6 +153,11 @@ class Method(Spec):
     """Where it differs from the paper, one sentence each; printed in the report."""
     note: str = ""
 
+    @property
+    def title(self) -> str:
+        """How people read it: the label, or the name where it has none."""
+        return self.label or self.name
+
 
 class Scale(Spec):
     """How big: names which trials run and hands numbers to the methods."""

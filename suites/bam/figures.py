@@ -64,7 +64,7 @@ def perplexity(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawi
         axis.xaxis.set_minor_locator(NullLocator())
         axis.tick_params(axis="x", labelsize=7, labelrotation=45)
         axis.set_title(task.label or task.name)
-    axes[0].set_yticks(range(len(methods)), [m.label or m.name for m in methods])
+    axes[0].set_yticks(range(len(methods)), [m.title for m in methods])
     axes[0].invert_yaxis()
     drawing.supxlabel("perplexity, held-out documents", fontsize=9)
     return drawing
@@ -130,7 +130,7 @@ def loss(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | N
                 shortest = min(len(line.x) for line in lines)
                 mean = np.mean([line.y[:shortest] for line in lines], axis=0)
                 axis.plot(
-                    lines[0].x[:shortest], mean, linewidth=1.1, label=method.label,
+                    lines[0].x[:shortest], mean, linewidth=1.1, label=method.title,
                     markersize=3, markevery=5, **look[method.name]._asdict(),
                 )  # fmt: skip
                 axis.set_xlabel({"flops": "FLOPs"}.get(lines[0].x_label, lines[0].x_label))

@@ -39,7 +39,7 @@ def depth(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
             if points:
                 x = [d + 0.04 * (shift - len(suite.methods) / 2) for d, _ in points]
                 lines = [interval for _, interval in points]
-                interval_line(axis, x, lines, look[method.name], method.label)
+                interval_line(axis, x, lines, look[method.name], method.title)
         axis.set_title(graph)
         axis.set_xticks([_depth(t) for t in group])
         if place % 4 == 0:
@@ -69,7 +69,7 @@ def alpha(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
                 if total is not None:
                     axis.stairs(
                         total / total.sum(), edges, color=look[method.name].color,
-                        label=method.label, fill=True, alpha=0.55,
+                        label=method.title, fill=True, alpha=0.55,
                     )  # fmt: skip
             axis.set_yticks([])
             axis.set_xlim(0, 1)
@@ -104,7 +104,7 @@ def energy(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing |
             layers = np.arange(stack.shape[1])
             style = look[method.name]
             axis.plot(
-                layers, np.median(stack, axis=0), label=method.label, markersize=3,
+                layers, np.median(stack, axis=0), label=method.title, markersize=3,
                 **style._asdict(),
             )  # fmt: skip
             axis.fill_between(
@@ -145,7 +145,7 @@ def protocols(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawin
                     edgecolor="white", linewidth=0.5,
                 )  # fmt: skip
                 axis.vlines(x, low, high, color="#111827", linewidth=1)
-        ticks, names = [i + 0.19 for i in range(len(methods))], [m.label for m in methods]
+        ticks, names = [i + 0.19 for i in range(len(methods))], [m.title for m in methods]
         axis.set_xticks(ticks, names, rotation=30, ha="right")
         axis.set_ylim(bottom=40)
         axis.set_title(f"{pair[0].name}: standard, and hatched the released code's")

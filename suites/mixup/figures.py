@@ -43,7 +43,7 @@ def scores(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing |
             mean, _, _ = bounds(mean_interval(values))
             axis.vlines(mean, row - 0.35, row + 0.35, color=style.color, linewidth=1.6)
         axis.set_ylim(len(methods) - 0.5, -0.5)
-        shown = [m.label for m in methods] if place % 5 == 0 else []
+        shown = [m.title for m in methods] if place % 5 == 0 else []
         axis.set_yticks(range(len(methods)), shown or [""] * len(methods))
         axis.set_title(task.name)
         axis.set_xlabel(f"{task.params['measure']}, %")
@@ -72,7 +72,7 @@ def sizes(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
             intervals = [mean_interval(_values(grouped, method.name, t)) for t in tasks]
             aside = 1 + 0.008 * (shift - len(methods) / 2)
             x = [aside * float(str(t.params["n"])) for t in tasks]
-            interval_line(axis, x, intervals, look[method.name], method.label)
+            interval_line(axis, x, intervals, look[method.name], method.title)
         axis.set_xscale("log")
         axis.set_xticks([], minor=True)
         ticks = [int(str(t.params["n"])) for t in tasks]
@@ -99,7 +99,7 @@ def alpha(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
     lowest = min(float(np.nanmin(m)) for m in maps)
     for place, (axis, (method, kinds, _), heat) in enumerate(zip(axes, shown, maps, strict=True)):
         image = axis.imshow(heat, vmin=lowest, vmax=1.0, cmap="viridis", aspect="auto")
-        axis.set_title(method.label)
+        axis.set_title(method.title)
         axis.set_xlabel("layer")
         axis.set_xticks(range(heat.shape[1]), [str(n + 1) for n in range(heat.shape[1])])
         names = [k.removeprefix(SERIES) for k in kinds] if place % 4 == 0 else [""] * len(kinds)
@@ -141,7 +141,7 @@ def cost(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | N
     axis.axhline(0, color="#111827", linewidth=0.8)
     for method, ratio, gain in costs:
         style = look[method.name]._replace(linestyle="none")
-        axis.plot(ratio, gain, label=method.label, markersize=5, **style._asdict())
+        axis.plot(ratio, gain, label=method.title, markersize=5, **style._asdict())
     axis.set_xscale("log")
     axis.set_xlabel("CPU time of a trial, times vanilla's")
     axis.set_ylabel("mean gain over vanilla, points")

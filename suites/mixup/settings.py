@@ -68,7 +68,7 @@ class MixupSettings(Settings):
 class Encoder(Settings):
     """The artifact `mlm`: a small BERT that the suite pretrains itself."""
 
-    vocabulary: int = Field(default=8000, ge=100)
+    vocabulary: int = Field(default=8000, ge=10)
     """Word pieces."""
     width: int = Field(default=256, ge=1)
     """Features of a token."""
@@ -138,7 +138,7 @@ class R3FOptions(Options):
 
     strength: float = Field(default=1.0, ge=0)
     """lambda."""
-    radius: float = Field(default=1e-5, gt=0)
+    radius: float = Field(default=1e-5, ge=0)
     """The noise is uniform in [-radius, radius]."""
 
 
@@ -154,7 +154,7 @@ class RecAdamOptions(Options):
 
     pull: float = Field(default=0.1, ge=0)
     """Learning rate times gamma: the share of the way back to W0 that a step goes."""
-    turn: float = Field(default=0.2, gt=0)
+    turn: float = Field(default=0.2, ge=0)
     """t0 as a share of all updates."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay rates of Adam's means."""

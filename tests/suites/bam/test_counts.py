@@ -96,8 +96,10 @@ def test_routed_attention_computes_fewer_queries_but_all_keys() -> None:
 
 def test_the_method_returns_the_metrics_of_its_task() -> None:
     noted: dict[str, int] = {}
-    ctx = SimpleNamespace(param=lambda name: {"model": "bam"}[name], count=noted.update)
-    found = counts.run(cast(Any, SimpleNamespace(param=ctx.param, count=lambda **n: ctx.count(n))))
+    ctx = SimpleNamespace(
+        settings=lambda model: model(counted="bam"), count=lambda **n: noted.update(n)
+    )
+    found = counts.run(cast(Any, ctx))
     assert tuple(found) == counts.METRICS == counts.tasks()[0].metrics
     assert {k: found[k] for k in counts.COUNTS["bam"]} == counts.COUNTS["bam"]
     assert noted == {"parameters": 776_002_560}

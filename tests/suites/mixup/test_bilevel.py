@@ -354,7 +354,7 @@ def test_a_model_without_mixtures_is_refused() -> None:
     model = classifier()
     weights = torch.optim.AdamW(groups(model, RATE, DECAY))
     with pytest.raises(MethodError, match="no layer is mixed"):
-        Bilevel(model, loss, weights, weights)
+        Bilevel(model, loss, weights, weights, SearchOptions())
 
 
 def test_any_hugging_face_model_is_searched_and_saved_as_a_plain_one(tmp_path: Path) -> None:
@@ -367,7 +367,7 @@ def test_any_hugging_face_model_is_searched_and_saved_as_a_plain_one(tmp_path: P
     attach(model, r"\.encoder\.", "code", rank=2, generator=seeded())
     weights = torch.optim.AdamW(groups(model, RATE, DECAY, factors(model)))
     alphas = torch.optim.AdamW(factors(model), lr=0.01, weight_decay=0.0)
-    level = Bilevel(model, lambda m, given: m(**given).loss, weights, alphas)
+    level = Bilevel(model, lambda m, given: m(**given).loss, weights, alphas, SearchOptions())
     given = {
         "input_ids": torch.randint(3, 50, (12, 6), generator=seeded()),
         "labels": torch.arange(12) % 3,

@@ -286,7 +286,7 @@ def test_command_line_errors_are_one_line(
     out = tmp_path / "out"
     assert main(["--experts", *folders, "--out", str(out)]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("error: ")
+    assert error.startswith("bam-upcycle: ")
     assert message in error
     assert error.count("\n") == 1
     assert not out.exists()

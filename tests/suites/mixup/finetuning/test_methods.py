@@ -334,7 +334,7 @@ def test_dps_dense_collects_and_then_masks_by_tensor() -> None:
 
 def test_dps_mix_scores_by_hits_and_mixes_with_the_start_of_stage_two() -> None:
     weight, pretrained = torch.randn(4, 6), torch.randn(4, 6)
-    part = Subnetwork(pretrained, 0.5).train()
+    part = Subnetwork(pretrained, 0.5, penalty_from=50).train()
     squares, hits = torch.zeros(4, 6), torch.zeros(6)
     for step in range(3):
         torch.manual_seed(step)
