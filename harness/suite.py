@@ -5,6 +5,7 @@ are named by import path (`"package.module:function"`), so that listing suites i
 """
 
 import fnmatch
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self, TypeVar
@@ -21,6 +22,8 @@ from pydantic import (
 
 SPEC_VERSION = 1
 """Changes when the meaning of an identity changes; part of every identity."""
+_SHOWN = 12
+"""Artifacts of a long circle that a message names, the last ones."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._+-]{0,63}$")]
 """Names end up in file names: lower case, digits and `._+-`, at most 64 characters."""
@@ -430,8 +433,8 @@ def select(things: Sequence[T], patterns: Iterable[str]) -> tuple[T, ...]:
 
 
 def _unique(what: str, things: Iterable[Spec]) -> None:
-    names = [getattr(t, "name", "") for t in things]
-    twice = sorted({n for n in names if names.count(n) > 1})
+    counts = Counter(getattr(t, "name", "") for t in things)
+    twice = sorted(name for name, number in counts.items() if number > 1)
     if twice:
         raise ValueError(f"{what}: {', '.join(twice)} named twice; names must be unique")
 
@@ -444,16 +447,22 @@ def _known(where: str, what: str, names: Iterable[str], allowed: set[str]) -> No
 
 
 def _acyclic(artifacts: Sequence[Artifact]) -> None:
+    """Walks the needs depth first, without recursion: a chain may be longer than the stack."""
     needs = {a.name: a.needs for a in artifacts}
     done: set[str] = set()
-
-    def visit(name: str, path: tuple[str, ...]) -> None:
-        if name in path:
-            raise ValueError(f"artifacts need each other in a circle: {' -> '.join((*path, name))}")
-        if name not in done:
-            for other in needs[name]:
-                visit(other, (*path, name))
-            done.add(name)
-
-    for name in needs:
-        visit(name, ())
+    for root, first in needs.items():
+        path = dict.fromkeys([root])  # the names on the way, in order
+        branches = [iter(first)]
+        while branches:
+            name = next(branches[-1], None)
+            if name is None:
+                branches.pop()
+                done.add(path.popitem()[0])
+            elif name in path:
+                circle = [*path, name]
+                if len(circle) > _SHOWN:
+                    circle = ["...", *circle[-_SHOWN:]]
+                raise ValueError(f"artifacts need each other in a circle: {' -> '.join(circle)}")
+            elif name not in done:
+                path[name] = None
+                branches.append(iter(needs[name]))
