@@ -22,6 +22,8 @@ from pydantic import (
 
 SPEC_VERSION = 1
 """Changes when the meaning of an identity changes; part of every identity."""
+_DEEPEST = 50
+"""Levels of lists and objects in parameters; a record holds them some levels further down."""
 _SHOWN = 12
 """Artifacts of a long circle that a message names, the last ones."""
 
@@ -45,7 +47,20 @@ DataPath = Annotated[str, AfterValidator(_inside)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """A sha256, in hexadecimal."""
 
-Params = dict[str, JsonValue]
+
+def _shallow(params: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    level: list[JsonValue] = [params]
+    for _ in range(_DEEPEST):
+        inner = [
+            v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)
+        ]
+        level = [value for values in inner for value in values]
+        if not level:
+            return params
+    raise ValueError(f"nested more than {_DEEPEST} deep")
+
+
+Params = Annotated[dict[str, JsonValue], AfterValidator(_shallow)]
 """What methods, tasks and scales hand to the functions they name: JSON values, nothing else."""
 
 
