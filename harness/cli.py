@@ -450,6 +450,7 @@ def doctor(
             if repair:
                 shutil.rmtree(folder)
             err.print(f"{error}{'; removed' if repair else ''}", markup=False)
+    registry.every()  # warns of those that are broken
     known = set(registry.origins())
     for record in loaded.records:
         if record.suite not in known:

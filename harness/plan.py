@@ -288,17 +288,26 @@ def leftovers(store: Store) -> list[Path]:
     if not any(store.artifacts()) and not any(store.unfinished()):
         return []
     wanted: set[str] = set()
-    for suite in map(registry.load, registry.origins()):
+    for suite in registry.every():
         for scale in suite.scales:
             for device in ("cpu", "cuda"):
                 found, nodes = trials(suite, scale, device)
                 wanted |= {trial.id for trial in found} | set(nodes)
+    broken = registry.broken()  # what they refer to is not known
     finished = {r.id for r in store.load().records if r.status == "ok"}
     made, pending = {key[:12] for key in wanted}, {key[:32] for key in wanted - finished}
     # Folders are listed after the records: a trial that finishes in between is still pending.
     return [
-        *(folder for folder in store.artifacts() if folder.name.rpartition("-")[2] not in made),
-        *(f for f in store.unfinished() if f.name not in pending and not store.locked(f.name)),
+        *(
+            folder
+            for folder in store.artifacts()
+            if folder.name.rpartition("-")[2] not in made and folder.parent.name not in broken
+        ),
+        *(
+            folder
+            for folder in store.unfinished()
+            if not broken and folder.name not in pending and not store.locked(folder.name)
+        ),
     ]
 
 

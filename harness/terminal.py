@@ -13,7 +13,6 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TextIO
 
 import typer
@@ -34,9 +33,10 @@ _SIZES = ("COLUMNS", "LINES")
 class Stream(io.TextIOBase):
     """A standard stream that takes any text, and that stays quiet once nobody reads it."""
 
-    def __init__(self, inner: TextIO) -> None:
-        self._inner = inner
-        self.lost: OSError | ValueError | None = None
+    def __init__(self, inner: TextIO | None) -> None:
+        closed = OSError(errno.EBADF, os.strerror(errno.EBADF))
+        self._inner = inner or io.StringIO()
+        self.lost: OSError | ValueError | None = None if inner else closed
         """What ended it; nothing is written from then on."""
 
     def write(self, text: str, /) -> int:
@@ -105,7 +105,7 @@ def run(app: typer.Typer) -> int:
 
 def _called(app: typer.Typer) -> int:
     try:
-        return app(standalone_mode=False, prog_name="harness") or 0
+        return app(standalone_mode=False, prog_name="harness", complete_var="") or 0
     except HarnessError as error:
         tell(f"harness: {error}")
         return error.exit_code
@@ -201,12 +201,6 @@ def _open_closed() -> None:
             os.fstat(number)
         except OSError:
             _to_nowhere(number)
-    sys.stdout = sys.stdout or _nowhere()
-    sys.stderr = sys.stderr or _nowhere()
-
-
-def _nowhere() -> TextIO:
-    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 def _to_nowhere(number: int) -> None:

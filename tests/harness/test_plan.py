@@ -32,6 +32,7 @@ SORT = Task(name="sort", metrics=("loss", "accuracy"))
 GOLD = Artifact(name="gold", make="toy:gold", params={"carat": 18}, needs=("ore",), over=("seed",))
 ORE = Artifact(name="ore", make="toy:ore", datasets=("words",))
 CLAY = Artifact(name="clay", make="toy:clay", over=("seed", "task"))
+TOY = registry.Origin("toy", "toy", "suite")
 LAPTOP = Scale(name="laptop", seeds=(0, 1), params={"steps": 10}, expected_seconds=1)
 
 
@@ -633,7 +634,7 @@ def test_a_record_is_stale_when_the_source_digest_differs(make_suite, recorded, 
 def test_only_what_a_suite_still_wants_stays_in_the_cache(make_suite, recorded, there, monkeypatch):
     store, _ = there
     suite = make_suite()
-    monkeypatch.setattr(registry, "origins", lambda: {"toy": None})
+    monkeypatch.setattr(registry, "origins", lambda: {"toy": TOY})
     monkeypatch.setattr(registry, "load", lambda _: suite)
     assert plan.leftovers(store) == []
     found, nodes = trials(suite, suite.scale("laptop"), "cuda")
@@ -651,10 +652,23 @@ def test_only_what_a_suite_still_wants_stays_in_the_cache(make_suite, recorded, 
         ]
 
 
+def test_nothing_of_a_broken_suite_is_a_leftover(make_suite, there, monkeypatch):
+    store, _ = there
+    suite = make_suite()
+    lost = registry.Origin("lost", "lost", "suite", fault="suite 'lost' is offered twice")
+    monkeypatch.setattr(registry, "origins", lambda: {"toy": TOY, "lost": lost})
+    load = registry.load
+    monkeypatch.setattr(registry, "load", lambda name: suite if name == "toy" else load(name))
+    for name in ("toy", "lost"):
+        store.artifact_folder(name, "gold", "0" * 64).mkdir(parents=True)
+    store.trial_folder("2" * 64).mkdir(parents=True)
+    assert plan.leftovers(store) == [store.artifact_folder("toy", "gold", "0" * 64)]
+
+
 def test_a_trial_that_finishes_meanwhile_is_no_leftover(make_suite, recorded, there, monkeypatch):
     store, _ = there
     suite = make_suite()
-    monkeypatch.setattr(registry, "origins", lambda: {"toy": None})
+    monkeypatch.setattr(registry, "origins", lambda: {"toy": TOY})
     monkeypatch.setattr(registry, "load", lambda _: suite)
     trial, read = the_trial(suite), store.load
     store.trial_folder(trial.id).mkdir(parents=True)
