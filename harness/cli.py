@@ -1,7 +1,8 @@
 """The verbs. Everything that they do lies in other modules; nothing imports this one.
 
-Exit codes: 0 done; 1 trials failed; 2 wrong usage or a suite that does not hold together;
-3 a claim is contradicted (`claims --strict`); 4 damaged files; 130 interrupted.
+Exit codes: 0 done; 1 trials failed, or an unexpected error; 2 wrong usage or a suite that does
+not hold together; 3 a claim is contradicted (`claims --strict`); 4 corrupt or unwritable files;
+130 interrupted.
 """
 
 import os
@@ -17,7 +18,7 @@ import typer
 
 from harness import console, options, plan, registry, terminal
 from harness.data import Sources
-from harness.errors import ClaimError, DataError, StoreError, UsageError
+from harness.errors import ClaimError, DataError, StoreError, UsageError, quoted
 from harness.record import Record
 from harness.store import Damaged, Store
 from harness.suite import Scale, Suite
@@ -336,9 +337,11 @@ def compare(
     from harness.runs import frame
 
     suite_name, _, first = a.rpartition("/")
-    second = b.rpartition("/")[2]
+    other, _, second = b.rpartition("/")
     if not suite_name:
-        raise UsageError(f"name the suite too: {a!r} should read suite/method, e.g. gate/gat")
+        raise UsageError(f"name the suite too: {quoted(a)} should read suite/method, e.g. gate/gat")
+    if other not in ("", suite_name):
+        raise UsageError(f"{quoted(a)} and {quoted(b)}: both methods must be of one suite")
     suite = registry.load(suite_name)
     _scale(suite, scale)
     for name in (first, second):

@@ -162,6 +162,7 @@ def test_help(project: Any, verb: tuple[str, ...]) -> None:
         ("run toy --time soon", r"time 'soon': give minutes, or a number with s, m or h, .*"),
         ("run toy --time -5m", r"time '-5m': give minutes, .*"),
         ("compare walk toy/drift", r"name the suite too: 'walk' should read suite/method, .*"),
+        ("compare toy/walk gate/gat", r"'toy/walk' and 'gate/gat': both methods must be of one .*"),
         ("compare toy/wakl toy/drift", r"unknown method 'wakl': did you mean 'walk'\? .*"),
         ("compare toy/walk toy/drift", r"no task at laptop scale has records of both .*"),
         ("compare toy/walk toy/drift --scale gpu", r"unknown scale 'gpu': .*"),
