@@ -1,7 +1,8 @@
 """The verbs. Everything that they do lies in other modules; nothing imports this one.
 
-Exit codes: 0 done; 1 trials failed; 2 wrong usage or a suite that does not hold together;
-3 a claim is contradicted (`claims --strict`); 4 damaged files; 130 interrupted.
+Exit codes: 0 done; 1 trials failed, or an unexpected error; 2 wrong usage or a suite that does
+not hold together; 3 a claim is contradicted (`claims --strict`); 4 corrupt or unwritable files;
+130 interrupted.
 """
 
 import os
@@ -14,14 +15,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
-from rich.console import Console
 
-from harness import console, options, plan, registry
+from harness import console, options, plan, registry, terminal
 from harness.data import Sources
-from harness.errors import ClaimError, DataError, HarnessError, StoreError, UsageError
+from harness.errors import ClaimError, DataError, StoreError, UsageError, quoted
 from harness.record import Record
 from harness.store import Damaged, Store
 from harness.suite import Scale, Suite
+from harness.terminal import err, out
 
 app = typer.Typer(
     help="Reproduces the experiments of papers on attention parameters, "
@@ -31,22 +32,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-_WIDTH = None if sys.stdout.isatty() else 140
-out = Console(highlight=False, soft_wrap=True, width=_WIDTH)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-_Misuse: Any = typer.BadParameter.__mro__[1]
-"""Typer's error for an unknown option or verb, wherever it keeps the class."""
 _STALE_SECONDS = 60.0
 """A temporary file that has lain so long has lost its writer."""
 
+
+def _folder(option: str, text: str) -> Any:
+    def parse(given: str | Path) -> Path:
+        return options.folder(given, option)
+
+    return typer.Option(option, help=text, parser=parse, metavar="PATH")
+
+
 Names = Annotated[list[str] | None, typer.Argument(help="Suites; all of them when left out.")]
 ScaleName = Annotated[str, typer.Option("--scale", help="smoke, laptop, gpu or paper.")]
-Pick = Annotated[str, typer.Option(help="Names or globs, separated by commas.")]
-Seeds = Annotated[str, typer.Option(help="Seeds, e.g. 0,1,5-9.")]
-Results = Annotated[Path, typer.Option(help="Folder of the records.")]
+Pick = Annotated[list[str] | None, typer.Option(help="Names or globs, separated by commas.")]
+Seeds = Annotated[list[str] | None, typer.Option(help="Seeds, e.g. 0,1,5-9.")]
+Results = Annotated[Path, _folder("--results", "Folder of the records.")]
 Data = Annotated[
-    Path | None, typer.Option(help="Folder with outside data; else HARNESS_DATA, else none.")
+    Path | None, _folder("--data", "Folder with outside data; else HARNESS_DATA, else none.")
 ]
 Device = Annotated[
     str, typer.Option(help="cpu, cuda, or auto: a card for the scales gpu and paper.")
@@ -61,14 +64,13 @@ Rerun = Annotated[
 def list_suites() -> None:
     """Suites, papers, scales, number of trials, estimated cost."""
     rows = []
-    for name in registry.origins():
-        suite = registry.load(name)
+    for suite in registry.every():
         for scale in suite.scales:
             trials = len(plan.pairs(suite, scale)) * len(scale.seeds)
             hours = scale.expected_seconds * trials
             rows.append(
                 (
-                    name,
+                    suite.name,
                     f"{suite.paper.title} ({suite.paper.arxiv})",
                     scale.name,
                     trials,
@@ -125,9 +127,9 @@ def show(name: Annotated[str, typer.Argument(help="A suite.")]) -> None:
 def show_plan(
     names: Names = None,
     scale: ScaleName = "smoke",
-    methods: Pick = "",
-    tasks: Pick = "",
-    seeds: Seeds = "",
+    methods: Pick = None,
+    tasks: Pick = None,
+    seeds: Seeds = None,
     device: Device = "auto",
     data: Data = None,
     results: Results = Path("results"),
@@ -159,18 +161,19 @@ def show_plan(
 def run(
     names: Names = None,
     scale: ScaleName = "smoke",
-    methods: Pick = "",
-    tasks: Pick = "",
-    seeds: Seeds = "",
+    methods: Pick = None,
+    tasks: Pick = None,
+    seeds: Seeds = None,
     jobs: Annotated[
-        int, typer.Option(min=0, help="Trials at a time; 0: as many as there are cores.")
+        int,
+        typer.Option(min=0, max=10_000, help="Trials at a time; 0: as many as there are cores."),
     ] = 0,
     device: Device = "auto",
     data: Data = None,
     results: Results = Path("results"),
     limit: Annotated[
-        str, typer.Option("--time", help="Stop after this long, e.g. 90m or 2h; resumable.")
-    ] = "",
+        str | None, typer.Option("--time", help="Stop after this long, e.g. 90m or 2h; resumable.")
+    ] = None,
     rerun: Rerun = "none",
 ) -> None:
     """Runs what has no record yet; interrupted trials go on where they were."""
@@ -179,7 +182,7 @@ def run(
 
     store = _store(results)
     store.sweep(_STALE_SECONDS)
-    deadline = time.monotonic() + options.seconds(limit) if limit else None
+    deadline = None if limit is None else time.monotonic() + options.seconds(limit)
     damaged = 0
     plans, work, known = [], [], []
     for suite in _suites(names, scale):
@@ -251,7 +254,7 @@ def status(names: Names = None, results: Results = Path("results"), data: Data =
 @app.command()
 def report(
     results: Results = Path("results"),
-    reports: Annotated[Path, typer.Option(help="Folder of the reports.")] = Path("reports"),
+    reports: Annotated[Path, _folder("--reports", "Folder of the reports.")] = Path("reports"),
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail where the reports are out of date.")
     ] = False,
@@ -326,7 +329,7 @@ def compare(
     a: Annotated[str, typer.Argument(help="A method, as suite/method.")],
     b: Annotated[str, typer.Argument(help="Another method of the same suite.")],
     scale: ScaleName = "laptop",
-    tasks: Pick = "*",
+    tasks: Pick = None,
     results: Results = Path("results"),
 ) -> None:
     """Two methods side by side: paired differences on every task that both have run."""
@@ -334,9 +337,11 @@ def compare(
     from harness.runs import frame
 
     suite_name, _, first = a.rpartition("/")
-    second = b.rpartition("/")[2]
+    other, _, second = b.rpartition("/")
     if not suite_name:
-        raise UsageError(f"name the suite too: {a!r} should read suite/method, e.g. gate/gat")
+        raise UsageError(f"name the suite too: {quoted(a)} should read suite/method, e.g. gate/gat")
+    if other not in ("", suite_name):
+        raise UsageError(f"{quoted(a)} and {quoted(b)}: both methods must be of one suite")
     suite = registry.load(suite_name)
     _scale(suite, scale)
     for name in (first, second):
@@ -347,7 +352,9 @@ def compare(
     records = _records(store, suite)
     current, _ = plan.standing([suite], records)
     here = [r for r in records if r.scale == scale and r.id in current[suite.name]]
-    found = paired(suite, frame(here, suite), first, second, tasks=options.words(tasks))
+    found = paired(
+        suite, frame(here, suite), first, second, tasks=options.words(tasks, "--tasks") or ("*",)
+    )
     rows = [
         (
             c.task,
@@ -446,6 +453,7 @@ def doctor(
             if repair:
                 shutil.rmtree(folder)
             err.print(f"{error}{'; removed' if repair else ''}", markup=False)
+    registry.every()  # warns of those that are broken
     known = set(registry.origins())
     for record in loaded.records:
         if record.suite not in known:
@@ -475,24 +483,8 @@ def gc(
 
 
 def main() -> NoReturn:
-    """Entry point: one line and an exit code for every error that is the user's to mend."""
-    try:
-        code = app(standalone_mode=False, prog_name="harness")
-    except HarnessError as error:
-        err.print(f"harness: {error}", markup=False)
-        raise SystemExit(error.exit_code) from None
-    except _Misuse as error:
-        line = error.format_message()
-        if "\n" not in line:  # with no verb at all it is the help text
-            line = f"harness: {line} (see `{error.ctx.command_path} --help`)"
-        err.print(line, markup=False)
-        raise SystemExit(UsageError.exit_code) from None
-    except OSError as error:
-        err.print(f"harness: {error.filename or 'input/output'}: {error.strerror}", markup=False)
-        raise SystemExit(StoreError.exit_code) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    raise SystemExit(code or 0)
+    """Entry point."""
+    raise SystemExit(terminal.run(app))
 
 
 def _store(results: Path) -> Store:
@@ -504,7 +496,8 @@ def _data(local: Path | None) -> Sources:
 
 
 def _suites(names: Sequence[str] | None, scale: str | None) -> list[Suite]:
-    suites = [registry.load(name) for name in names or registry.origins()]
+    named = [registry.load(name) for name in options.suites(names)]
+    suites = named or registry.every()
     if scale is not None:
         suites = [s for s in suites if (not names and _lacks(s, scale)) or _scale(s, scale)]
     return suites
@@ -542,14 +535,18 @@ def _plan(
     scale: str,
     records: list[Record],
     store: Store,
-    methods: str,
-    tasks: str,
-    seeds: str,
+    methods: Sequence[str] | None,
+    tasks: Sequence[str] | None,
+    seeds: Sequence[str] | None,
     device: str,
     data: Path | None,
     rerun: plan.Rerun,
 ) -> plan.Plan:
-    filters = plan.Filters(options.words(methods), options.words(tasks), options.numbers(seeds))
+    filters = plan.Filters(
+        options.words(methods, "--methods"),
+        options.words(tasks, "--tasks"),
+        options.numbers(seeds),
+    )
     chosen = _scale(suite, scale)
     return plan.make(
         suite,

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,6 +25,8 @@ class Estimate:
     def __init__(self, records: Sequence[Record], plans: Sequence[Plan], store: Store) -> None:
         self._seen: dict[tuple[str, str, str], list[float]] = {}
         self._made: dict[tuple[str, str], list[float]] = {}
+        self._medians: dict[tuple[str, str], float] = {}
+        """Of trials by suite and task, of artifacts by suite and an empty task."""
         self._guess = {made.suite.name: made.scale.expected_seconds for made in plans}
         scales = {(made.suite.name, made.scale.name) for made in plans}
         for record in records:
@@ -37,26 +39,35 @@ class Estimate:
     def add(self, suite: str, method: str, task: str, seconds: float) -> None:
         """Learns from one trial."""
         self._seen.setdefault((suite, method, task), []).append(seconds)
+        self._medians.clear()
 
     def add_artifact(self, suite: str, name: str, seconds: float) -> None:
         """Learns from one artifact."""
         self._made.setdefault((suite, name), []).append(seconds)
+        self._medians.clear()
 
     def of(self, suite: str, method: str, task: str) -> float:
         """Seconds that one trial will take on one worker."""
         own = self._seen.get((suite, method, task))
         if own:
             return statistics.median(own)
-        kin = [s for (a, _, b), line in self._seen.items() if (a, b) == (suite, task) for s in line]
-        return statistics.median(kin) if kin else self._guess[suite]
+        kin = (line for (a, _, b), line in self._seen.items() if (a, b) == (suite, task))
+        return self._median(suite, task, kin)
 
     def of_artifact(self, suite: str, name: str) -> float:
         """Seconds that making one artifact will take on one worker."""
         own = self._made.get((suite, name))
         if own:
             return statistics.median(own)
-        kin = [s for (of, _), line in self._made.items() if of == suite for s in line]
-        return statistics.median(kin) if kin else self._guess[suite]
+        kin = (line for (of, _), line in self._made.items() if of == suite)
+        return self._median(suite, "", kin)
+
+    def _median(self, suite: str, task: str, lines: Iterable[list[float]]) -> float:
+        """The median of related jobs, worked out once until something is learned."""
+        if (suite, task) not in self._medians:
+            values = [seconds for line in lines for seconds in line]
+            self._medians[suite, task] = statistics.median(values) if values else self._guess[suite]
+        return self._medians[suite, task]
 
     def of_job(self, job: Job) -> float:
         """Seconds that one job will take on one worker."""

@@ -82,7 +82,10 @@ class Sources(NamedTuple):
             registry.call(dataset.fetch)(dataset, self.hub)
         except HarnessError:
             raise
-        except Exception as error:  # whatever the network and its libraries come up with
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # whatever the network and its libraries come up with
             reason = (str(error).splitlines() or [""])[0]
             raise DataError(
                 f"dataset {dataset.name}: not fetched ({type(error).__name__}: {reason}); "

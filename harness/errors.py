@@ -4,6 +4,9 @@ Every message is a single line that names the thing, the value found, what is al
 do next. The command line prints it without a traceback and exits with `exit_code`.
 """
 
+_LONGEST = 400
+"""Characters that a message quotes of what somebody else wrote."""
+
 
 def brief(error: BaseException) -> str:
     """An exception in one printable line: its system message, else its text, else its type."""
@@ -60,3 +63,27 @@ class ClaimError(HarnessError):
     """A claim contradicted by the records, when the caller asked to be strict about it."""
 
     exit_code = 3
+
+
+def one_line(text: str, longest: int | None = None) -> str:
+    """Text on one line: line breaks, control characters and lone surrogates as escapes.
+
+    Longer than `longest` characters it loses its middle.
+    """
+    if longest is not None and len(text) > longest:
+        text = f"{text[: longest - longest // 3]}...{text[-(longest // 3) :]}"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def quoted(text: str) -> str:
+    """A user's word in quotes, as a message shows it: on one line, and of readable length."""
+    return repr(text if len(text) <= 80 else f"{text[:50]}...{text[-20:]}")
+
+
+def described(error: BaseException) -> str:
+    """Type and first line of an exception of any origin."""
+    try:
+        text = str(error).strip()
+    except Exception:  # the code of whoever raised it
+        text = ""
+    return f"{type(error).__name__}: {one_line((text.splitlines() or [''])[0], _LONGEST)}"

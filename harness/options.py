@@ -1,30 +1,59 @@
 """What the words on the command line mean: names, seeds, durations, devices."""
 
 import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
 
-from harness.errors import UsageError
+from harness.errors import UsageError, quoted
 from harness.plan import Plan
 from harness.suite import Scale
 
+_MOST_SEEDS = 10_000
+_LONGEST_WORD = 200
+"""Of a name or glob; names have at most 64 characters."""
+_RANGE = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
+_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{0,12})?|\.[0-9]{1,12})([smh]?)")
 
-def words(text: str) -> tuple[str, ...]:
-    """Names separated by commas."""
-    return tuple(word.strip() for word in text.split(",") if word.strip())
 
-
-def numbers(text: str) -> tuple[int, ...]:
-    """Seeds and ranges of seeds: `0,1,5-9`.
+def words(texts: Sequence[str] | None, option: str) -> tuple[str, ...]:
+    """Names separated by commas, of an option that may be given several times; none: left out.
 
     Raises:
-        UsageError: something else stands there.
+        UsageError: it was given without any name, or with one longer than names are.
     """
-    found: list[int] = []
-    for word in words(text):
-        first, dash, last = word.partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
-            raise UsageError(f"seeds {text!r}: {word!r} is not a number or a range like 0-4")
-        found += range(int(first), int(last or first) + 1)
+    if texts is None:
+        return ()
+    found = [word for text in texts for word in (w.strip() for w in text.split(",")) if word]
+    if not found:
+        raise UsageError(f"{option} is empty: name at least one, or leave the option out for all")
+    for word in found:
+        if len(word) > _LONGEST_WORD:
+            raise UsageError(f"{option} {quoted(word)}: longer than any name")
     return tuple(dict.fromkeys(found))
+
+
+def numbers(texts: Sequence[str] | None) -> tuple[int, ...]:
+    """Seeds and ranges of seeds: `0,1,5-9`; none: left out.
+
+    Raises:
+        UsageError: something else stands there, or more seeds than any scale has.
+    """
+    found: dict[int, None] = {}
+    for word in words(texts, "--seeds"):
+        parts = _RANGE.fullmatch(word)
+        if parts is None:
+            raise UsageError(
+                f"seeds {quoted(','.join(texts or ()))}: {quoted(word)} is not a number or a range "
+                "like 0-4"
+            )
+        first, last = int(parts[1]), int(parts[2] or parts[1])
+        if last < first:
+            raise UsageError(f"seeds {word!r}: the range ends before it begins; try {last}-{first}")
+        if last - first + len(found) >= _MOST_SEEDS:
+            raise UsageError(f"seeds {word!r}: at most {_MOST_SEEDS:,} seeds at a time")
+        found |= dict.fromkeys(range(first, last + 1))
+    return tuple(found)
 
 
 def seconds(text: str) -> float:
@@ -33,15 +62,30 @@ def seconds(text: str) -> float:
     Raises:
         UsageError: it is no duration.
     """
-    units = {"s": 1, "m": 60, "h": 3600}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 60)
-    try:
-        found = float(number) * unit
-    except ValueError:
-        found = -1.0
+    parts = _DURATION.fullmatch(text)
+    found = float(parts[1]) * {"s": 1, "m": 60, "h": 3600}[parts[2] or "m"] if parts else 0.0
     if not 0 < found < 1e9:
-        raise UsageError(f"time {text!r}: give minutes, or a number with s, m or h, e.g. 90m")
+        raise UsageError(f"time {quoted(text)}: give minutes, or a number with s, m or h, e.g. 90m")
     return found
+
+
+def folder(text: str | Path, option: str) -> Path:
+    """A folder that need not exist.
+
+    Raises:
+        UsageError: no path can read like that. The empty one is refused too: it would be the
+            current folder, which nobody means by an option whose variable is not set.
+    """
+    if text == "":
+        raise UsageError(f"{option} is empty: give a folder, `.` for the current one")
+    if "\0" in str(text):
+        raise UsageError(f"{option} {quoted(str(text))}: there are no zero bytes in a path")
+    return Path(text)
+
+
+def suites(names: Sequence[str] | None) -> tuple[str, ...]:
+    """The suites named on the command line, each once; none: all of them."""
+    return tuple(dict.fromkeys(names or ()))
 
 
 def device(wanted: str, scale: Scale) -> str:
@@ -51,7 +95,9 @@ def device(wanted: str, scale: Scale) -> str:
         UsageError: an unknown device, or no card where one was asked for.
     """
     if wanted not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"unknown device {wanted!r}: allowed are cpu, cuda, auto; see --device")
+        raise UsageError(
+            f"unknown device {quoted(wanted)}: allowed are cpu, cuda, auto; see --device"
+        )
     if wanted == "cpu" or (wanted == "auto" and scale.name not in ("gpu", "paper")):
         return "cpu"
     import torch

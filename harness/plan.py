@@ -3,6 +3,7 @@
 Order: seed 0 of every method before seed 1 of any, so that a stopped run leaves a balanced table.
 """
 
+import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -12,7 +13,7 @@ from harness.data import Sources
 from harness.errors import UsageError
 from harness.record import Record, digest
 from harness.store import Store
-from harness.suite import SPEC_VERSION, Artifact, Dataset, Method, Scale, Suite, Task, select
+from harness.suite import SPEC_VERSION, Artifact, Method, Scale, Suite, Task, select
 
 Rerun = Literal["none", "failed", "stale", "all"]
 
@@ -133,53 +134,110 @@ def trials(
         raise UsageError(
             f"scale {scale.name} has no seed {odd[0]}; it has {_ranges(scale.seeds)}; see --seeds"
         )
-    datasets = {d.name: d for d in suite.datasets}
-    artifacts = {a.name: a for a in suite.artifacts}
-    kind = device.partition(":")[0]
-    nodes: dict[str, Node] = {}
-
-    def common(seed: int | None, data: Iterable[str], needs: dict[str, str]) -> dict[str, Any]:
-        return {
-            "spec_version": SPEC_VERSION,
-            "suite": suite.name,
-            "seed": seed,
-            "scale": {"name": scale.name, "params": scale.values},
-            "dtype": suite.dtype,
-            "device": kind,
-            "data": {name: datasets[name].files for name in data},
-            "artifacts": needs,
-        }
-
-    def resolve(names: Iterable[str], task: Task, seed: int) -> dict[str, str]:
-        return {name: node(artifacts[name], task, seed).id for name in names}
-
-    def node(artifact: Artifact, task: Task, seed: int) -> Node:
-        over_task = task if "task" in artifact.over else None
-        over_seed = seed if "seed" in artifact.over else None
-        needs = resolve(artifact.needs, task, seed)
-        own = artifact.datasets
-        if "data" in artifact.over:
-            own = tuple(name for name in own if name in task.datasets)
-        data = (*own, *(over_task.datasets if over_task else ()))
-        spec = common(over_seed, data, needs) | {
-            "artifact": _identified(artifact),
-            "task": _identified(over_task) if over_task else None,
-        }
-        made = Node(artifact, over_task, over_seed, spec, digest(spec), needs)
-        return nodes.setdefault(made.id, made)
-
+    recipes = _Recipes(suite, scale, device)
     method_identity = {m.name: _identified(m) for m, _ in meetings}
     task_identity = {t.name: _identified(t) for _, t in meetings}
     found = []
     for seed in filters.seeds or scale.seeds:
         for method, task in meetings:
-            needs = resolve(method.needs, task, seed)
-            spec = common(seed, task.datasets, needs) | {
+            needs = recipes.resolve(method.needs, task, seed)
+            spec = recipes.common(seed, task.datasets, needs) | {
                 "method": method_identity[method.name],
                 "task": task_identity[task.name],
             }
             found.append(Trial(suite, method, task, seed, scale, device, spec, digest(spec), needs))
-    return found, nodes
+    return found, recipes.nodes
+
+
+class _Recipes:
+    """Works out the artifacts of a plan, each of them once, however many ways lead to it."""
+
+    def __init__(self, suite: Suite, scale: Scale, device: str) -> None:
+        self.nodes: dict[str, Node] = {}
+        self._suite, self._scale, self._device = suite, scale, device.partition(":")[0]
+        self._datasets = {d.name: d for d in suite.datasets}
+        self._artifacts = {a.name: a for a in suite.artifacts}
+        self._over = _inherited(suite.artifacts)
+        self._known: dict[tuple[str, str | None, int | None], str] = {}
+
+    def common(
+        self, seed: int | None, data: Iterable[str], needs: dict[str, str]
+    ) -> dict[str, Any]:
+        """The part of a specification that trials and artifacts share."""
+        return {
+            "spec_version": SPEC_VERSION,
+            "suite": self._suite.name,
+            "seed": seed,
+            "scale": {"name": self._scale.name, "params": self._scale.values},
+            "dtype": self._suite.dtype,
+            "device": self._device,
+            "data": {name: self._datasets[name].files for name in data},
+            "artifacts": needs,
+        }
+
+    def resolve(self, names: Sequence[str], task: Task, seed: int) -> dict[str, str]:
+        """The identities of artifacts for a trial; their nodes, and those they need, are there.
+
+        Without recursion: a chain of needs may be longer than the stack.
+        """
+        pending = [*reversed(names)]
+        while pending:
+            key = self._key(pending[-1], task, seed)
+            artifact = self._artifacts[pending[-1]]
+            first = [] if key in self._known else self._unknown(artifact.needs, task, seed)
+            if first:
+                pending += reversed(first)
+                continue
+            if key not in self._known:
+                self._known[key] = self._node(artifact, task, seed)
+            pending.pop()
+        return self._identities(names, task, seed)
+
+    def _key(self, name: str, task: Task, seed: int) -> tuple[str, str | None, int | None]:
+        """What tells the nodes of a plan apart."""
+        over = self._over[name]
+        by_task = "task" in over or "data" in over
+        return name, task.name if by_task else None, seed if "seed" in over else None
+
+    def _unknown(self, names: Iterable[str], task: Task, seed: int) -> list[str]:
+        return [name for name in names if self._key(name, task, seed) not in self._known]
+
+    def _identities(self, names: Iterable[str], task: Task, seed: int) -> dict[str, str]:
+        return {name: self._known[self._key(name, task, seed)] for name in names}
+
+    def _node(self, artifact: Artifact, task: Task, seed: int) -> str:
+        """The identity of an artifact whose needs are known."""
+        over_task = task if "task" in artifact.over else None
+        over_seed = seed if "seed" in artifact.over else None
+        needs = self._identities(artifact.needs, task, seed)
+        own = artifact.datasets
+        if "data" in artifact.over:
+            own = tuple(name for name in own if name in task.datasets)
+        data = (*own, *(over_task.datasets if over_task else ()))
+        spec = self.common(over_seed, data, needs) | {
+            "artifact": _identified(artifact),
+            "task": _identified(over_task) if over_task else None,
+        }
+        made = Node(artifact, over_task, over_seed, spec, digest(spec), needs)
+        self.nodes.setdefault(made.id, made)
+        return made.id
+
+
+def _inherited(artifacts: Sequence[Artifact]) -> dict[str, set[str]]:
+    """What each artifact is made over, by itself or through what it needs."""
+    over = {a.name: set[str](a.over) for a in artifacts}
+    users: dict[str, list[str]] = {a.name: [] for a in artifacts}
+    for artifact in artifacts:
+        for name in artifact.needs:
+            users[name].append(artifact.name)
+    pending = [*over]
+    while pending:  # each name comes up again at most three times: there are three kinds
+        name = pending.pop()
+        for user in users[name]:
+            if not over[name] <= over[user]:
+                over[user] |= over[name]
+                pending.append(user)
+    return over
 
 
 def make(
@@ -196,7 +254,7 @@ def make(
     """The plan of a command: every trial with its state, what happens to it, and why."""
     wanted, nodes = trials(suite, scale, device, filters)
     by_id = {record.id: record for record in records}
-    datasets = {d.name: d for d in suite.datasets}
+    absent_data = functools.cache(lambda: _absent_data(suite, nodes, sources))
     steps = []
     for trial in wanted:
         record = by_id.get(trial.id)
@@ -205,7 +263,7 @@ def make(
             rerun == "all" or (rerun == state and rerun in ("failed", "stale"))
         )
         runs = again or record is None
-        absent = _absent(trial, nodes, datasets, sources) if runs else ""
+        absent = _absent(trial, absent_data()) if runs else ""
         if absent and record is None:
             state, reason, runs = "no data", absent, False
         elif absent:
@@ -227,17 +285,26 @@ def leftovers(store: Store) -> list[Path]:
     if not any(store.artifacts()) and not any(store.unfinished()):
         return []
     wanted: set[str] = set()
-    for suite in map(registry.load, registry.origins()):
+    for suite in registry.every():
         for scale in suite.scales:
             for device in ("cpu", "cuda"):
                 found, nodes = trials(suite, scale, device)
                 wanted |= {trial.id for trial in found} | set(nodes)
+    broken = registry.broken()  # what they refer to is not known
     finished = {r.id for r in store.load().records if r.status == "ok"}
     made, pending = {key[:12] for key in wanted}, {key[:32] for key in wanted - finished}
     # Folders are listed after the records: a trial that finishes in between is still pending.
     return [
-        *(folder for folder in store.artifacts() if folder.name.rpartition("-")[2] not in made),
-        *(f for f in store.unfinished() if f.name not in pending and not store.locked(f.name)),
+        *(
+            folder
+            for folder in store.artifacts()
+            if folder.name.rpartition("-")[2] not in made and folder.parent.name not in broken
+        ),
+        *(
+            folder
+            for folder in store.unfinished()
+            if not broken and folder.name not in pending and not store.locked(folder.name)
+        ),
     ]
 
 
@@ -272,16 +339,24 @@ def _state(trial: Trial, record: Record | None, store: Store) -> tuple[State, st
     return "done", "recorded"
 
 
-def _absent(
-    trial: Trial, nodes: dict[str, Node], datasets: dict[str, Dataset], sources: Sources
-) -> str:
-    names = list(trial.task.datasets)
-    for identity in reachable([trial.needs], nodes):
-        names += nodes[identity].spec["data"]
-    for name in names:
-        if sources.find(datasets[name]) is None:
-            return f"dataset {name}: {sources.missing(datasets[name])}"
-    return ""
+def _absent_data(suite: Suite, nodes: dict[str, Node], sources: Sources) -> dict[str, str]:
+    """What is not there: datasets by name, and artifacts by identity, with the reason of each."""
+    found = {
+        dataset.name: f"dataset {dataset.name}: {sources.missing(dataset)}"
+        for dataset in suite.datasets
+        if sources.find(dataset) is None
+    }
+    for node in nodes.values():  # each comes after what it needs
+        for key in (*node.spec["data"], *node.needs.values()):
+            if key in found:
+                found[node.id] = found[key]
+                break
+    return found
+
+
+def _absent(trial: Trial, absent: dict[str, str]) -> str:
+    keys = (*trial.task.datasets, *trial.needs.values())
+    return next((absent[key] for key in keys if key in absent), "")
 
 
 def reachable(needs: Iterable[dict[str, str]], nodes: dict[str, Node]) -> set[str]:
@@ -294,6 +369,19 @@ def reachable(needs: Iterable[dict[str, str]], nodes: dict[str, Node]) -> set[st
             seen.add(identity)
             pending += nodes[identity].needs.values()
     return seen
+
+
+def users(wanted: Iterable[Trial], nodes: dict[str, Node]) -> dict[str, Trial]:
+    """Identity of every artifact that trials need, directly or not -> the first that needs it."""
+    found: dict[str, Trial] = {}
+    for trial in wanted:
+        pending = list(trial.needs.values())
+        while pending:
+            identity = pending.pop()
+            if identity not in found:
+                found[identity] = trial
+                pending += nodes[identity].needs.values()
+    return found
 
 
 def _identified(thing: Method | Task | Artifact) -> dict[str, Any]:

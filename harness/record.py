@@ -171,6 +171,28 @@ class Record(Spec):
         """Whether checksum and id agree with the content."""
         return self.checksum == self._sum() and digest(self.spec) == self.id
 
+    def contradiction(self) -> str:
+        """Where the fields do not say what the specification says; empty where they do."""
+        try:
+            spec: Any = self.spec
+            named = {
+                "suite": spec["suite"],
+                "method": spec["method"]["name"],
+                "task": spec["task"]["name"],
+                "seed": spec["seed"],
+                "scale": spec["scale"]["name"],
+                "protocol": spec["task"]["protocol"],
+            }
+            device = spec["device"]
+        except (KeyError, TypeError) as error:
+            return f"its spec is not that of a trial ({type(error).__name__}: {error})"
+        if device not in ("cpu", "cuda"):
+            return f"its spec names the device {device!r}; there are cpu and cuda"
+        for field, value in named.items():
+            if getattr(self, field) != value:
+                return f"its {field} is {getattr(self, field)!r}, its spec says {value!r}"
+        return ""
+
     def outcome(self) -> dict[str, Any]:
         """All that must repeat bit for bit: the record less cost, provenance and checksum."""
         return self.model_dump(exclude={"cost", "provenance", "origin", "checksum"})

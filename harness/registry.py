@@ -11,16 +11,23 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import logging
+import reprlib
 from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from harness.errors import HarnessError, SpecError, UsageError
+from harness.errors import HarnessError, SpecError, UsageError, described, one_line, quoted
+from harness.record import digest
 from harness.suite import Dataset, Reference, Suite
 
 GROUP = "harness.suites"
+_log = logging.getLogger(__name__)
+_quote = reprlib.Repr()
+_quote.maxstring = _quote.maxother = 60
 
 
 class Origin(NamedTuple):
@@ -29,35 +36,124 @@ class Origin(NamedTuple):
     name: str
     module: str
     function: str
+    fault: str = ""
+    """Why it cannot be used, in one line; empty where it can."""
+    rivals: tuple[str, ...] = ()
+    """Entry points of the same name, left out because the suite is one of `suites/`."""
 
 
 @functools.cache
 def origins() -> dict[str, Origin]:
-    """Every suite that can be found, by name, without importing any.
+    """Every suite that is offered, by name, without importing any; `fault` says which are unusable.
 
-    Raises:
-        SpecError: two packages offer a suite of the same name, or one points to no function.
+    A package whose entry points cannot be read stands there under its own name.
     """
-    found = {}
-    package = importlib.util.find_spec("suites")
-    for root in (package.submodule_search_locations or []) if package else []:
-        for path in sorted(Path(root).glob("*/suite.py")):
-            name = path.parent.name
-            found[name] = Origin(name, f"suites.{name}.suite", "suite")
-    for entry in importlib.metadata.entry_points(group=GROUP):
-        if entry.name in found:
-            raise SpecError(
-                f"suite {entry.name!r} is offered by {found[entry.name].module} and by "
-                f"{entry.value}; rename one of the two entry points"
-            )
-        parts = entry.pattern.match(entry.value)
-        if parts is None or not parts["attr"]:
-            raise SpecError(
-                f"suite {entry.name!r}: entry point {entry.value!r} of group {GROUP} is not "
-                "module:function; correct it in the package that offers it"
-            )
-        found[entry.name] = Origin(entry.name, entry.module, entry.attr)
+    entries, found = _entry_points()
+    offered: dict[str, dict[str, EntryPoint]] = {}
+    for entry in entries:
+        offered.setdefault(entry.name, {}).setdefault(entry.value, entry)
+    found |= {name: _foreign(name, list(same.values())) for name, same in offered.items()}
+    for name in _folder_names():
+        module = f"suites.{name}.suite"
+        rivals = [value for value in offered.get(name, {}) if value != f"{module}:suite"]
+        found[name] = Origin(name, module, "suite", rivals=tuple(rivals))
     return dict(sorted(found.items()))
+
+
+def _folder_names() -> list[str]:
+    """Names of the suites in the folder `suites/`."""
+    try:
+        package = importlib.util.find_spec("suites")
+    except (ImportError, ValueError):
+        return []
+    roots = (package.submodule_search_locations or []) if package else []
+    return sorted(path.parent.name for root in roots for path in Path(root).glob("*/suite.py"))
+
+
+def _foreign(name: str, entries: Sequence[EntryPoint]) -> Origin:
+    """The suite of that name from the entry points that offer one."""
+    first = entries[0]
+    parts = first.pattern.match(first.value)
+    if len(entries) > 1:
+        fault = (
+            f"suite {name!r} is offered by {' and by '.join(e.value for e in entries)}; "
+            "rename all but one of the entry points"
+        )
+    elif parts is None or not parts["attr"]:
+        fault = (
+            f"suite {name!r}: entry point {first.value!r} of group {GROUP} is not "
+            "module:function; correct it in the package that offers it"
+        )
+    else:
+        return Origin(name, first.module, first.attr)
+    return Origin(name, first.value, "", fault)
+
+
+def _entry_points() -> tuple[list[EntryPoint], dict[str, Origin]]:
+    """The entry points of the group, and the packages whose entry points cannot be read."""
+    try:
+        return list(importlib.metadata.entry_points(group=GROUP)), {}
+    except Exception:  # one package's metadata, which spoils the reading of all
+        return _readable_entry_points()
+
+
+def _readable_entry_points() -> tuple[list[EntryPoint], dict[str, Origin]]:
+    entries: dict[str, list[EntryPoint]] = {}
+    faults = {}
+    for number, package in enumerate(importlib.metadata.distributions()):
+        name = _package_name(package) or f"number {number}"
+        try:
+            own = [entry for entry in package.entry_points if entry.group == GROUP]
+        except Exception as error:  # whatever the parser of a broken file comes up with
+            faults[name] = Origin(
+                name,
+                "",
+                "",
+                f"package {name}: its entry points cannot be read ({described(error)}); "
+                "install it again",
+            )
+        else:
+            entries.setdefault(name, own)  # the first on the path is the one that is imported
+    return [entry for own in entries.values() for entry in own], faults
+
+
+def _package_name(package: importlib.metadata.Distribution) -> str:
+    """Name of an installed package, as far as its metadata can be read."""
+    try:
+        return one_line(str(package.metadata["Name"]).lower())
+    except Exception:  # the same file may be the broken one
+        folder = getattr(package, "_path", None)
+        return one_line(Path(str(folder)).stem.partition("-")[0].lower()) if folder else ""
+
+
+def every() -> list[Suite]:
+    """All suites that hold together, by name; each of the others is one warning in the log."""
+    suites, faults = _sorted_out()
+    for line in faults.values():
+        _log.warning("%s (left out)", line)
+    for origin in origins().values():
+        for rival in origin.rivals:
+            _log.warning(
+                "suite %r is offered by %s too (left out); rename that entry point",
+                origin.name,
+                rival,
+            )
+    return suites
+
+
+def broken() -> dict[str, str]:
+    """What is offered but cannot be used, by name, with the reason in one line."""
+    return _sorted_out()[1]
+
+
+def _sorted_out() -> tuple[list[Suite], dict[str, str]]:
+    suites, faults = [], {}
+    for name in origins():
+        try:
+            suites.append(load(name))
+        except HarnessError as error:
+            faults[name] = str(error)
+    return suites, faults
 
 
 @functools.cache
@@ -70,28 +166,53 @@ def load(name: str) -> Suite:
     """
     origin = origins().get(name)
     if origin is None:
-        raise UsageError(unknown("suite", name, origins(), "harness list"))
+        there = [o.name for o in origins().values() if not o.fault]
+        raise UsageError(unknown("suite", name, there, "harness list"))
+    if origin.fault:
+        raise SpecError(origin.fault)
+    where = f"suite {name} ({origin.module})"
     try:
-        made = getattr(importlib.import_module(origin.module), origin.function)()
-    except ValidationError as error:
-        first = error.errors()[0]
-        message = first["msg"].removeprefix("Value error, ")
-        if first["loc"]:
-            place = ".".join(map(str, (error.title, *first["loc"])))
-            message = f"{place}: {message}, found {repr(first['input'])[:60]}"
-        raise SpecError(f"suite {name} ({origin.module}): {message}") from None
-    except HarnessError:
-        raise
-    except Exception as error:  # a suite's own code may raise anything
-        reason = (str(error).splitlines() or [""])[0]
-        raise SpecError(
-            f"suite {name} ({origin.module}) cannot be loaded: {type(error).__name__}: {reason}"
-        ) from error
-    if not isinstance(made, Suite) or made.name != name:
-        raise SpecError(
-            f"suite {name} ({origin.module}): {origin.function}() must return Suite(name={name!r})"
+        function = functools.reduce(
+            getattr, origin.function.split("."), importlib.import_module(origin.module)
         )
-    return made
+        made: object = function()  # type: ignore[operator]
+        if not isinstance(made, Suite) or made.name != name:
+            raise SpecError(f"{origin.function}() must return Suite(name={name!r})")
+        # Again, for what was changed or left unchecked since it was validated.
+        whole = Suite.model_validate(made.model_dump(warnings=False))
+        _storable(whole)
+        references(whole)
+    except KeyboardInterrupt:
+        raise
+    except ValidationError as error:
+        raise SpecError(f"{where}: {_invalid(error)}") from None
+    except HarnessError as error:
+        raise SpecError(f"{where}: {one_line(str(error))}") from None
+    except BaseException as error:  # a suite's own code may raise anything, and call sys.exit
+        raise SpecError(f"{where} cannot be loaded: {described(error)}") from error
+    return whole
+
+
+def _storable(suite: Suite) -> None:
+    """Whether reports and records can hold all that a suite says.
+
+    Raises:
+        SpecError: a lone surrogate, or an integer of thousands of digits.
+    """
+    try:
+        digest(suite.model_dump())
+    except (ValueError, RecursionError) as error:
+        raise SpecError(f"not to be written as JSON in UTF-8 ({described(error)})") from None
+
+
+def _invalid(error: ValidationError) -> str:
+    """The first fault that validation found: where, what, and the value."""
+    first = error.errors()[0]
+    message = one_line(first["msg"].removeprefix("Value error, "))
+    if not first["loc"]:
+        return message
+    place = one_line(".".join(map(str, (error.title, *first["loc"]))), 200)
+    return f"{place}: {message}, found {one_line(_quote.repr(first['input']))[:60]}"
 
 
 def references(suite: Suite) -> tuple[Reference, ...]:
@@ -104,19 +225,24 @@ def references(suite: Suite) -> tuple[Reference, ...]:
     if not path.exists():
         return ()
     rows = []
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = csv.DictReader(file)
-        try:
+    number = 0
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = csv.DictReader(file)
             for row in lines:
+                number = lines.line_num
                 if None in row:
-                    raise SpecError(f"{path}:{lines.line_num}: more cells than the header has")
+                    raise SpecError(f"{path}:{number}: more cells than the header has")
                 rows.append(Reference.model_validate({k: v for k, v in row.items() if v != ""}))
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise SpecError(f"{path}:{lines.line_num}: {place}: {first['msg']}") from None
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise SpecError(f"{path}:{lines.line_num + 1}: not UTF-8 CSV ({error})") from None
+            number = lines.line_num
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise SpecError(f"{path}:{number}: {place}: {first['msg']}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SpecError(f"{path}:{number + 1}: not UTF-8 CSV ({error})") from None
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read: {error.strerror}") from None
     return tuple(rows)
 
 
@@ -136,15 +262,24 @@ def call(path: str) -> Callable[..., Any]:
     """
     module, _, function = path.partition(":")
     try:
-        found = getattr(importlib.import_module(module), function)
+        found = getattr(importlib.import_module(module), function, None)
+    except KeyboardInterrupt:
+        raise
     except ModuleNotFoundError as error:
         raise SpecError(
             f"{path}: no module {error.name!r}; install what the suite's README names"
         ) from None
     except (ImportError, SyntaxError) as error:
-        raise SpecError(f"{path}: the module cannot be imported: {error}") from None
-    except AttributeError:
-        raise SpecError(f"{path}: the module has no {function!r}") from None
+        reason = described(error).partition(": ")[2]
+        raise SpecError(f"{path}: the module cannot be imported: {reason}") from None
+    except BaseException as error:  # a module may raise anything, and call sys.exit
+        raise SpecError(f"{path}: the module cannot be imported: {described(error)}") from error
+    if found is None:
+        raise SpecError(f"{path}: the module has no {function!r}")
+    if not callable(found):
+        raise SpecError(
+            f"{path}: {function!r} is no function: it is of type {type(found).__name__}"
+        )
     return found  # type: ignore[no-any-return]
 
 
@@ -153,9 +288,8 @@ def unknown(what: str, name: str, allowed: Iterable[str], command: str) -> str:
     allowed = sorted(allowed)
     close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return (
-        f"unknown {what} {name!r}: {hint}there are {', '.join(allowed) or 'none'}; see `{command}`"
-    )
+    there = ", ".join(allowed) or "none"
+    return f"unknown {what} {quoted(name)}: {hint}there are {there}; see `{command}`"
 
 
 def datasets(names: Sequence[str]) -> list[tuple[Suite, Dataset]]:
@@ -164,7 +298,7 @@ def datasets(names: Sequence[str]) -> list[tuple[Suite, Dataset]]:
     Raises:
         UsageError: no suite has a dataset of that name.
     """
-    found = [(suite, dataset) for suite in map(load, origins()) for dataset in suite.datasets]
+    found = [(suite, dataset) for suite in every() for dataset in suite.datasets]
     there = {dataset.name for _, dataset in found}
     for name in names:
         if name not in there:

@@ -131,6 +131,8 @@ def parse_record(data: bytes) -> Record:
         raise StoreError(str(error)) from None
     if not intact:
         raise StoreError("checksum does not match the content")
+    if line := record.contradiction():
+        raise StoreError(line)
     return record
 
 

@@ -5,6 +5,7 @@ are named by import path (`"package.module:function"`), so that listing suites i
 """
 
 import fnmatch
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self, TypeVar
@@ -23,6 +24,10 @@ from harness.settings import Settings, Spec
 
 SPEC_VERSION = 1
 """Changes when the meaning of an identity changes; part of every identity."""
+_DEEPEST = 50
+"""Levels of lists and objects in parameters; a record holds them some levels further down."""
+_SHOWN = 12
+"""Artifacts of a long circle that a message names, the last ones."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._+-]{0,63}$")]
 """Names end up in file names: lower case, digits and `._+-`, at most 64 characters."""
@@ -44,7 +49,20 @@ DataPath = Annotated[str, AfterValidator(_inside)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """A sha256, in hexadecimal."""
 
-Params = dict[str, JsonValue]
+
+def _shallow(params: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    level: list[JsonValue] = [params]
+    for _ in range(_DEEPEST):
+        inner = [
+            v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)
+        ]
+        level = [value for values in inner for value in values]
+        if not level:
+            return params
+    raise ValueError(f"nested more than {_DEEPEST} deep")
+
+
+Params = Annotated[dict[str, JsonValue], AfterValidator(_shallow)]
 """What methods, tasks and scales hand to the functions they name: JSON values, nothing else."""
 
 
@@ -471,8 +489,8 @@ def _overrides(scale: Scale, thing: Method | Task) -> None:
 
 
 def _unique(what: str, things: Iterable[Spec]) -> None:
-    names = [getattr(t, "name", "") for t in things]
-    twice = sorted({n for n in names if names.count(n) > 1})
+    counts = Counter(getattr(t, "name", "") for t in things)
+    twice = sorted(name for name, number in counts.items() if number > 1)
     if twice:
         raise ValueError(f"{what}: {', '.join(twice)} named twice; names must be unique")
 
@@ -485,16 +503,22 @@ def _known(where: str, what: str, names: Iterable[str], allowed: set[str]) -> No
 
 
 def _acyclic(artifacts: Sequence[Artifact]) -> None:
+    """Walks the needs depth first, without recursion: a chain may be longer than the stack."""
     needs = {a.name: a.needs for a in artifacts}
     done: set[str] = set()
-
-    def visit(name: str, path: tuple[str, ...]) -> None:
-        if name in path:
-            raise ValueError(f"artifacts need each other in a circle: {' -> '.join((*path, name))}")
-        if name not in done:
-            for other in needs[name]:
-                visit(other, (*path, name))
-            done.add(name)
-
-    for name in needs:
-        visit(name, ())
+    for root, first in needs.items():
+        path = dict.fromkeys([root])  # the names on the way, in order
+        branches = [iter(first)]
+        while branches:
+            name = next(branches[-1], None)
+            if name is None:
+                branches.pop()
+                done.add(path.popitem()[0])
+            elif name in path:
+                circle = [*path, name]
+                if len(circle) > _SHOWN:
+                    circle = ["...", *circle[-_SHOWN:]]
+                raise ValueError(f"artifacts need each other in a circle: {' -> '.join(circle)}")
+            elif name not in done:
+                path[name] = None
+                branches.append(iter(needs[name]))

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from harness import registry
 from harness.data import Sources
-from harness.plan import Plan, Rerun, Trial, reachable, unmade
+from harness.plan import Plan, Rerun, Trial, unmade, users
 from harness.provenance import Commit
 from harness.run import Job, Outcome, Progress
 from harness.store import Store
@@ -85,7 +85,7 @@ def work(
             force=artifact is None and rerun != "none",
         )
 
-    user = {key: t for t in reversed(made.todo) for key in reachable([t.needs], made.nodes)}
+    user = users(made.todo, made.nodes)
     first = [
         Work(job(user[node.id], node.id, node.artifact), frozenset(node.needs.values()))
         for node in unmade(made, store)

@@ -10,7 +10,7 @@ from harness.run import settle_libraries
 for name in filter(None, os.environ.get(PRELOAD, "").split(",")):
     # What goes wrong here goes wrong again in the trial, which can say so. A suite's function may
     # raise anything, and here it would take the fork server down with it.
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception, SystemExit):
         for path in registry.load(name).preload:
             registry.call(path)()
 settle_libraries(threads=1, device="cpu")

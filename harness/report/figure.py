@@ -72,7 +72,7 @@ def draw(figure: Figure, suite: Suite, records: Sequence[Record]) -> Picture:
             drawing = function(records, suite, figure)
         except HarnessError as error:
             return picture._replace(problem=_one_line(str(error)))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return picture._replace(problem=_one_line(f"{type(error).__name__}: {error}"))
         if drawing is None:
             return picture._replace(problem="no records to draw")

@@ -78,12 +78,14 @@ def make_record(provenance: Provenance) -> RecordFactory:
         status: str = "ok", scale: str = "laptop", **spec: Any,
     ) -> Record:  # fmt: skip
         known = {t.name: t for t in suite.tasks}
+        protocol = known[task].protocol if task in known else "standard"
         identity = {
-            "suite": suite.name, "method": method, "task": task, "seed": seed, "scale": scale,
+            "suite": suite.name, "method": {"name": method}, "seed": seed, "device": "cpu",
+            "task": {"name": task, "protocol": protocol}, "scale": {"name": scale},
         } | spec  # fmt: skip
         return Record(
             id=digest(identity), suite=suite.name, method=method, task=task, seed=seed,
-            scale=scale, protocol=known[task].protocol if task in known else "standard",
+            scale=scale, protocol=protocol,
             spec=identity, status=status, error=None if status == "ok" else "it broke",
             metrics=dict(metrics) if status == "ok" else {}, cost=cost, provenance=provenance,
         ).sealed()  # fmt: skip

@@ -1,5 +1,6 @@
 """The verbs, as a user meets them: in a process of their own, over the toy suites."""
 
+import functools
 import json
 import os
 import re
@@ -12,7 +13,9 @@ from typing import Any
 import pytest
 import typer
 
-from harness import cli
+from harness import cli, registry
+from harness.data import Sources
+from harness.executors.local import Local
 
 VERBS = {
     "list": set(),
@@ -159,6 +162,7 @@ def test_help(project: Any, verb: tuple[str, ...]) -> None:
         ("run toy --time soon", r"time 'soon': give minutes, or a number with s, m or h, .*"),
         ("run toy --time -5m", r"time '-5m': give minutes, .*"),
         ("compare walk toy/drift", r"name the suite too: 'walk' should read suite/method, .*"),
+        ("compare toy/walk gate/gat", r"'toy/walk' and 'gate/gat': both methods must be of one .*"),
         ("compare toy/wakl toy/drift", r"unknown method 'wakl': did you mean 'walk'\? .*"),
         ("compare toy/walk toy/drift", r"no task at laptop scale has records of both .*"),
         ("compare toy/walk toy/drift --scale gpu", r"unknown scale 'gpu': .*"),
@@ -184,6 +188,92 @@ def test_a_data_folder_that_is_not_there(project: Any, call: Any, variable: bool
         "harness: data folder nowhere does not exist; set --data or HARNESS_DATA, or leave both "
         "out\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("run toy --scale", r"Option '--scale' requires an argument\. \(see `harness --help`\)"),
+        ("run toy --seeds=", r"--seeds is empty: .*"),
+        ("run toy --methods=,", r"--methods is empty: .*"),
+        ("run toy --methods=w* --methods=q", r"unknown method 'q': there are drift, walk; .*"),
+        ("run toy --tasks=[", r"unknown task '\[': there are long, short; .*"),
+        ("run toy --time=", r"time '': give minutes, .*"),
+        ("run toy --jobs=10001", r"Invalid value for '--jobs': .*"),
+        ("gc --results=", r"--results is empty: .*"),
+        ("report --reports=", r"--reports is empty: .*"),
+        ("data list --data=", r"--data is empty: .*"),
+        ("run toy " + "x" * 5000, r"unknown suite 'x{50}\.\.\.x{20}': there are .*"),
+    ],
+)
+def test_values_that_say_nothing_are_refused(
+    project: Any, words: str, line: str, call: Any
+) -> None:
+    done = call(project, *words.split())
+    assert (done.code, done.out) == (2, "")
+    assert re.fullmatch(f"harness: {line}\n", done.err)
+
+
+def test_filters_given_several_times_add_up(project: Any, call: Any) -> None:
+    pick = (
+        "--methods",
+        "w*",
+        "--methods",
+        "drift",
+        "--seeds",
+        "1",
+        "--seeds",
+        "0",
+        "--tasks",
+        "l*",
+    )
+    done = call(project, "plan", "toy", "toy", *pick, "--all")
+    assert (done.code, done.err) == (0, "")
+    assert re.findall(r"^(\w+) on long, seed (\d)", done.out, re.M) == [
+        ("walk", "1"), ("drift", "1"), ("walk", "0"), ("drift", "0"),
+    ]  # fmt: skip
+
+
+# -- broken suites --------------------------------------------------------------------------------
+
+EVERY = (
+    "list", "plan", "run --seeds 0", "status", "claims", "report", "doctor",
+    "data list", "data check", "data prepare",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import sys; sys.exit(3)", " cannot be loaded: SystemExit: 3"),
+        ("def suite():\n    raise OSError('two\\nlines')", " cannot be loaded: OSError: two"),
+        ("def suite():\n    return 3", ": suite() must return Suite(name='written')"),
+    ],
+)
+def test_a_broken_suite_is_one_line_and_the_others_work(
+    project: Any, write_suite: Any, call: Any, monkeypatch: Any, source: str, reason: str
+) -> None:
+    names = ("toy", "toy-chain", "toy-data", "toy-false")
+    found = {name: registry.origins()[name] for name in names}
+    monkeypatch.syspath_prepend(write_suite(source)["PYTHONPATH"].partition(os.pathsep)[0])
+    monkeypatch.delitem(sys.modules, "written_package", raising=False)
+    found["written"] = registry.Origin("written", "written_package", "suite")
+    monkeypatch.setattr(registry, "origins", functools.cache(lambda: found))
+    monkeypatch.setattr(Local, "run", lambda *_: True)
+    monkeypatch.setattr(Sources, "fetch", lambda *_: None)
+    line = f"suite written (written_package){reason}"
+    for words in EVERY:
+        done = call(project, *words.split())
+        assert done.code == (words == "run --seeds 0"), words  # for want of data
+        assert done.err.splitlines()[0] == f"warning: {line} (left out)"
+        assert done.err.count("written") == line.count("written")
+    project.store.artifact_folder("written", "gold", "0" * 64).mkdir(parents=True)
+    done = call(project, "gc")
+    assert (done.code, done.err) == (0, f"warning: {line} (left out)\n")
+    assert done.out == "0 folders, 0 temporary files\n"
+    for words in ("show written", "plan written", "run toy written", "status written"):
+        done = call(project, *words.split())
+        assert (done.code, done.err) == (2, f"harness: {line}\n")
 
 
 # -- before anything has run ----------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What a run shows: estimates, lines in a log, a live display on a terminal."""
 
 import io
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,29 @@ def estimate(records: Sequence[Record], made: Plan, store: Store | None = None) 
 
 
 # -- Estimate -------------------------------------------------------------------------------------
+
+
+def test_the_estimate_of_a_plan_is_linear_in_artifacts_and_trials(made: Plan) -> None:
+    guess = estimate([], made)
+    trials = list(made.todo) * 50
+    for number in range(3000):
+        guess.add_artifact("toy", f"known-{number}", 2.0)
+        guess.add("toy", f"known-{number}", "deep-x", 3.0)
+    first = [
+        plan.Node(Artifact(name=f"a{number}", make="toy:make"), None, None, {}, "", {})
+        for number in range(3000)
+    ]
+    steps = tuple(plan.Step(trial, "missing", "run", "") for trial in trials)
+    start = time.process_time()
+    whole = guess.of_plan(made._replace(steps=steps), first)
+    assert time.process_time() - start < 0.5
+    on_x = sum(trial.task.name == "deep-x" for trial in trials)
+    assert whole == 2.0 * 3000 + 3.0 * on_x + 10.0 * (len(trials) - on_x)
+    guess.add_artifact("toy", "a0", 8.0)
+    guess.add("toy", "ant", "deep-y", 5.0)
+    assert guess.of_artifact("toy", "a0") == 8.0
+    assert guess.of_artifact("toy", "a1") == 2.0
+    assert guess.of("toy", "bee", "deep-y") == 5.0
 
 
 def test_an_estimate_knows_own_trials_then_kin_then_the_guess(

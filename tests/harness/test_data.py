@@ -1,6 +1,7 @@
 """Where outside data lie, whether they are intact, and what to do when they are not."""
 
 import hashlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,12 @@ def test_a_failed_fetch_is_one_line(sources, hub):
     assert line(error) == (
         "dataset sums: not fetched (ConnectionError: no route); go online and try again"
     )
+
+
+def test_a_fetch_that_ends_the_program_ends_only_itself(sources, hub):
+    hub(lambda dataset, folder: sys.exit(0))
+    with pytest.raises(DataError, match=r"^dataset sums: not fetched \(SystemExit: 0\); go online"):
+        sources.fetch(WHOLE)
 
 
 def test_what_the_fetching_function_says_itself_is_passed_on(sources, hub):

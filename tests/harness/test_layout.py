@@ -28,7 +28,7 @@ ALLOWED = {
     "drawing": {"stats"},
     "record": {"settings", "suite"},
     "store": {"errors", "record"},
-    "registry": {"errors", "suite"},
+    "registry": {"errors", "record", "suite"},
     "data": {"errors", "registry", "store", "suite"},
     "cost": {"record"},
     "provenance": {"record"},
@@ -48,9 +48,11 @@ ALLOWED = {
     },
     "console": {"executors", "plan", "record", "run", "store", "suite"},
     "options": {"errors", "plan", "suite"},
+    "terminal": {"errors"},
     "cli": {
         "claims", "console", "data", "errors", "executors", "options", "plan", "provenance",
         "record", "registry", "report", "run", "runs", "stats", "store", "suite",
+        "terminal",
     },
 }  # fmt: skip
 FOR_SUITES = {

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import plan, registry
+from harness import executors, plan, registry
 from harness.data import Sources
 from harness.errors import UsageError
 from harness.plan import Filters, make, pairs, reachable, trials
@@ -32,6 +32,7 @@ SORT = Task(name="sort", metrics=("loss", "accuracy"))
 GOLD = Artifact(name="gold", make="toy:gold", params={"carat": 18}, needs=("ore",), over=("seed",))
 ORE = Artifact(name="ore", make="toy:ore", datasets=("words",))
 CLAY = Artifact(name="clay", make="toy:clay", over=("seed", "task"))
+TOY = registry.Origin("toy", "toy", "suite")
 LAPTOP = Scale(name="laptop", seeds=(0, 1), params={"steps": 10}, expected_seconds=1)
 
 
@@ -187,6 +188,92 @@ def test_needs_of_needs_are_reached(make_suite):
     }  # fmt: skip
     assert reachable([found[1].needs], nodes) == set()
     assert reachable([], nodes) == set()
+
+
+def chain(length, **first):
+    """Artifacts that each need the one before."""
+    return tuple(
+        Artifact(name=f"a{n}", make="toy:make", needs=(f"a{n - 1}",))
+        if n
+        else Artifact(name="a0", make="toy:make", **first)
+        for n in range(length)
+    )
+
+
+def diamonds(depth):
+    """Pairs of artifacts, each of which needs both of the pair before: 2**depth ways down."""
+    return tuple(
+        Artifact(
+            name=f"{side}{n}",
+            make="toy:make",
+            needs=(f"l{n - 1}", f"r{n - 1}") if n else (),
+            over=("seed",) if (side, n) == ("l", 0) else (),
+        )
+        for n in range(depth)
+        for side in "lr"
+    )
+
+
+@pytest.mark.parametrize(("artifacts", "number"), [(diamonds(40), 157), (chain(5000), 5000)])
+def test_plans_are_linear_in_artifacts(make_suite, there, artifacts, number):
+    store, sources = there
+    start = time.process_time()
+    method = changed(ANT, needs=(artifacts[-1].name,))
+    suite = make_suite(ant=method, artifacts=artifacts)
+    made = make(suite, suite.scale("laptop"), [], store, sources)
+    assert len(made.nodes) == len(plan.unmade(made, store)) == number
+    order = list(made.nodes)
+    place = {identity: index for index, identity in enumerate(order)}
+    for node in made.nodes.values():
+        assert all(place[need] < place[node.id] for need in node.needs.values())
+    assert reachable([made.todo[0].needs], made.nodes) <= set(order)
+    assert time.process_time() - start < 2
+
+
+def test_what_artifacts_are_over_reaches_all_that_need_them(make_suite):
+    artifacts = (
+        Artifact(name="end", make="toy:m", needs=("mid", "flat")),
+        Artifact(name="mid", make="toy:m", needs=("set",), over=("seed",)),
+        Artifact(name="set", make="toy:m", datasets=("sums", "words"), over=("data",)),
+        Artifact(name="flat", make="toy:m"),
+    )
+    suite = make_suite(ant=changed(ANT, needs=("end",)), artifacts=artifacts)
+    found, nodes = trials(suite, suite.scale("laptop"))
+    made = [(n.artifact.name, n.seed, tuple(n.spec["data"])) for n in nodes.values()]
+    assert sorted(made, key=str) == [
+        *[("end", None, ())] * 4,
+        ("flat", None, ()),
+        ("mid", 0, ()), ("mid", 0, ()), ("mid", 1, ()), ("mid", 1, ()),
+        ("set", None, ("sums",)), ("set", None, ()),
+    ]  # fmt: skip
+    ends = {trial.id: trial.needs["end"] for trial in found if trial.needs}
+    assert len(set(ends.values())) == len(ends) == 4
+
+
+def test_the_first_trial_that_needs_an_artifact_makes_it(make_suite):
+    suite = make_suite(bee=changed(BEE, needs=("ore",)))
+    found, nodes = trials(suite, suite.scale("laptop"))
+    first = plan.users(found, nodes)
+    assert set(first) == set(nodes)
+    for identity, trial in first.items():
+        assert trial == next(t for t in found if identity in reachable([t.needs], nodes))
+    assert plan.users([], nodes) == {}
+
+
+def test_work_of_many_trials_over_shared_artifacts_is_linear(make_suite, there):
+    store, sources = there
+    artifacts = chain(1000)
+    suite = make_suite(
+        ant=changed(ANT, needs=("a999",)),
+        artifacts=artifacts,
+        laptop=changed(LAPTOP, seeds=tuple(range(1000))),
+    )
+    made = make(suite, suite.scale("laptop"), [], store, sources)
+    start = time.process_time()
+    jobs = executors.work(made, store, sources, source=Path(__file__).parent)
+    assert time.process_time() - start < 1
+    assert len(jobs) == 1000 + 4000
+    assert {item.job.seed for item in jobs[:1000]} == {0}
 
 
 def test_what_needs_something_made_over_tasks_differs_by_task_itself(make_suite):
@@ -547,7 +634,7 @@ def test_a_record_is_stale_when_the_source_digest_differs(make_suite, recorded, 
 def test_only_what_a_suite_still_wants_stays_in_the_cache(make_suite, recorded, there, monkeypatch):
     store, _ = there
     suite = make_suite()
-    monkeypatch.setattr(registry, "origins", lambda: {"toy": None})
+    monkeypatch.setattr(registry, "origins", lambda: {"toy": TOY})
     monkeypatch.setattr(registry, "load", lambda _: suite)
     assert plan.leftovers(store) == []
     found, nodes = trials(suite, suite.scale("laptop"), "cuda")
@@ -565,10 +652,23 @@ def test_only_what_a_suite_still_wants_stays_in_the_cache(make_suite, recorded, 
         ]
 
 
+def test_nothing_of_a_broken_suite_is_a_leftover(make_suite, there, monkeypatch):
+    store, _ = there
+    suite = make_suite()
+    lost = registry.Origin("lost", "lost", "suite", fault="suite 'lost' is offered twice")
+    monkeypatch.setattr(registry, "origins", lambda: {"toy": TOY, "lost": lost})
+    load = registry.load
+    monkeypatch.setattr(registry, "load", lambda name: suite if name == "toy" else load(name))
+    for name in ("toy", "lost"):
+        store.artifact_folder(name, "gold", "0" * 64).mkdir(parents=True)
+    store.trial_folder("2" * 64).mkdir(parents=True)
+    assert plan.leftovers(store) == [store.artifact_folder("toy", "gold", "0" * 64)]
+
+
 def test_a_trial_that_finishes_meanwhile_is_no_leftover(make_suite, recorded, there, monkeypatch):
     store, _ = there
     suite = make_suite()
-    monkeypatch.setattr(registry, "origins", lambda: {"toy": None})
+    monkeypatch.setattr(registry, "origins", lambda: {"toy": TOY})
     monkeypatch.setattr(registry, "load", lambda _: suite)
     trial, read = the_trial(suite), store.load
     store.trial_folder(trial.id).mkdir(parents=True)

@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from harness import registry
-from harness.errors import DataError, SpecError, UsageError
+from harness.errors import SpecError, UsageError
 from harness.suite import Suite
 
 SUITE = """
@@ -62,10 +62,11 @@ def write(tmp_path, monkeypatch):
 
 @pytest.fixture
 def offer(monkeypatch):
-    """`offer(name=value, ...)`: entry points of the group, as installed packages declare them."""
+    """`offer(*entries, name=value, ...)`: entry points of the group, as packages declare them."""
 
-    def put(**values):
+    def put(*more, **values):
         entries = [EntryPoint(name, value, registry.GROUP) for name, value in values.items()]
+        entries += more
         monkeypatch.setattr(
             importlib.metadata,
             "entry_points",
@@ -96,8 +97,8 @@ def test_the_folder_and_the_entry_points_are_found_by_name_without_importing(wri
     write("suites/notes/README.md", "no suite here")
     offer(aardvark="elsewhere.deep:build")
     assert list(registry.origins()) == ["aardvark", "alpha", "beta"]
-    assert registry.origins()["alpha"] == ("alpha", "suites.alpha.suite", "suite")
-    assert registry.origins()["aardvark"] == ("aardvark", "elsewhere.deep", "build")
+    assert registry.origins()["alpha"] == ("alpha", "suites.alpha.suite", "suite", "", ())
+    assert registry.origins()["aardvark"] == ("aardvark", "elsewhere.deep", "build", "", ())
     assert "suites.alpha.suite" not in sys.modules
 
 
@@ -112,26 +113,110 @@ def test_without_a_folder_there_are_the_entry_points_alone(offer, monkeypatch):
     forget()
 
 
-def test_a_name_offered_twice_is_refused(write, offer):
+def test_between_two_packages_that_offer_a_name_neither_is_used(write, offer, caplog):
     put_suite(write)
-    offer(alpha="elsewhere:build")
-    with pytest.raises(SpecError) as error:
-        registry.origins()
-    assert line(error) == (
-        "suite 'alpha' is offered by suites.alpha.suite and by elsewhere:build; "
-        "rename one of the two entry points"
+    entries = [EntryPoint("beta", value, registry.GROUP) for value in ("one:build", "two:build")]
+    offer(*entries, gamma="three:build", delta="four:build")
+    write("three.py", SUITE.format(name="gamma", metric="loss").replace("suite()", "build()"))
+    reason = (
+        "suite 'beta' is offered by one:build and by two:build; "
+        "rename all but one of the entry points"
     )
+    with pytest.raises(SpecError) as error:
+        registry.load("beta")
+    assert line(error) == reason
+    assert [suite.name for suite in registry.every()] == ["alpha", "gamma"]
+    assert registry.broken() == {
+        "beta": reason,
+        "delta": "suite delta (four) cannot be loaded: ModuleNotFoundError: No module named 'four'",
+    }
+    assert caplog.messages == [f"{text} (left out)" for text in registry.broken().values()]
+
+
+def test_a_suite_of_the_folder_is_used_whoever_offers_its_name(write, offer, caplog):
+    put_suite(write)
+    entries = [
+        EntryPoint("alpha", value, registry.GROUP)
+        for value in ("one:build", "suites.alpha.suite:suite", "two:build")
+    ]
+    offer(*entries)
+    assert [suite.name for suite in registry.every()] == ["alpha"]
+    assert registry.origins()["alpha"].module == "suites.alpha.suite"
+    assert registry.broken() == {}
+    assert caplog.messages == [
+        f"suite 'alpha' is offered by {value} too (left out); rename that entry point"
+        for value in ("one:build", "two:build")
+    ]
+
+
+def test_the_same_function_offered_twice_is_one_suite(write, offer):
+    write("elsewhere.py", SUITE.format(name="beta", metric="loss"))
+    offer(*[EntryPoint("beta", "elsewhere:suite", registry.GROUP)] * 2)
+    assert registry.load("beta").name == "beta"
 
 
 @pytest.mark.parametrize("value", ["elsewhere", "else where:build", ":build", "a b", ""])
-def test_an_entry_point_that_is_no_function_is_refused(offer, value):
+def test_an_entry_point_that_is_no_function_is_left_out(write, offer, value):
+    put_suite(write)
     offer(beta=value)
     with pytest.raises(SpecError) as error:
-        registry.origins()
+        registry.load("beta")
     assert line(error) == (
         f"suite 'beta': entry point {value!r} of group harness.suites is not module:function; "
         "correct it in the package that offers it"
     )
+    assert [suite.name for suite in registry.every()] == ["alpha"]
+    with pytest.raises(UsageError, match="unknown suite 'bet': there are alpha; see"):
+        registry.load("bet")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("entry_points.txt", b"[harness.suites]\nbeta = beta_package:suite\n\xff = a:b\n"),
+        ("entry_points.txt", b"[harness.suites]\n = beta_package:suite\nno equals sign\n"),
+        ("entry_points.txt", b"[harness.suites\nbeta = [[\n"),
+        ("METADATA", b"Name: caf\xe9\nVersion: 1.0\n"),
+        ("METADATA", b"\x00\xff\xfe"),
+        ("METADATA", None),
+    ],
+)
+def test_a_package_whose_metadata_cannot_be_read_costs_no_other_suite(
+    write, tmp_path, name, content
+):
+    put_suite(write)
+    for package in ("beta", "gamma"):
+        write(f"{package}_package.py", SUITE.format(name=package, metric="loss"))
+        info = f"{package}_package-1.0.dist-info"
+        write(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {package}-package\nVersion: 1\n")
+        write(f"{info}/entry_points.txt", f"[harness.suites]\n{package} = {package}_package:suite")
+    path = tmp_path / "home" / "beta_package-1.0.dist-info" / name
+    path.unlink() if content is None else path.write_bytes(content)
+    forget()
+    assert {"alpha", "gamma"} <= {suite.name for suite in registry.every()}
+    for reason in registry.broken().values():
+        assert "\n" not in reason
+
+
+def test_a_package_that_cannot_be_read_is_named(write, tmp_path):
+    write("beta_package-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: Beta\nVersion: 1\n")
+    write("beta_package-1.0.dist-info/entry_points.txt")
+    path = tmp_path / "home" / "beta_package-1.0.dist-info" / "entry_points.txt"
+    path.write_bytes(b"[\xff]")
+    forget()
+    assert registry.broken()["beta"].startswith(
+        "package beta: its entry points cannot be read (UnicodeDecodeError: 'utf-8' codec"
+    )
+    assert registry.broken()["beta"].endswith("; install it again")
+
+
+def test_an_entry_point_may_name_what_lies_inside_something(write, offer):
+    source = SUITE.format(name="beta", metric="loss").replace(
+        "def suite", "class Made:\n  def suite"
+    )
+    write("elsewhere.py", source.replace("\n    return", "\n        return"))
+    offer(beta="elsewhere:Made.suite")
+    assert registry.load("beta").name == "beta"
 
 
 def test_suites_are_loaded_from_the_folder_and_from_entry_points(write, offer):
@@ -206,6 +291,17 @@ def test_datasets_are_found_by_name_over_all_suites(write, offer):
         ("def suite(): raise KeyError('loss')", "cannot be loaded: KeyError: 'loss'"),
         ("def suite(): raise ValueError('two\\nlines')", "cannot be loaded: ValueError: two"),
         ("def suite(): raise ValueError", "cannot be loaded: ValueError: "),
+        ("def suite(): import sys; sys.exit(3)", "cannot be loaded: SystemExit: 3"),
+        ("import sys; sys.exit()", "cannot be loaded: SystemExit: "),
+        ("raise BaseException('all')", "cannot be loaded: BaseException: all"),
+        ("raise GeneratorExit", "cannot be loaded: GeneratorExit: "),
+        ("def suite(): return suite()", "cannot be loaded: RecursionError: maximum recursion"),
+        ("def suite(x): pass", "cannot be loaded: TypeError: suite() missing 1 required"),
+        ("def suite(): raise ValueError('\\x1b[31m\\udcff')", r"ValueError: \x1b[31m\udcff"),
+        (
+            "class E(Exception):\n def __str__(self): return 1 / 0\ndef suite(): raise E",
+            "cannot be loaded: E: ",
+        ),
         ("def suite(): return None", "suite() must return Suite(name='alpha')"),
         (SUITE.format(name="other", metric="loss"), "suite() must return Suite(name='alpha')"),
         (SUITE.format(name="alpha", metric="x"), "task t: unknown metric 'x'; there are: loss"),
@@ -231,8 +327,52 @@ def test_what_a_suite_itself_says_is_passed_on(write):
         "suites/alpha/suite.py",
         "from harness.errors import DataError\ndef suite(): raise DataError('no table here')",
     )
-    with pytest.raises(DataError, match=r"^no table here$"):
+    with pytest.raises(SpecError, match=r"^suite alpha \(suites.alpha.suite\): no table here$"):
         registry.load("alpha")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("seeds=(0,)|seeds=(0, 10**5000)", "not to be written as JSON in UTF-8 (ValueError: "),
+        ('summary="S"|summary="\\udcff"', "in UTF-8 (UnicodeEncodeError: 'utf-8' codec can't"),
+        ("|.model_copy(update={'tasks': ()})", "scale smoke: no task matches '*'; there are: "),
+        ("|.model_copy(update={'summary': 3})", "Suite.summary: Input should be a valid string"),
+        ("|.model_copy(update={'methods': 3})", "Suite.methods: Input should be a valid tuple"),
+        ("|.model_copy(update={'references': '.'})", "cannot be read: Is a directory"),
+        ("|.model_copy(update={'references': 'x' * 999})", "File name too long"),
+    ],
+)
+def test_invalid_content_is_one_line_however_it_came_about(write, change, reason):
+    before, _, after = change.partition("|")
+    source = SUITE.format(name="alpha", metric="loss").rstrip()
+    source = source.replace(before, after) if before else source + after
+    write("suites/alpha/__init__.py")
+    write("suites/alpha/suite.py", source)
+    with pytest.raises(SpecError) as error:
+        registry.load("alpha")
+    assert reason in line(error)
+    assert list(registry.broken()) == ["alpha"]
+
+
+@pytest.mark.parametrize("depth", [60, 200, 10_000])
+def test_deep_parameters_are_one_line(write, depth):
+    source = SUITE.format(name="alpha", metric="loss")
+    source = source.replace('name="t",', 'name="t", params={"x": deep()},')
+    deep = f"\ndef deep():\n    v = 1\n    for _ in range({depth}): v = [v]\n    return v\n"
+    write("suites/alpha/__init__.py")
+    write("suites/alpha/suite.py", source + deep)
+    with pytest.raises(SpecError) as error:
+        registry.load("alpha")
+    assert line(error).startswith("suite alpha (suites.alpha.suite): Task.params")
+    assert len(line(error)) < 500
+
+
+def test_interrupting_a_suite_that_loads_is_no_fault_of_it(write):
+    write("suites/alpha/__init__.py")
+    write("suites/alpha/suite.py", "raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        registry.every()
 
 
 # -- printed numbers -------------------------------------------------------------------------------
@@ -242,8 +382,9 @@ HEADER = "table,task,method,metric,value,spread,n,note,source\n"
 
 def put_references(write, rows):
     put_suite(write)
+    made = registry.load("alpha")
     write("suites/alpha/reference.csv", HEADER + rows)
-    return registry.load("alpha")
+    return made
 
 
 def test_printed_numbers_are_read_with_gaps(write):
@@ -323,10 +464,15 @@ def test_calling_gives_the_function(write):
         ("needy:run", "needy:run: no module 'missing_dependency'; install"),
         ("partial:run", "partial:run: the module cannot be imported: cannot import name"),
         ("wrong:run", "wrong:run: the module cannot be imported: invalid syntax"),
+        ("tools:number", "tools:number: 'number' is no function: it is of type int"),
+        ("leaves:run", "leaves:run: the module cannot be imported: SystemExit: 0"),
+        ("breaks:run", "breaks:run: the module cannot be imported: ZeroDivisionError: division"),
     ],
 )
 def test_a_function_that_is_not_there_is_one_line(write, path, reason):
-    write("tools.py", "def double(x): return 2 * x")
+    write("tools.py", "number = 3")
+    write("leaves.py", "raise SystemExit(0)")
+    write("breaks.py", "1 / 0")
     write("needy.py", "import missing_dependency")
     write("partial.py", "from math import nothing")
     write("wrong.py", "def = 3")

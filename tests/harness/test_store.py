@@ -296,6 +296,43 @@ def test_damage_is_named_in_one_line(store, record, written, data, reason):
     assert store.find(record.id, "toy", "laptop") is None
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda s: s.pop("device"), "its spec is not that of a trial (KeyError: 'device')"),
+        (
+            lambda s: s.update(device=["cpu"]),
+            "its spec names the device ['cpu']; there are cpu and",
+        ),
+        (
+            lambda s: s.update(device="tpu"),
+            "its spec names the device 'tpu'; there are cpu and cuda",
+        ),
+        (lambda s: s.clear(), "its spec is not that of a trial (KeyError: 'suite')"),
+        (lambda s: s.update(method="ant"), "its spec is not that of a trial (TypeError: string"),
+        (lambda s: s.update(method=None), "its spec is not that of a trial (TypeError: 'NoneType'"),
+        (lambda s: s.update(method={"name": "bee"}), "its method is 'ant', its spec says 'bee'"),
+        (lambda s: s.update(seed=4), "its seed is 3, its spec says 4"),
+        (lambda s: s.update(suite="x"), "its suite is 'toy', its spec says 'x'"),
+        (lambda s: s.update(scale={"name": "gpu"}), "its scale is 'laptop', its spec says 'gpu'"),
+        (lambda s: s["task"].update(name="t"), "its task is 'deep-x', its spec says 't'"),
+        (lambda s: s["task"].update(protocol="p"), "its protocol is 'standard', its spec says 'p'"),
+    ],
+)
+def test_an_intact_record_that_contradicts_itself_is_named_in_one_line(
+    store, record, change, reason
+):
+    spec = json.loads(json.dumps(record.spec))
+    change(spec)
+    odd = record.model_copy(update={"spec": spec, "id": digest(spec)}).sealed()
+    assert odd.intact()
+    path = store.commit(odd)
+    loaded = store.load()
+    assert loaded.records == []
+    assert [item.path for item in loaded.damaged] == [path]
+    assert loaded.damaged[0].reason.startswith(reason)
+
+
 @settings(max_examples=300, deadline=None)
 @given(place=st.integers(0, 2**20), bit=st.integers(0, 7))
 @example(place=0, bit=0)

@@ -318,6 +318,10 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
      "artifacts need each other in a circle: a -> b -> c -> b"),
     ("circle further on", {"artifacts": (artifact("a"), artifact("b", "c"), artifact("c", "b"))},
      "artifacts need each other in a circle: b -> c -> b"),
+    ("long circle", {"artifacts": tuple(artifact(f"a{n}", f"a{(n + 1) % 5000}")
+                                        for n in range(5000))},
+     "artifacts need each other in a circle: ... -> a4989 -> a4990 -> a4991 -> a4992 -> a4993 -> "
+     "a4994 -> a4995 -> a4996 -> a4997 -> a4998 -> a4999 -> a0"),
     ("no methods", {"methods": ()}, "scale smoke: no method matches '*'; there are: "),
     ("methods", {"methods": (method(), method("bee"), method(), method("bee"))},
      "methods: ant, bee named twice; names must be unique"),

@@ -63,6 +63,8 @@ def test_a_figure_that_cannot_be_drawn_says_why(
 
     monkeypatch.setattr(sys.modules["lab_figures"], "scatter", refuses)
     assert draw(named("scatter"), suite, records).problem == "two lines"
+    monkeypatch.setattr(sys.modules["lab_figures"], "scatter", lambda *_: sys.exit("done"))
+    assert draw(named("scatter"), suite, records).problem == "SystemExit: done"
 
 
 def test_a_wrong_function_is_an_error(lab: Lab, records: list[Record]) -> None:
