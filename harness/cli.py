@@ -291,6 +291,7 @@ def claims(
 ) -> None:
     """The verdict on every claim."""
     from harness.claims import judge
+    from harness.report.verdict import remark
     from harness.runs import frame
 
     store = _store(results)
@@ -309,7 +310,7 @@ def claims(
                     v.label,
                     console.estimate(v.estimate, v.low, v.high, v.unit),
                     v.n,
-                    v.reason,
+                    remark(suite, v),
                 )
                 for v in verdicts
             ]
@@ -460,10 +461,7 @@ def gc(
     results: Results = Path("results"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
 ) -> None:
-    """Removes what no suite refers to any more: old artifacts, checkpoints, temporary files.
-
-    Records are never removed.
-    """
+    """Removes artifacts, checkpoints and temporary files that no suite refers to; no records."""
     store = _store(results)
     gone = plan.leftovers(store)
     for folder in gone:

@@ -206,6 +206,8 @@ class _Claim(Spec):
     metric: Name
     tasks: tuple[str, ...]
     """Names or globs of tasks that it speaks of."""
+    caveat: str = ""
+    """Why the verdict does not stand as it is, and what will be tested again; printed beside it."""
 
 
 class Beats(_Claim):

@@ -27,6 +27,7 @@ class Line(NamedTuple):
     measured: str
     """Estimate, interval, unit, n and failures; empty where nothing was measured."""
     reason: str
+    """Why the outcome is no other, and the claim's caveat."""
     trials: tuple[Trial, ...]
 
 
@@ -43,11 +44,17 @@ def lines(
             claims[v.claim].text,
             claims[v.claim].source,
             _measured(suite, claims[v.claim], v),
-            v.reason,
+            remark(suite, v),
             _behind(v, trials),
         )
         for v in verdicts
     )
+
+
+def remark(suite: Suite, verdict: Verdict) -> str:
+    """What stands beside a verdict: its reason, then the caveat of its claim."""
+    caveat = next(c.caveat for c in suite.claims if c.name == verdict.claim)
+    return "; ".join(filter(None, (verdict.reason, caveat and f"caveat: {caveat}")))
 
 
 def claims(suite: Suite, verdicts: Sequence[Verdict], trials: Mapping[str, Trial]) -> Listing:
@@ -72,7 +79,7 @@ def claims(suite: Suite, verdicts: Sequence[Verdict], trials: Mapping[str, Trial
             _field("" if v.n_needed is None else number.count(v.n_needed), v.n_needed),
             Field("; ".join(_task(suite, claim, t) for t in v.per_task)),
             Field(claim.source),
-            Field(v.reason),
+            Field(remark(suite, v)),
         ]
         rows.append(Row(tuple(fields), _behind(v, trials), f"v-{v.claim}"))
     return Listing(

@@ -1,4 +1,4 @@
-"""How each model is made: the artifacts, and the methods that are rows of the tables."""
+"""How each model is built: the artifacts, and the methods that are rows of the tables."""
 
 from harness.suite import Artifact, Kind, Method, Params
 from suites.bam import counts
@@ -30,7 +30,7 @@ MIXTURES: dict[str, Params] = {
     "dense": {"method": "average", "parts": "dense"},
     "sparse-upcycling": {"method": "sparse", "parts": "dense"},
 }
-"""Parameters of the artifacts `mixture-<method>`: how each is made, and what is matched."""
+"""Parameters of the artifacts `mixture-<method>`: how each is built, and what is matched."""
 
 
 def artifacts() -> tuple[Artifact, ...]:
@@ -142,7 +142,7 @@ def methods() -> tuple[Method, ...]:
             "btm",
             "BTM ensemble, top-2 (BTX's baseline)",
             "baseline",
-            "Experts are chosen anew for each token from the text before it in its window.",
+            "Experts are chosen per token, from the text before it in its window.",
             needs=(*EXPERTS, "seed"),
             note=_BTX_BASELINE,
             artifact="ensemble",

@@ -7,7 +7,7 @@ from suites.bam.methods import EXPERTS, methods
 
 
 def scales() -> tuple[Scale, ...]:
-    """Smoke for CI, laptop for two cores, gpu from a pretrained seed, paper as printed."""
+    """Smoke for CI, laptop for two cores, gpu from a pretrained seed, paper as published."""
     names = [m.name for m in methods()]
     others = [name for name in names if name != "counts"]
     perplexities = (*DOMAINS, "mean")
@@ -108,8 +108,9 @@ def scales() -> tuple[Scale, ...]:
                 "Peak learning rates 0.003, 0.0015 and 0.0015, tuned on none of the methods; the "
                 "paper's small models have 0.00012, half of it for experts.",
                 "One seed model and one set of experts; the five seeds vary the routers and the "
-                "order of the mixture's data. Rows of dense models that no seed touches repeat.",
-                "Questions without examples in the prompt, 100 a benchmark.",
+                "order of the mixture's data. Rows of seed model, experts and BTM ensemble repeat "
+                "one training.",
+                "Benchmarks are zero-shot, 100 items each.",
             ),
         ),
         Scale(
@@ -136,8 +137,8 @@ def scales() -> tuple[Scale, ...]:
             trial_seconds=1200,
             expected_seconds=60,
             deviations=(
-                "The seed is SmolLM2-135M-Instruct with weights of four bits, made float32: "
-                "sequential blocks, grouped queries, tied embeddings, instruction-tuned.",
+                "The seed is SmolLM2-135M-Instruct with weights of four bits, converted to "
+                "float32: sequential blocks, grouped queries, tied embeddings, instruction-tuned.",
                 "4 million training tokens for each expert, 3.3 million for each mixture; peak "
                 "learning rate 0.0003.",
             ),
@@ -177,7 +178,7 @@ def scales() -> tuple[Scale, ...]:
             deviations=(
                 "The paper's small model and schedule on the first documents of the public sets "
                 "that it names, far fewer than its own, so that they repeat. Its context length is "
-                "not printed; 2,048 is ours.",
+                "not published; 2,048 is ours.",
             ),
         ),
     )

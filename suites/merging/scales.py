@@ -4,7 +4,7 @@ from harness.suite import Params, Scale
 
 
 def scales(of_three: tuple[str, ...]) -> tuple[Scale, ...]:
-    """Smoke for CI, laptop for two cores, gpu for one card, paper as released.
+    """Smoke for CI, laptop for two cores, gpu for one GPU, paper as released.
 
     Methods `of_three` know the paper's three environments; they have no policy for the fourth.
     """

@@ -42,12 +42,12 @@ _VARIANTS: dict[str, Params] = {
 """How policies are initialised and trained; the first is a policy for itself."""
 
 _STARTS = {
-    "different": "random bodies",
-    "common": "one random body",
+    "different": "different random initialisations",
+    "common": "shared random initialisation",
     "pretrained": "language model",
     "regularised": "language model, regularised",
     "cotrained": "language model, co-trained",
-    "narrow": "one random body, narrow",
+    "narrow": "shared random initialisation, half the width",
 }
 
 
@@ -158,7 +158,7 @@ def _methods() -> tuple[Method, ...]:
             f"fisher-{kind}-attn-common",
             "merged",
             common,
-            f"Fisher ({kind}) average of attn: one random body",
+            f"Fisher ({kind}) average of attn: {_STARTS['common']}",
             needs=data,
             rule="fisher",
             information=kind,
@@ -210,12 +210,18 @@ def _methods() -> tuple[Method, ...]:
         ("What the released code does, whatever it was meant to do.",),
     )
     finetuned = "finetuned-{}"
-    method("finetuned", "individual", finetuned, "multi-task policy, fine-tuned alone", "baseline")
+    method(
+        "finetuned",
+        "individual",
+        finetuned,
+        "multi-task policy, fine-tuned on its own task",
+        "baseline",
+    )
     method(
         "finetuned-other",
         "changed",
         finetuned,
-        "body fine-tuned on another task",
+        "backbone fine-tuned on another task",
         "control",
         change="other",
         groups=["blocks"],
@@ -224,7 +230,7 @@ def _methods() -> tuple[Method, ...]:
         "multitask-average",
         "merged",
         finetuned,
-        "average of the fine-tuned bodies",
+        "average of the fine-tuned backbones",
         rule="average",
         groups=["blocks"],
     )
@@ -232,7 +238,7 @@ def _methods() -> tuple[Method, ...]:
         "multitask-fisher",
         "merged",
         finetuned,
-        "Fisher (paper) average of the fine-tuned bodies",
+        "Fisher (paper) average of the fine-tuned backbones",
         needs=data,
         deviations=(
             "The information of each policy is measured on its own environment's data alone.",
@@ -257,11 +263,29 @@ def _methods() -> tuple[Method, ...]:
 
 
 _FROZEN: tuple[tuple[str, str, str, str, Kind], ...] = (
-    ("merged", "different", "mff", "merge-freeze-finetune: random bodies", "proposed"),
-    ("merged", "common", "mff-common", "merge-freeze-finetune: one random body", "proposed"),
+    (
+        "merged",
+        "different",
+        "mff",
+        "merge-freeze-finetune: different random initialisations",
+        "proposed",
+    ),
+    (
+        "merged",
+        "common",
+        "mff-common",
+        "merge-freeze-finetune: shared random initialisation",
+        "proposed",
+    ),
     ("merged", "pretrained", "mff-pretrained", "merge-freeze-finetune: language model", "proposed"),
-    ("random", "different", "frozen-random", "random frozen body, rest trained", "control"),
-    ("other", "different", "frozen-other", "another task's frozen body, rest trained", "control"),
+    ("random", "different", "frozen-random", "random frozen backbone, rest trained", "control"),
+    (
+        "other",
+        "different",
+        "frozen-other",
+        "another task's frozen backbone, rest trained",
+        "control",
+    ),
 )
 
 
@@ -285,7 +309,7 @@ def _tasks() -> tuple[Task, ...]:
             params={"environment": env},
             metrics=("score", "return"),
             optional=("score-best", "retained", "episode-sd"),
-            note="Which data the policies are trained on is the scale's to say.",
+            note="The scale says which data the policies are trained on.",
         )
         for env in FOUR
     )
@@ -306,7 +330,7 @@ def _metrics() -> tuple[Metric, ...]:
         metric("score", "D4RL-normalised score", "", "last"),
         metric("return", "return", "", "last"),
         metric("score-best", "D4RL-normalised score, best evaluation", "", "best-on-test"),
-        metric("retained", "score minus the individual policy's", "", "last"),
+        metric("retained", "score minus that of the individual policy", "", "last"),
         metric("episode-sd", "spread of the return over episodes", "", "last", "neither"),
     )
 
@@ -329,7 +353,7 @@ def _tables() -> tuple[Table, ...]:
             "Averages of three policies, by group and by where they started",
             *individuals,
             "average-*",
-            note="Groups that are not merged are the task's own policy's.",
+            note="Unmerged parameter groups are taken from the task's own policy.",
         ),
         table("retained", "The same, minus the individual policy", "average-*", metric="retained"),
         table("halfway", "Halfway to the next task's policy", "individual", "path-*"),
@@ -338,26 +362,38 @@ def _tables() -> tuple[Table, ...]:
             "Other rules of merging",
             *("average-attn-common", "fisher-*", "average-attn-mlp-common", "average-attn-mlp"),
             *("task-arithmetic-*", "ties-*", "dare-*", "slerp-*", "regmean-*", "aligned-*"),
+            note="Task arithmetic with a coefficient of 1/3 over three policies of one "
+            "initialisation is the plain average by construction: its row says nothing of its own "
+            "and will be tested again, like TIES and DARE, with a tuned coefficient. Attention is "
+            "hardly needed by these policies, so rows that merge attention alone say little.",
         ),
         table(
             "frozen",
-            "Merge, freeze, train the rest, and what any frozen body gives",
+            "Merge, freeze, finetune the rest, against other frozen backbones",
             *("individual", "average-attn-mlp", "mff*", "frozen-*"),
+            note="At laptop scale a third of a policy's updates after freezing, where the paper "
+            "has as many; to be tested again with 3,000.",
         ),
         table(
             "attention",
-            "What the attention is good for",
+            "How much the policies need their attention",
             *("individual", "average-attn", "attention-*", "norm-identity"),
         ),
         table(
             "fourth",
             "With a fourth robot: averages of four policies",
             "four-*",
-            note="Every policy started from a random body of its own.",
+            note="Every policy has a random initialisation of its own.",
             tasks=FOUR,
         ),
-        table("multitask", "Multi-task policies", "multitask*", "finetuned*"),
-        table("returns", "Returns as the environments give them", "*", metric="return", tasks=FOUR),
+        table(
+            "multitask",
+            "Multi-task policies",
+            *("multitask*", "finetuned*"),
+            note="At laptop scale one untuned learning rate (2e-3) and an undertrained multi-task "
+            "policy; to be tested again with more updates and a sweep of the rate.",
+        ),
+        table("returns", "Returns, not normalised", "*", metric="return", tasks=FOUR),
         table(
             "selection",
             "The best of the evaluations during training, as the released code selects",
@@ -374,7 +410,7 @@ def _figures() -> tuple[Figure, ...]:
             name="path",
             title="Score on the way to another task's policy",
             draw="suites.merging.figures:path",
-            caption="The groups named are interpolated, all else stays the task's own. Mean over "
+            caption="Only the named groups are interpolated. Mean over "
             "seeds with its 95 % interval.",
         ),
         Figure(
@@ -391,9 +427,9 @@ def _figures() -> tuple[Figure, ...]:
         ),
         Figure(
             name="recovery",
-            title="What training the rest recovers",
+            title="Recovery by finetuning the rest",
             draw="suites.merging.figures:recovery",
-            caption="Score against updates after the body was frozen; mean over seeds with its "
+            caption="Score against updates after the backbone was frozen; mean over seeds with its "
             "95 % interval. The dotted line is the individual policy.",
         ),
     )
@@ -409,7 +445,7 @@ def _datasets() -> tuple[Dataset, ...]:
             "and linear policies of augmented random search",
             sizes="trained policies as plain arrays",
             splits="none",
-            note="Only to make the policies that come with the suite anew: "
+            note="Only to rebuild the policies that come with the suite: "
             "python -m suites.merging.experts",
         ),
         Dataset(
@@ -438,7 +474,7 @@ def suite() -> Suite:
             year=2024,
         ),
         summary="Policies are trained on different robots, each by itself. Can parts of them be "
-        "averaged into one body that still works for each?",
+        "averaged into one backbone that still works for each?",
         methods=methods,
         tasks=_tasks(),
         metrics=_metrics(),
@@ -451,8 +487,8 @@ def suite() -> Suite:
         headline="merged",
         preload=("suites.merging.methods:warm_up",),
         deviations=(
-            "The body of the paper was not at hand: the protocol follows its abstract and its "
-            "released code, and its tables are not quoted.",
+            "The full text of the paper was not available: the protocol follows its abstract and "
+            "its released code, and its tables are not quoted.",
             "Merges start from the last weights of every training. The released code keeps those "
             "that did best on the environment; the table `selection` shows what that adds.",
             "Evaluation episodes are seeded, the same for every method of a seed; the released "
