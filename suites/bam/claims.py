@@ -9,11 +9,11 @@ from suites.bam import counts
 from suites.bam.datasets import DOMAINS, SPECIALITIES
 
 MARGIN = 0.01
-CONTROL = "additional control (not in the paper)"
+CONTROL = "additional control, not in the paper"
 
 _ROUTERS = (
-    "n counts routers and data orders on one seed model and one set of experts, so that the "
-    "interval leaves their training out; to be tested again with a seed model and experts per seed"
+    "n counts routers and data orders on one seed model and one set of experts; to be tested again "
+    "with both trained per seed"
 )
 _ONCE = (
     "seed model and experts were trained once, and five records repeat them: n = 1, no interval; "

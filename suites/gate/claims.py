@@ -5,7 +5,7 @@ from harness.suite import Beats, Claim, Competitive, Level, Trend
 SMALL = ("texas", "wisconsin", "cornell", "actor", "chameleon-filtered", "squirrel-filtered")
 """Heterophilic graphs whose metric is accuracy."""
 
-CONTROL = "additional control (not in the paper)"
+CONTROL = "additional control, not in the paper"
 
 _GROUPS = (
     "on self-er2 with 5 layers GATE is two groups (4 seeds at 99.6 to 100 %, 6 at 82 to 88 % that "

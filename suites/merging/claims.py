@@ -12,7 +12,7 @@ THREE = ("hopper", "halfcheetah", "walker2d")
 
 LITTLE = 10.0
 IMPROVED = 2.0
-CONTROL = "additional control (not in the paper)"
+CONTROL = "additional control, not in the paper"
 
 _UNUSED = (
     "at laptop scale these policies hardly need their attention (without it they lose 3.4 points), "

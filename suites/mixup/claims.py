@@ -32,7 +32,7 @@ CONTROLS = {
     "vanilla-equal-updates": "vanilla finetuning with as many updates",
 }
 SCORE, SLOPE = 0.5, 0.001
-_CONTROL = "additional control (not in the paper)"
+_CONTROL = "additional control, not in the paper"
 
 _REGRESSION = (
     "the mean includes STS-B, whose regression recipe is broken (raw labels of 0 to 5, head bias "
