@@ -62,7 +62,7 @@ def make_data(ctx: Context) -> dict[str, JsonValue]:
 
 
 def make_language_model(ctx: Context) -> dict[str, JsonValue]:
-    """Artifact: ChibiT's substitute, a byte-level model of the policies' body."""
+    """Artifact: ChibiT's substitute, a byte-level model with the policies' backbone."""
     generator = ctx.torch_generator("init", "language")
     network = language.LanguageModel(_shape(ctx, 1, 1), int(ctx.param("positions")), generator)
     late = language.fit(ctx, network.to(ctx.device), _recipe(ctx, "language"))
@@ -97,7 +97,7 @@ def make_policy(ctx: Context) -> dict[str, JsonValue]:
 
 
 def make_multitask(ctx: Context) -> dict[str, JsonValue]:
-    """Artifact: one body for all environments, input and output layers of each, a folder each.
+    """Artifact: one backbone for all environments, input and output layers of each, a folder each.
 
     With `forgetful`, only the last environment's input and output layers are trained, as happens
     in the released code, whose optimiser never sees those of the others.
@@ -179,10 +179,10 @@ def windows(ctx: Context, data: Trajectories, stats: Statistics, shape: Shape) -
 
 
 def fresh(ctx: Context, env: Environment, init: str, size: str) -> DecisionTransformer:
-    """An untrained policy: its environment's own input and output layers, and a body.
+    """An untrained policy: its environment's own input and output layers, and a backbone.
 
-    `different` draws a body for every environment, `common` one for all of them, `pretrained` takes
-    the language model's, `control` draws one that nothing else has.
+    `different` draws a backbone for every environment, `common` one for all of them, `pretrained`
+    takes the language model's, `control` draws one that nothing else has.
     """
     shape = _shape(ctx, env.state_dim, env.action_dim, size)
     policy = DecisionTransformer(shape, ctx.torch_generator("init", env.name))
@@ -216,7 +216,7 @@ def read_curve(folder: Path) -> list[tuple[int, dict[str, list[float]]]]:
 
 
 def finetuning(ctx: Context) -> tuple[training.Recipe, Sequence[int]]:
-    """How the rest is trained after a body was frozen, and when it is evaluated."""
+    """How the rest is trained after a backbone was frozen, and when it is evaluated."""
     recipe = _recipe(ctx, "frozen")
     return recipe, [0, *_points(ctx, recipe, "frozen-evaluations")]
 

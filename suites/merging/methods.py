@@ -1,4 +1,4 @@
-"""What trials do: individual policies, merged ones, paths between two, bodies frozen after a merge.
+"""What trials do: individual policies, merges, paths between two, backbones frozen after a merge.
 
 Every function evaluates on the task's environment with the same episodes; the first policy of a
 merge is that environment's own and supplies everything outside the merged groups.
@@ -93,7 +93,7 @@ def changed(ctx: Context) -> dict[str, float]:
 
 
 def frozen(ctx: Context) -> dict[str, float]:
-    """A body that is frozen while the rest is trained on the task's own data.
+    """A backbone that is frozen while the rest is trained on the task's own data.
 
     `body`: `merged` (merge-freeze-finetune), or the controls `random` and `other`. The metrics are
     those after the last update; the curve is kept as `recovery`.

@@ -1,8 +1,8 @@
 """Trains policies by behaviour cloning on windows of trajectories: one loop for all of them.
 
-One policy on its own data; several that share a body, each on its own data; with tensors frozen;
-with further terms in the loss: a pull toward the initialisation, the k-means term, a language
-model's loss on the same blocks.
+One policy on its own data; several that share a backbone, each on its own data; with tensors
+frozen; with further terms in the loss: L2 regularisation toward the initialisation, the k-means
+term, a language model's loss on the same blocks.
 
 Shape suffixes: B batch, K steps of context, N steps that are not padded, A action, D width,
 C centres.
@@ -32,7 +32,7 @@ CACHED_FLOATS = 2**20
 """Floats that the widest activation of a pass may have.
 
 A larger batch goes through in slices whose gradients add up to those of the whole: what a pass
-keeps for its backward then stays near the processor. A card takes the batch whole.
+keeps for its backward then stays near the processor. A GPU takes the batch whole.
 """
 
 Batches = Mapping[str, Batch]
@@ -180,7 +180,7 @@ def learning_rate(recipe: Recipe, done: int) -> float:
 def toward_start(policy: DecisionTransformer, strength: float) -> Term:
     """Regularisation toward the weights of now: the sum of ||p - p_0|| over tensors of the blocks.
 
-    Of the norm, not of its square, one term a tensor (released code, `--init_reg`).
+    Of the norm, not of its square, one term per tensor (released code, `--init_reg`).
     """
     now = [(p, p.detach().clone()) for p in policy.blocks.parameters()]
 

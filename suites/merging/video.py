@@ -1,7 +1,7 @@
-"""Films one episode of each saved Decision Transformer with MuJoCo's offscreen renderer.
+"""Records a video of an episode of each saved policy with MuJoCo's offscreen renderer.
 
 `python -m suites.merging.video --policy DIR --env hopper --out hopper.gif`
-`python -m suites.merging.video --policy .harness/artifacts/merging/policy-* --out films`
+`python -m suites.merging.video --policy .harness/artifacts/merging/policy-* --out videos`
 """
 
 import argparse
@@ -43,7 +43,7 @@ def record(
     target: float | None = None,
     size: int = 320,
 ) -> tuple[int, float]:
-    """Films an episode into a .gif or .mp4 file; returns its number of steps and its return.
+    """Records an episode into a .gif or .mp4 file; returns its number of steps and its return.
 
     `size` is the picture's height and width in pixels.
 
@@ -52,7 +52,7 @@ def record(
         MethodError: this machine has no OpenGL, or nothing to write .mp4 with.
     """
     if path.suffix not in (".gif", ".mp4"):
-        raise UsageError(f"{path}: unknown kind of film {path.suffix!r}; choose .gif or .mp4")
+        raise UsageError(f"{path}: unknown kind of video {path.suffix!r}; choose .gif or .mp4")
     check_opengl()
     world = LockStep(env, [seed], render_mode="rgb_array", width=size, height=size)
     every = max(1, round(world.steps_a_second / _FRAMES_A_SECOND))
@@ -82,7 +82,7 @@ def check_opengl() -> None:
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise MethodError(
-            f"no film: this machine has no OpenGL for MuJoCo's offscreen renderer ({reason}); "
+            f"no video: this machine has no OpenGL for MuJoCo's offscreen renderer ({reason}); "
             "install EGL or OSMesa and set MUJOCO_GL to egl or osmesa"
         )
 
@@ -106,7 +106,7 @@ def _mp4(frames: Sequence[NDArray[np.uint8]], rate: float) -> bytes:
     except (ImportError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise MethodError(
-            f"no film: nothing here writes .mp4 ({reason}); choose .gif, or install it with: "
+            f"no video: nothing here writes .mp4 ({reason}); choose .gif, or install it with: "
             "pip install 'imageio[ffmpeg]'"
         ) from None
     return data
@@ -115,7 +115,8 @@ def _mp4(frames: Sequence[NDArray[np.uint8]], rate: float) -> bytes:
 def main(words: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m suites.merging.video", description="Films an episode of each saved policy."
+        prog="python -m suites.merging.video",
+        description="Records a video of an episode of each saved policy.",
     )
     parser.add_argument(
         "--policy", type=Path, required=True, nargs="+", help="folders of saved policies"
@@ -129,7 +130,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", default="v5", help="of the environment")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--target", type=float, help="return to ask for")
-    parser.add_argument("--steps", type=int, default=1000, help="most steps to film")
+    parser.add_argument("--steps", type=int, default=1000, help="most steps to record")
     args = parser.parse_args(words)
     try:
         if args.out.suffix and len(args.policy) > 1:

@@ -4,10 +4,11 @@
     2  v = dL_val(W')/dW', and alpha's direct gradient   one pass on b_val
     3  alpha's cross gradient along u = P v              one pass (two for central differences)
     4  alpha takes an AdamW step, and is clamped
-    5  W takes its step: anew from W with the new alpha (roll-back, one pass), or to W'
+    5  W takes its step: again from W with the new alpha (roll-back, one pass), or to W'
 
-W' lies in buffers of its own: rolling back is not to have moved. A pass forms the mixed weights
-once and differentiates by them; what W and the factors get follows by products of matrices.
+The look-ahead weights W' live in buffers of their own, so W never needs restoring. A pass
+forms the mixed weights once and differentiates by them; what W and the factors get follows by
+products of matrices.
 
 Passes on the same batch use the same dropout masks: differences between two masks would drown the
 differences between two weights.
@@ -84,7 +85,7 @@ class Bilevel:
         kind: how alpha's gradient is had; `first-order` leaves the cross term out.
         differences: forward or central finite differences.
         preconditioner: what stands for the step's derivative; see `hypergradient.precondition`.
-        roll_back: whether W's step is made anew with the new alpha.
+        roll_back: whether W's step is repeated with the new alpha.
         defects: names from `DEFECTS`.
 
     Raises:

@@ -27,7 +27,7 @@ Objective = Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], Tensor]
 """A loss as a function of W and alpha."""
 
 Preconditioner = Literal["sgd", "adamw", "adamw-tensor"]
-"""P: the learning rate; AdamW's, its moments held; one number a tensor, as released."""
+"""P: the learning rate; AdamW's, its moments held; one number per tensor, as released."""
 
 RADIUS = 0.01
 """Norm of the shift of W in finite differences; from DARTS."""
