@@ -2,7 +2,7 @@
 
 The rules, the same for every claim:
 
-- One number a seed: tasks are averaged (or put on a line) within each seed, and the t-interval is
+- One number per seed: tasks are averaged (or put on a line) within each seed, and the t-interval is
   taken over seeds. Only seeds count for which every judged task has a number from both methods.
 - Differences are turned round where the metric is better lower, so that positive speaks for `a`.
 - A failed or diverged trial drops its seed and is counted in `failures`. Where more than half of a
@@ -109,7 +109,7 @@ class Verdict(Spec):
 
 
 class ClaimPower(NamedTuple):
-    """What a claim can show with the seeds of a scale; a row of `harness plan`."""
+    """The design of a claim: its MDE with the seeds of a scale; a row of `harness plan`."""
 
     claim: str
     kind: str
@@ -183,7 +183,7 @@ def verdict_of(claim: Claim, interval: Interval) -> Outcome:
 
 
 def power(suite: Suite, scale_name: str, runs: pd.DataFrame | None = None) -> list[ClaimPower]:
-    """What each claim of a suite can show with the seeds of a scale, before anything runs.
+    """The MDE of each claim of a suite with the seeds of a scale, before anything runs.
 
     Args:
         suite: whose claims.

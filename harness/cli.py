@@ -1,7 +1,7 @@
-"""The verbs. Everything that they do lies in other modules; nothing imports this one.
+"""The commands. What they do lies in other modules; nothing imports this one.
 
 Exit codes: 0 done; 1 trials failed; 2 wrong usage or a suite that does not hold together;
-3 a claim is contradicted (`claims --strict`); 4 damaged files; 130 interrupted.
+3 a claim is contradicted (`claims --strict`); 4 corrupt files; 130 interrupted.
 """
 
 import os
@@ -36,20 +36,20 @@ out = Console(highlight=False, soft_wrap=True, width=_WIDTH)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 _Misuse: Any = typer.BadParameter.__mro__[1]
-"""Typer's error for an unknown option or verb, wherever it keeps the class."""
+"""Typer's error for an unknown option or command, wherever it keeps the class."""
 _STALE_SECONDS = 60.0
 """A temporary file that has lain so long has lost its writer."""
 
-Names = Annotated[list[str] | None, typer.Argument(help="Suites; all of them when left out.")]
+Names = Annotated[list[str] | None, typer.Argument(help="Suites; all by default.")]
 ScaleName = Annotated[str, typer.Option("--scale", help="smoke, laptop, gpu or paper.")]
 Pick = Annotated[str, typer.Option(help="Names or globs, separated by commas.")]
 Seeds = Annotated[str, typer.Option(help="Seeds, e.g. 0,1,5-9.")]
 Results = Annotated[Path, typer.Option(help="Folder of the records.")]
 Data = Annotated[
-    Path | None, typer.Option(help="Folder with outside data; else HARNESS_DATA, else none.")
+    Path | None, typer.Option(help="Folder of external datasets; else HARNESS_DATA, else none.")
 ]
 Device = Annotated[
-    str, typer.Option(help="cpu, cuda, or auto: a card for the scales gpu and paper.")
+    str, typer.Option(help="cpu, cuda, or auto: a GPU for the scales gpu and paper.")
 ]
 Rerun = Annotated[
     Literal["none", "failed", "stale", "all"],
@@ -81,7 +81,7 @@ def list_suites() -> None:
 
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="A suite.")]) -> None:
-    """Methods, tasks, claims, printed numbers, and what differs from the paper."""
+    """Methods, tasks, claims, published numbers, and what differs from the paper."""
     suite = registry.load(name)
     paper = suite.paper
     out.print(
@@ -113,7 +113,7 @@ def show(name: Annotated[str, typer.Argument(help="A suite.")]) -> None:
             out.print(f"{title}: {line}", markup=False)
     printed = registry.references(suite)
     if printed:
-        out.print(f"\n{len(printed)} printed numbers in {suite.references}:")
+        out.print(f"\n{len(printed)} published numbers in {suite.references}:")
         rows = [
             (r.table, r.task, r.method, r.metric, console.spread(r.value, r.spread), r.source)
             for r in printed
@@ -134,7 +134,7 @@ def show_plan(
     rerun: Rerun = "none",
     every: Annotated[bool, typer.Option("--all", help="A line for every trial.")] = False,
 ) -> None:
-    """What would run, and why each trial will or will not; what each claim could show."""
+    """What would run, and why each trial will or will not; the MDE of each claim."""
     store = _store(results)
     for suite in _suites(names, scale):
         records = _records(store, suite, strict=False)
@@ -150,7 +150,7 @@ def show_plan(
             for (action, state, reason), number in sorted(grouped.items()):
                 out.print(f"  {action:4} {number:5}  {state}: {reason}", markup=False)
         for node in made.nodes.values():
-            there = "to be made" if node in first else "made"
+            there = "to be built" if node in first else "built"
             out.print(f"  artifact {node.artifact.name}: {there}")
         _power(suite, made.scale, records)
 
@@ -173,7 +173,7 @@ def run(
     ] = "",
     rerun: Rerun = "none",
 ) -> None:
-    """Runs what has no record yet; interrupted trials go on where they were."""
+    """Runs what has no record yet; interrupted trials resume from their checkpoint."""
     from harness import executors
     from harness.executors.local import Local
 
@@ -187,7 +187,7 @@ def run(
         for item in loaded.damaged:
             aside = store.quarantine(item.path)
             err.print(
-                f"damaged record: {item.path}: {item.reason}; moved to {aside.name}, "
+                f"corrupt record: {item.path}: {item.reason}; moved to {aside.name}, "
                 "its trial counts as missing",
                 markup=False,
             )
@@ -208,16 +208,16 @@ def run(
             out.print(f"{len(watch.busy)} trials are being run by another process")
         if not finished:
             command = " ".join(["harness", *sys.argv[1:]])
-            err.print(f"stopped; everything is saved, go on with: {command}", markup=False)
+            err.print(f"stopped; everything is saved, resume with: {command}", markup=False)
             raise typer.Exit(130)
         failed = len(watch.failures)
     else:
         failed = 0
     absent = sum(step.state == "no data" for made in plans for step in made.steps)
     if failed:
-        err.print(f"{failed} failed; run them again with --rerun failed, once mended")
+        err.print(f"{failed} failed; fix the cause, then rerun them with --rerun failed")
     if absent:
-        err.print(f"{absent} trials left out for want of data; the lines above say which")
+        err.print(f"{absent} trials skipped: dataset not found; the lines above say which")
     if damaged:
         raise typer.Exit(StoreError.exit_code)
     if failed or absent:
@@ -226,7 +226,7 @@ def run(
 
 @app.command()
 def status(names: Names = None, results: Results = Path("results"), data: Data = None) -> None:
-    """How far each suite is, at every scale that has records."""
+    """Progress of each suite, at every scale that has records."""
     store = _store(results)
     sources = _data(data)
     rows = []
@@ -283,7 +283,7 @@ def report(
 @app.command()
 def claims(
     names: Names = None,
-    scale: Annotated[str, typer.Option(help="One scale; all with records when left out.")] = "",
+    scale: Annotated[str, typer.Option(help="One scale; all with records by default.")] = "",
     results: Results = Path("results"),
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit code 3 where a claim is contradicted.")
@@ -364,7 +364,7 @@ def compare(
     console.table(("task", "metric", f"{first} - {second} [95 %]", "n", "p (Holm)"), rows, out)
 
 
-data_app = typer.Typer(help="Outside data: list, check, prepare.", no_args_is_help=True)
+data_app = typer.Typer(help="External datasets: list, check, prepare.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 
@@ -398,12 +398,12 @@ def data_check(names: Names = None, data: Data = None) -> None:
         known = sum(digest is not None for digest in dataset.files.values())
         out.print(f"{dataset.name}: {found.origin}, {known} of {len(dataset.files)} digests match")
     if bad:
-        raise DataError(f"{bad} datasets are missing or damaged; the lines above say which")
+        raise DataError(f"{bad} datasets are missing or corrupt; the lines above say which")
 
 
 @data_app.command("prepare")
 def data_prepare(names: Names = None, data: Data = None) -> None:
-    """Fetches from the public hubs what is not here; needs the network."""
+    """Fetches missing datasets from the public hubs; needs the network."""
     sources = _data(data)
     bad = 0
     for _, dataset in registry.datasets(names or ()):
@@ -428,7 +428,7 @@ def data_prepare(names: Names = None, data: Data = None) -> None:
 def doctor(
     results: Results = Path("results"),
     repair: Annotated[
-        bool, typer.Option("--repair", help="Move damaged files aside, remove broken artifacts.")
+        bool, typer.Option("--repair", help="Move corrupt files aside, remove broken artifacts.")
     ] = False,
 ) -> None:
     """Checks every record, artifact and identity; says what is wrong."""
@@ -453,7 +453,7 @@ def doctor(
             err.print(f"{record.suite}/{record.file_name}: no suite of that name", markup=False)
     out.print(f"{len(loaded.records)} records intact, {problems} problems")
     if problems and not repair:
-        raise StoreError(f"{problems} damaged files; `harness doctor --repair` moves them aside")
+        raise StoreError(f"{problems} corrupt files; `harness doctor --repair` moves them aside")
 
 
 @app.command()
@@ -473,7 +473,7 @@ def gc(
 
 
 def main() -> NoReturn:
-    """Entry point: one line and an exit code for every error that is the user's to mend."""
+    """Entry point: one line and an exit code for every error that the user can fix."""
     try:
         code = app(standalone_mode=False, prog_name="harness")
     except HarnessError as error:
@@ -481,7 +481,7 @@ def main() -> NoReturn:
         raise SystemExit(error.exit_code) from None
     except _Misuse as error:
         line = error.format_message()
-        if "\n" not in line:  # with no verb at all it is the help text
+        if "\n" not in line:  # with no command at all it is the help text
             line = f"harness: {line} (see `{error.ctx.command_path} --help`)"
         err.print(line, markup=False)
         raise SystemExit(UsageError.exit_code) from None
@@ -524,15 +524,15 @@ def _records(store: Store, suite: Suite, strict: bool = True) -> list[Record]:
     _tell_damaged(loaded.damaged)
     if loaded.damaged and strict:
         raise StoreError(
-            f"{len(loaded.damaged)} damaged records; `harness doctor --repair` moves them aside, "
-            "`harness run` makes them anew"
+            f"{len(loaded.damaged)} corrupt records; `harness doctor --repair` moves them aside, "
+            "`harness run` repeats their trials"
         )
     return loaded.records
 
 
 def _tell_damaged(damaged: Sequence[Damaged]) -> None:
     for item in damaged:
-        err.print(f"damaged record: {item.path}: {item.reason}", markup=False)
+        err.print(f"corrupt record: {item.path}: {item.reason}", markup=False)
 
 
 def _plan(
@@ -574,7 +574,7 @@ def _summarise(made: plan.Plan, records: Sequence[Record], store: Store) -> list
     out.print(f"{title}: {console.counted(states)}; {rest}")
     absent = Counter(s.reason for s in made.steps if s.state == "no data")
     for reason, number in absent.items():
-        out.print(f"  {number} trials left out: {reason}", markup=False)
+        out.print(f"  {number} trials skipped: {reason}", markup=False)
     return first
 
 
@@ -593,6 +593,6 @@ def _power(suite: Suite, scale: Scale, records: Sequence[Record]) -> None:
         )
         for p in power(suite, scale.name, frame(records, suite) if records else None)
     ]
-    headers = ("claim", "seeds", "can show", "in its unit", "margin", "seeds for the margin")
-    out.print("smallest effect that each claim can show with 80 % power:")
+    headers = ("claim", "seeds", "MDE (SD)", "MDE", "margin", "seeds needed at the margin")
+    out.print("minimum detectable effect (MDE) of each claim at 80 % power:")
     console.table(headers, rows, out)

@@ -95,7 +95,7 @@ def load(name: str) -> Suite:
 
 
 def references(suite: Suite) -> tuple[Reference, ...]:
-    """The printed numbers beside a suite.
+    """The published numbers beside a suite.
 
     Raises:
         SpecError: a row of the file does not fit; file, line and reason in one line.

@@ -11,7 +11,7 @@ from harness.suite import Claim, Exact, LowerSpread, Suite, Trend
 
 _HEADS = (
     "Claim", "Verdict", "Estimate", "95 % low", "95 % high", "Unit", "Margin", "n", "Failures", "p",
-    "p, Holm", "p, sign flip", "Detectable", "n needed", "By task", "Source", "Reason",
+    "p, Holm", "p, sign flip", "MDE", "n needed", "By task", "Source", "Reason",
 )  # fmt: skip
 _RIGHT = (False, False, True, True, True, False, *[True] * 8, False, False, False)
 
@@ -58,7 +58,7 @@ def remark(suite: Suite, verdict: Verdict) -> str:
 
 
 def claims(suite: Suite, verdicts: Sequence[Verdict], trials: Mapping[str, Trial]) -> Listing:
-    """One row a claim with everything that its verdict rests on."""
+    """One row per claim with everything that its verdict rests on."""
     by_name = {c.name: c for c in suite.claims}
     rows = []
     for v in verdicts:
@@ -88,9 +88,9 @@ def claims(suite: Suite, verdicts: Sequence[Verdict], trials: Mapping[str, Trial
         _HEADS,
         tuple(rows),
         (
-            "Margins were fixed before anything ran. Detectable: the smallest effect that n seeds "
-            "with this scatter show with 80 % power. n needed: seeds for 80 % power at the effect "
-            "seen or the margin, whichever is larger.",
+            "Margins were fixed before anything ran. MDE: minimum detectable effect, the smallest "
+            "that n seeds with this spread find with 80 % power. n needed: seeds for 80 % power at "
+            "the observed effect or the margin, whichever is larger.",
         ),
         _RIGHT,
     )

@@ -235,7 +235,7 @@ def test_what_a_suite_itself_says_is_passed_on(write):
         registry.load("alpha")
 
 
-# -- printed numbers -------------------------------------------------------------------------------
+# -- published numbers -----------------------------------------------------------------------------
 
 HEADER = "table,task,method,metric,value,spread,n,note,source\n"
 

@@ -136,7 +136,7 @@ def test_budget_says_what_is_matched(lab: Lab, record: Make) -> None:
     assert texts(page.budget)[0][-1].endswith("n=1")
     alone = build(suite, "laptop", [record(suite, "gate", "deep", 0)], figures=False)
     assert alone.budget is not None
-    assert alone.budget.notes[0] == "One method a task: nothing to match."
+    assert alone.budget.notes[0] == "One method per task: nothing to match."
 
 
 def test_a_suite_without_tables_has_no_budget(lab: Lab, records: list[Record]) -> None:
@@ -194,7 +194,7 @@ def test_deviations_defects_protocols_and_lost_numbers(
     assert found["Deviations of methods"] == ("Gate: No warm-up.",)
     assert found["Where the released code and the paper disagree"] == ("The code selects on test.",)
     assert found["Protocols"] == ("standard: shallow, a_b%&# and Made.", "code: deep-code.")
-    assert found["Printed numbers without a place in any table"] == (
+    assert found["Published numbers without a place in any table"] == (
         "gate on gone, acc: 1 (paper, Table 2)",
     )
 

@@ -177,7 +177,7 @@ def chain() -> Suite:
 
 
 def data() -> Suite:
-    """Outside data: a set that can be fetched, one that cannot, one that is fetched damaged."""
+    """External datasets: one that can be fetched, one that cannot, one that arrives corrupt."""
 
     def dataset(name: str, fetch: str | None) -> Dataset:
         return Dataset(
