@@ -6,3 +6,4 @@ check test smoke:
 
 report:
 	harness report
+	python docs/headlines.py

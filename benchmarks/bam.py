@@ -5,7 +5,7 @@
 | ratio     | of                              | to                                   | at most |
 |-----------|---------------------------------|--------------------------------------|---------|
 | attention | 4 attention experts, soft       | a dense layer with 4 times the heads | 1.15    |
-| looped    | the same, a card only           | the experts one after another        | 1 / 1.5 |
+| looped    | the same, a GPU only           | the experts one after another        | 1 / 1.5 |
 | block     | 4 feed-forward experts, top-1   | OLMoE's or Mixtral's, the faster     | 1       |
 | btx step  | training step of BTX            | OLMoE's or Mixtral's, the faster     | 1       |
 | bam step  | training step of BAM            | a dense model's of equal FLOPs       | 1 / 0.8 |
@@ -13,7 +13,7 @@
 Every pass is a forward and a backward over 32 sequences of 128 tokens; steps are of whole models
 (4 layers, vocabulary 4,096) with cross-entropy, auxiliary losses and AdamW. transformers runs with
 its implementations of experts `eager` and `grouped_mm`, the faster counts; its third, `batched_mm`,
-took 80 times as long on a CPU. float32 on a CPU; bfloat16 autocast on a card.
+took 80 times as long on a CPU. float32 on a CPU; bfloat16 autocast on a GPU.
 
 Wall clock: in every round all variants take turns, in an order that rotates, after two rounds that
 do not count. A ratio is the median of the ratios within a round, so that a slow spell of the

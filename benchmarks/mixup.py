@@ -102,7 +102,7 @@ class Bench:
         return lambda: level.step(*batches)
 
     def forward(self, kind: str) -> Callable[[], object]:
-        """The forward half of a training step: `plain`, `formed` anew before it, or `folded`."""
+        """The forward half of a training step: `plain`, `formed` again before it, or `folded`."""
         model, batch = self.model(), self.batch()
         if kind != "plain":
             attach(model, r"^encoder\.", generator=self.generator)

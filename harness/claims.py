@@ -2,7 +2,7 @@
 
 The rules, the same for every claim:
 
-- One number a seed: tasks are averaged (or put on a line) within each seed, and the t-interval is
+- One number per seed: tasks are averaged (or put on a line) within each seed, and the t-interval is
   taken over seeds. Only seeds count for which every judged task has a number from both methods.
 - Differences are turned round where the metric is better lower, so that positive speaks for `a`.
 - A failed or diverged trial drops its seed and is counted in `failures`. Where more than half of a
@@ -11,7 +11,7 @@ The rules, the same for every claim:
   tasks the verdict rests.
 - Fewer than five seeds give no verdict, and neither does the smoke scale. `Exact` needs one record.
 - All claims of a suite that reach a test are adjusted together (Holm). `holds` and `contradicted`
-  need the interval and an adjusted two-sided p below .05; otherwise they become `underpowered`.
+  need the interval and an adjusted two-sided p below .05; otherwise they become `inconclusive`.
 - Only the paper scale can print `reproduced`.
 
 Shapes: S seeds, T tasks.
@@ -54,7 +54,7 @@ POWER = 0.8
 GRID = 2.0**-40
 """Effects smaller than this share of the numbers they come from are rounding, not effects."""
 
-Outcome = Literal["holds", "contradicted", "equivalent", "underpowered", "not run", "not judged"]
+Outcome = Literal["holds", "contradicted", "equivalent", "inconclusive", "not run", "not judged"]
 
 
 Inexact = Beats | Competitive | Equivalent | Trend | Level | LowerSpread
@@ -108,7 +108,7 @@ class Verdict(Spec):
 
 
 class ClaimPower(NamedTuple):
-    """What a claim can show with the seeds of a scale; a row of `harness plan`."""
+    """The design of a claim: its MDE with the seeds of a scale; a row of `harness plan`."""
 
     claim: str
     kind: str
@@ -159,7 +159,7 @@ def verdict_of(claim: Claim, interval: Interval) -> Outcome:
 
     `Competitive`: above -margin holds, below it contradicted. `Equivalent`: inside ±margin holds,
     wholly outside contradicted. The others: above zero holds, below zero contradicted, inside
-    ±margin equivalent. What none of these decides is underpowered.
+    ±margin equivalent. What none of these decides is inconclusive.
     """
     low, high = interval.low, interval.high
     if isinstance(claim, Exact) or low is None or high is None:
@@ -178,11 +178,11 @@ def verdict_of(claim: Claim, interval: Interval) -> Outcome:
         return "holds"
     if contradicted:
         return "contradicted"
-    return "equivalent" if inside else "underpowered"
+    return "equivalent" if inside else "inconclusive"
 
 
 def power(suite: Suite, scale_name: str, runs: pd.DataFrame | None = None) -> list[ClaimPower]:
-    """What each claim of a suite can show with the seeds of a scale, before anything runs.
+    """The MDE of each claim of a suite with the seeds of a scale, before anything runs.
 
     Args:
         suite: whose claims.
@@ -305,16 +305,17 @@ def _finish(draft: Verdict, claim: Claim, p_holm: float | None, k: int) -> Verdi
     """The draft with Holm applied and its label written."""
     outcome, reason = draft.outcome, draft.reason
     if outcome in ("holds", "contradicted") and p_holm is not None and p_holm >= ALPHA:
-        outcome = "underpowered"
-        reason = "; ".join(filter(None, (f"not after Holm over {k} claims", reason)))
+        outcome = "inconclusive"
+        corrected = f"not significant after Holm-Bonferroni correction (m = {k})"
+        reason = "; ".join(filter(None, (corrected, reason)))
     label: str = outcome
     if outcome in ("holds", "contradicted", "equivalent"):
         if draft.scale != "paper":
             label = f"{outcome} at {draft.scale} scale"
         elif outcome == "holds":
             label = "reproduced"
-        if outcome == "holds" and _materially(draft, claim):
-            label += ", materially"
+        if outcome == "holds" and _exceeds(draft, claim):
+            label += " (the whole 95 % CI exceeds the margin)"
     if outcome not in ("not run", "not judged"):
         label += draft.label
     return draft.model_copy(
@@ -322,7 +323,7 @@ def _finish(draft: Verdict, claim: Claim, p_holm: float | None, k: int) -> Verdi
     )
 
 
-def _materially(draft: Verdict, claim: Claim) -> bool:
+def _exceeds(draft: Verdict, claim: Claim) -> bool:
     """Whether the whole interval lies beyond the margin on the claim's side."""
     if isinstance(claim, LowerSpread):
         return draft.high is not None and draft.high < -claim.margin

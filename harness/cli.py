@@ -1,4 +1,4 @@
-"""The verbs. Everything that they do lies in other modules; nothing imports this one.
+"""The commands. What they do lies in other modules; nothing imports this one.
 
 Exit codes: 0 done; 1 trials failed, or an unexpected error; 2 wrong usage or a suite that does
 not hold together; 3 a claim is contradicted (`claims --strict`); 4 corrupt or unwritable files;
@@ -43,16 +43,16 @@ def _folder(option: str, text: str) -> Any:
     return typer.Option(option, help=text, parser=parse, metavar="PATH")
 
 
-Names = Annotated[list[str] | None, typer.Argument(help="Suites; all of them when left out.")]
+Names = Annotated[list[str] | None, typer.Argument(help="Suites; all by default.")]
 ScaleName = Annotated[str, typer.Option("--scale", help="smoke, laptop, gpu or paper.")]
 Pick = Annotated[list[str] | None, typer.Option(help="Names or globs, separated by commas.")]
 Seeds = Annotated[list[str] | None, typer.Option(help="Seeds, e.g. 0,1,5-9.")]
 Results = Annotated[Path, _folder("--results", "Folder of the records.")]
 Data = Annotated[
-    Path | None, _folder("--data", "Folder with outside data; else HARNESS_DATA, else none.")
+    Path | None, _folder("--data", "Folder of external datasets; else HARNESS_DATA, else none.")
 ]
 Device = Annotated[
-    str, typer.Option(help="cpu, cuda, or auto: a card for the scales gpu and paper.")
+    str, typer.Option(help="cpu, cuda, or auto: a GPU for the scales gpu and paper.")
 ]
 Rerun = Annotated[
     Literal["none", "failed", "stale", "all"],
@@ -83,7 +83,7 @@ def list_suites() -> None:
 
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="A suite.")]) -> None:
-    """Methods, tasks, claims, printed numbers, and what differs from the paper."""
+    """Methods, tasks, claims, published numbers, and what differs from the paper."""
     suite = registry.load(name)
     paper = suite.paper
     out.print(
@@ -115,7 +115,7 @@ def show(name: Annotated[str, typer.Argument(help="A suite.")]) -> None:
             out.print(f"{title}: {line}", markup=False)
     printed = registry.references(suite)
     if printed:
-        out.print(f"\n{len(printed)} printed numbers in {suite.references}:")
+        out.print(f"\n{len(printed)} published numbers in {suite.references}:")
         rows = [
             (r.table, r.task, r.method, r.metric, console.spread(r.value, r.spread), r.source)
             for r in printed
@@ -136,7 +136,7 @@ def show_plan(
     rerun: Rerun = "none",
     every: Annotated[bool, typer.Option("--all", help="A line for every trial.")] = False,
 ) -> None:
-    """What would run, and why each trial will or will not; what each claim could show."""
+    """What would run, and why each trial will or will not; the MDE of each claim."""
     store = _store(results)
     for suite in _suites(names, scale):
         records = _records(store, suite, strict=False)
@@ -152,7 +152,7 @@ def show_plan(
             for (action, state, reason), number in sorted(grouped.items()):
                 out.print(f"  {action:4} {number:5}  {state}: {reason}", markup=False)
         for node in made.nodes.values():
-            there = "to be made" if node in first else "made"
+            there = "to be built" if node in first else "built"
             out.print(f"  artifact {node.artifact.name}: {there}")
         _power(suite, made.scale, records)
 
@@ -176,7 +176,7 @@ def run(
     ] = None,
     rerun: Rerun = "none",
 ) -> None:
-    """Runs what has no record yet; interrupted trials go on where they were."""
+    """Runs what has no record yet; interrupted trials resume from their checkpoint."""
     from harness import executors
     from harness.executors.local import Local
 
@@ -190,7 +190,7 @@ def run(
         for item in loaded.damaged:
             aside = store.quarantine(item.path)
             err.print(
-                f"damaged record: {item.path}: {item.reason}; moved to {aside.name}, "
+                f"corrupt record: {item.path}: {item.reason}; moved to {aside.name}, "
                 "its trial counts as missing",
                 markup=False,
             )
@@ -211,16 +211,16 @@ def run(
             out.print(f"{len(watch.busy)} trials are being run by another process")
         if not finished:
             command = " ".join(["harness", *sys.argv[1:]])
-            err.print(f"stopped; everything is saved, go on with: {command}", markup=False)
+            err.print(f"stopped; everything is saved, resume with: {command}", markup=False)
             raise typer.Exit(130)
         failed = len(watch.failures)
     else:
         failed = 0
     absent = sum(step.state == "no data" for made in plans for step in made.steps)
     if failed:
-        err.print(f"{failed} failed; run them again with --rerun failed, once mended")
+        err.print(f"{failed} failed; fix the cause, then rerun them with --rerun failed")
     if absent:
-        err.print(f"{absent} trials left out for want of data; the lines above say which")
+        err.print(f"{absent} trials skipped: dataset not found; the lines above say which")
     if damaged:
         raise typer.Exit(StoreError.exit_code)
     if failed or absent:
@@ -229,7 +229,7 @@ def run(
 
 @app.command()
 def status(names: Names = None, results: Results = Path("results"), data: Data = None) -> None:
-    """How far each suite is, at every scale that has records."""
+    """Progress of each suite, at every scale that has records."""
     store = _store(results)
     sources = _data(data)
     rows = []
@@ -286,7 +286,7 @@ def report(
 @app.command()
 def claims(
     names: Names = None,
-    scale: Annotated[str, typer.Option(help="One scale; all with records when left out.")] = "",
+    scale: Annotated[str, typer.Option(help="One scale; all with records by default.")] = "",
     results: Results = Path("results"),
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit code 3 where a claim is contradicted.")
@@ -294,6 +294,7 @@ def claims(
 ) -> None:
     """The verdict on every claim."""
     from harness.claims import judge
+    from harness.report.verdict import remark
     from harness.runs import frame
 
     store = _store(results)
@@ -312,7 +313,7 @@ def claims(
                     v.label,
                     console.estimate(v.estimate, v.low, v.high, v.unit),
                     v.n,
-                    v.reason,
+                    remark(suite, v),
                 )
                 for v in verdicts
             ]
@@ -370,7 +371,7 @@ def compare(
     console.table(("task", "metric", f"{first} - {second} [95 %]", "n", "p (Holm)"), rows, out)
 
 
-data_app = typer.Typer(help="Outside data: list, check, prepare.", no_args_is_help=True)
+data_app = typer.Typer(help="External datasets: list, check, prepare.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 
@@ -404,12 +405,12 @@ def data_check(names: Names = None, data: Data = None) -> None:
         known = sum(digest is not None for digest in dataset.files.values())
         out.print(f"{dataset.name}: {found.origin}, {known} of {len(dataset.files)} digests match")
     if bad:
-        raise DataError(f"{bad} datasets are missing or damaged; the lines above say which")
+        raise DataError(f"{bad} datasets are missing or corrupt; the lines above say which")
 
 
 @data_app.command("prepare")
 def data_prepare(names: Names = None, data: Data = None) -> None:
-    """Fetches from the public hubs what is not here; needs the network."""
+    """Fetches missing datasets from the public hubs; needs the network."""
     sources = _data(data)
     bad = 0
     for _, dataset in registry.datasets(names or ()):
@@ -434,7 +435,7 @@ def data_prepare(names: Names = None, data: Data = None) -> None:
 def doctor(
     results: Results = Path("results"),
     repair: Annotated[
-        bool, typer.Option("--repair", help="Move damaged files aside, remove broken artifacts.")
+        bool, typer.Option("--repair", help="Move corrupt files aside, remove broken artifacts.")
     ] = False,
 ) -> None:
     """Checks every record, artifact and identity; says what is wrong."""
@@ -460,7 +461,7 @@ def doctor(
             err.print(f"{record.suite}/{record.file_name}: no suite of that name", markup=False)
     out.print(f"{len(loaded.records)} records intact, {problems} problems")
     if problems and not repair:
-        raise StoreError(f"{problems} damaged files; `harness doctor --repair` moves them aside")
+        raise StoreError(f"{problems} corrupt files; `harness doctor --repair` moves them aside")
 
 
 @app.command()
@@ -468,10 +469,7 @@ def gc(
     results: Results = Path("results"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
 ) -> None:
-    """Removes what no suite refers to any more: old artifacts, checkpoints, temporary files.
-
-    Records are never removed.
-    """
+    """Removes artifacts, checkpoints and temporary files that no suite refers to; no records."""
     store = _store(results)
     gone = plan.leftovers(store)
     for folder in gone:
@@ -519,15 +517,15 @@ def _records(store: Store, suite: Suite, strict: bool = True) -> list[Record]:
     _tell_damaged(loaded.damaged)
     if loaded.damaged and strict:
         raise StoreError(
-            f"{len(loaded.damaged)} damaged records; `harness doctor --repair` moves them aside, "
-            "`harness run` makes them anew"
+            f"{len(loaded.damaged)} corrupt records; `harness doctor --repair` moves them aside, "
+            "`harness run` repeats their trials"
         )
     return loaded.records
 
 
 def _tell_damaged(damaged: Sequence[Damaged]) -> None:
     for item in damaged:
-        err.print(f"damaged record: {item.path}: {item.reason}", markup=False)
+        err.print(f"corrupt record: {item.path}: {item.reason}", markup=False)
 
 
 def _plan(
@@ -573,7 +571,7 @@ def _summarise(made: plan.Plan, records: Sequence[Record], store: Store) -> list
     out.print(f"{title}: {console.counted(states)}; {rest}")
     absent = Counter(s.reason for s in made.steps if s.state == "no data")
     for reason, number in absent.items():
-        out.print(f"  {number} trials left out: {reason}", markup=False)
+        out.print(f"  {number} trials skipped: {reason}", markup=False)
     return first
 
 
@@ -592,6 +590,6 @@ def _power(suite: Suite, scale: Scale, records: Sequence[Record]) -> None:
         )
         for p in power(suite, scale.name, frame(records, suite) if records else None)
     ]
-    headers = ("claim", "seeds", "can show", "in its unit", "margin", "seeds for the margin")
-    out.print("smallest effect that each claim can show with 80 % power:")
+    headers = ("claim", "seeds", "MDE (SD)", "MDE", "margin", "seeds needed at the margin")
+    out.print("minimum detectable effect (MDE) of each claim at 80 % power:")
     console.table(headers, rows, out)

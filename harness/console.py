@@ -203,7 +203,7 @@ def counted(counts: Mapping[Any, int]) -> str:
 
 
 def spread(value: float, spread: float | None) -> str:
-    """A printed number with its spread."""
+    """A published number with its spread."""
     return f"{value:g}" if spread is None else f"{value:g} ± {spread:g}"
 
 

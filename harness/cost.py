@@ -1,4 +1,4 @@
-"""What a trial costs: seconds, memory, and where there is a card its memory and energy."""
+"""What a trial costs: seconds, memory, and on a GPU its memory and energy."""
 
 import os
 import resource
@@ -60,7 +60,7 @@ def _peak_vram(device: str) -> int | None:
 
 
 def _joules(device: str) -> float | None:
-    """The card's total energy counter; None without a card, the counter or `nvidia-ml-py`."""
+    """The GPU's total energy counter; None without a GPU, the counter or `nvidia-ml-py`."""
     if not device.startswith("cuda"):
         return None
     try:
@@ -76,7 +76,7 @@ def _joules(device: str) -> float | None:
 
 
 def _handle(nvml: Any, index: int) -> Any:
-    """The card that CUDA calls `index`: NVML numbers all cards, CUDA the visible ones."""
+    """The GPU that CUDA calls `index`: NVML numbers all GPUs, CUDA the visible ones."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     cards = [card.strip() for card in visible.split(",") if card.strip()]
     card = cards[index] if index < len(cards) else str(index)

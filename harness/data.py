@@ -1,4 +1,4 @@
-"""Outside data: where a suite's datasets lie, whether they are intact, how to get them.
+"""External datasets: where a suite's datasets lie, whether they are intact, how to get them.
 
 Order of sources: a local folder (`--data` or `HARNESS_DATA`), then what `harness data prepare`
 fetched from the public hub into the cache. A trial never fetches by itself.
@@ -56,7 +56,7 @@ class Sources(NamedTuple):
         """Where a dataset is, every file checked against its digest.
 
         Raises:
-            DataError: it is missing or damaged; one line says which file and what to do.
+            DataError: it is missing or corrupt; one line says which file and what to do.
         """
         found = self.find(dataset)
         if found is None:
@@ -64,13 +64,13 @@ class Sources(NamedTuple):
         for file, expected in dataset.files.items():
             if expected is not None and (actual := file_digest(found.folder / file)) != expected:
                 raise DataError(
-                    f"dataset {dataset.name}: {found.folder / file} is damaged (sha256 "
+                    f"dataset {dataset.name}: {found.folder / file} is corrupt (sha256 "
                     f"{actual[:12]}..., expected {expected[:12]}...); replace it by the original"
                 )
         return found
 
     def fetch(self, dataset: Dataset) -> Found:
-        """Gets a dataset from its public hub, verified; a damaged one leaves nothing behind.
+        """Gets a dataset from its public hub, verified; a corrupt one leaves nothing behind.
 
         Raises:
             DataError: offline, or not what its entry says.

@@ -24,7 +24,7 @@ def printable(line: str) -> str:
 
 
 class HarnessError(Exception):
-    """Root of all errors that are the user's to mend; never a bug of the harness."""
+    """Root of all errors that the user can fix; never a bug of the harness."""
 
     exit_code = 1
 
@@ -42,7 +42,7 @@ class SpecError(HarnessError):
 
 
 class DataError(HarnessError):
-    """A data file that is missing, damaged or not what its entry says."""
+    """A data file that is missing, corrupt or not what its entry says."""
 
 
 class MethodError(HarnessError):
@@ -54,7 +54,7 @@ class Diverged(MethodError):
 
 
 class StoreError(HarnessError):
-    """A record, artifact or checkpoint that is damaged or cannot be written."""
+    """A record, artifact or checkpoint that is corrupt or cannot be written."""
 
     exit_code = 4
 

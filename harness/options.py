@@ -89,10 +89,10 @@ def suites(names: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def device(wanted: str, scale: Scale) -> str:
-    """The device that a command runs on; `auto` looks for a card at the scales made for one.
+    """The device that a command runs on; `auto` looks for a GPU at the scales made for one.
 
     Raises:
-        UsageError: an unknown device, or no card where one was asked for.
+        UsageError: an unknown device, or no GPU where one was asked for.
     """
     if wanted not in ("auto", "cpu", "cuda"):
         raise UsageError(
@@ -105,12 +105,12 @@ def device(wanted: str, scale: Scale) -> str:
     if torch.cuda.is_available():
         return "cuda"
     if wanted == "cuda":
-        raise UsageError("--device cuda: torch finds no card here; use --device cpu")
+        raise UsageError("--device cuda: torch finds no GPU here; use --device cpu")
     return "cpu"
 
 
 def workers(made: Plan) -> int:
-    """Trials at a time: one a card, or as many as cores allow for the scale's threads."""
+    """Trials at a time: one per GPU, or as many as cores allow for the scale's threads."""
     if made.device.startswith("cuda"):
         import torch
 

@@ -30,7 +30,7 @@ EVERYTHING = Filters()
 
 
 class Node(NamedTuple):
-    """An artifact to be made: for one seed and one task where the artifact asks for that."""
+    """An artifact to build: for one seed and one task where the artifact asks for that."""
 
     artifact: Artifact
     task: Task | None
@@ -90,7 +90,7 @@ class Plan(NamedTuple):
 
 
 def unmade(made: Plan, store: Store) -> list[Node]:
-    """The artifacts that are to be made first: not there, or made by source that has changed.
+    """The artifacts to build first: missing, or built by source that has changed.
 
     A trial's numbers are those of one source, from its data to its metrics. Nothing is verified.
     """
@@ -330,7 +330,7 @@ def standing(
 def _state(trial: Trial, record: Record | None, store: Store) -> tuple[State, str]:
     if record is None:
         if any(store.trial_folder(trial.id).glob("checkpoint-*.json")):
-            return "interrupted", "interrupted; goes on from its checkpoint"
+            return "interrupted", "interrupted; resumes from its checkpoint"
         return "missing", "no record yet"
     if record.status != "ok":
         return "failed", f"{record.status}: {record.error}"

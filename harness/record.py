@@ -83,9 +83,9 @@ class Cost(Spec):
     peak_memory_bytes: int
     """Highest resident set of the trial's process."""
     peak_vram_bytes: int | None = None
-    """Highest memory allocated on the card; None without one."""
+    """Highest memory allocated on the GPU; None without one."""
     joules: float | None = None
-    """Energy of the card while the trial ran; None without a card that counts it."""
+    """Energy of the GPU while the trial ran; None without a GPU that counts it."""
     sessions: int = 1
     """How many times the trial was started until it finished."""
 

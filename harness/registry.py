@@ -216,7 +216,7 @@ def _invalid(error: ValidationError) -> str:
 
 
 def references(suite: Suite) -> tuple[Reference, ...]:
-    """The printed numbers beside a suite.
+    """The published numbers beside a suite.
 
     Raises:
         SpecError: a row of the file does not fit; file, line and reason in one line.

@@ -140,7 +140,7 @@ class Context:
         self._task = node.task if node else trial.task
         self._needs = node.needs if node else trial.needs
         self.datasets: tuple[str, ...] = tuple((node or trial).spec["data"])
-        """The outside data that it may read."""
+        """The external datasets that it may read."""
         self._store = store
         self._sources = sources
         self._seconds = seconds
@@ -155,7 +155,7 @@ class Context:
         self._curves: dict[str, list[tuple[int, float]]] = {}
         self._checkpoint = store.checkpoint(self.id)
         if self._checkpoint and self._checkpoint.meta.get("source_digest") != source_digest:
-            store.clear_checkpoints(self.id)  # other code began it
+            store.clear_checkpoints(self.id)  # begun by different code
             self._checkpoint = None
         earlier = self._checkpoint.meta.get("cost") if self._checkpoint else None
         self._meter = Meter(self.device, Cost.model_validate(earlier) if earlier else None)
@@ -227,7 +227,7 @@ class Context:
 
         Raises:
             MethodError: it was not named in `needs`.
-            StoreError: it is damaged or gone.
+            StoreError: it is corrupt or gone.
         """
         if name not in self._needs:
             raise MethodError(f"{self.subject.name} reads artifact {name!r} but does not need it")
@@ -241,7 +241,7 @@ class Context:
 
         Raises:
             MethodError: neither the task nor the artifact says that it reads it.
-            DataError: it is missing or damaged.
+            DataError: it is missing or corrupt.
         """
         if name not in self.datasets:
             raise MethodError(
@@ -359,7 +359,7 @@ def execute(
 ) -> Outcome:
     """Runs a job to its end in this process.
 
-    A method that fails leaves a record that says so. Damaged data, a full disk or a suite that
+    A method that fails leaves a record that says so. Corrupt data, a full disk or a suite that
     does not hold together leave none: they are the environment's, and the trial stays to be run.
 
     `grace`, for a process that does nothing else: seconds from being asked to stop until the

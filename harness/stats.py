@@ -60,7 +60,7 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     """t-interval of a mean: m ± t(n-1) s / √n  (Student 1908).
 
     Args:
-        values: one number a seed, finite.
+        values: one number per seed, finite.
         confidence: coverage of normal data, 0.95 for 95 %.
     """
     x = _vector(values)
@@ -191,7 +191,7 @@ def bootstrap_interval(
     """Percentile bootstrap interval (Efron 1979), ten values or more; no bounds below.
 
     Args:
-        values: one number a seed.
+        values: one number per seed.
         generator: where the resampling takes its chance from.
         statistic: the mean, or the inter-quartile mean.
     """

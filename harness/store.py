@@ -184,7 +184,7 @@ class Store:
         return None
 
     def quarantine(self, path: Path) -> Path:
-        """Moves a damaged file out of the way, keeping its content; returns the new place."""
+        """Moves a corrupt file out of the way, keeping its content; returns the new place."""
         for number in range(1, 10_000):
             aside = path.with_name(f"{path.name}.corrupt-{number}")
             if not aside.exists():
@@ -193,7 +193,7 @@ class Store:
                 except OSError as error:
                     raise StoreError(f"cannot move {path} aside: {error.strerror}") from None
                 return aside
-        raise StoreError(f"{path}: ten thousand damaged copies beside it; remove some")
+        raise StoreError(f"{path}: ten thousand corrupt copies beside it; remove some")
 
     def lock(self, identity: str) -> FileLock:
         """The lock of a trial or artifact; the kernel frees it when its holder dies."""
@@ -251,7 +251,7 @@ class Store:
     def artifact_seconds(self, suite: str, scale: str) -> list[tuple[str, float]]:
         """What each finished artifact of a suite's scale is named and took by the wall clock.
 
-        Damaged manifests are passed over: who needs the artifact will say so.
+        Corrupt manifests are passed over: who needs the artifact will say so.
         """
         found = []
         for path in self.cache.glob(f"artifacts/{suite}/*/{MANIFEST}"):
@@ -266,7 +266,7 @@ class Store:
         """Verifies every file of an artifact folder.
 
         Raises:
-            StoreError: one is damaged or missing, or the artifact was never finished.
+            StoreError: one is corrupt or missing, or the artifact was never finished.
         """
         manifest = folder / MANIFEST
         try:
@@ -277,15 +277,15 @@ class Store:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError):
             raise StoreError(self._artifact_advice(manifest, "unreadable")) from None
         if not whole:
-            raise StoreError(self._artifact_advice(manifest, "damaged"))
+            raise StoreError(self._artifact_advice(manifest, "corrupt"))
         for file, expected in files.items():
             path = folder / file
             if not path.is_file() or file_digest(path) != expected:
-                raise StoreError(self._artifact_advice(path, "damaged or missing"))
+                raise StoreError(self._artifact_advice(path, "corrupt or missing"))
 
     @staticmethod
     def _artifact_advice(path: Path, what: str) -> str:
-        return f"{path}: {what}; `harness doctor --repair` removes it, `harness run` remakes it"
+        return f"{path}: {what}; `harness doctor --repair` removes it, `harness run` rebuilds it"
 
     def commit_artifact(
         self, folder: Path, work: Path, spec: dict[str, JsonValue], info: dict[str, JsonValue]
@@ -358,7 +358,7 @@ class Store:
             old.with_suffix(".safetensors").unlink(missing_ok=True)
 
     def checkpoint(self, identity: str) -> Checkpoint | None:
-        """The newest intact state of a trial; damaged ones are moved aside."""
+        """The newest intact state of a trial; corrupt ones are moved aside."""
         folder = self.trial_folder(identity)
         for path in sorted(folder.glob("checkpoint-*.json"), reverse=True):
             tensors = path.with_suffix(".safetensors")

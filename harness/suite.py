@@ -95,7 +95,7 @@ class Metric(Spec):
 
 
 class Dataset(Spec):
-    """Data that come from outside: a local folder, or a public hub when that is allowed."""
+    """An external dataset: a local folder, or a public hub when that is allowed."""
 
     name: Name
     files: dict[DataPath, Digest | None]
@@ -122,11 +122,11 @@ class Task(Spec):
     optional: tuple[Name, ...] = ()
     """What only some methods have: attention weights, routing statistics."""
     datasets: tuple[Name, ...] = ()
-    """Outside data that it reads; empty for generated data."""
+    """External datasets that it reads; empty for generated data."""
     protocol: str = "standard"
     """Named in every table. Where paper and released code disagree there is one task for each."""
     fallback: bool = False
-    """True where generated data stand in for a real set; its numbers never mix with the real."""
+    """True where synthetic data replace a real set; its numbers never mix with the real."""
     label: str = ""
     note: str = ""
 
@@ -137,7 +137,7 @@ class Task(Spec):
 
 
 class Artifact(Spec):
-    """Something costly that trials share; made once, addressed by its recipe."""
+    """Something costly that trials share; built once, addressed by its recipe."""
 
     name: Name
     version: int = 1
@@ -147,9 +147,9 @@ class Artifact(Spec):
     needs: tuple[Name, ...] = ()
     datasets: tuple[Name, ...] = ()
     over: tuple[Literal["seed", "task", "data"], ...] = ()
-    """Made anew for each seed and/or task of the trials that need it; empty: one for all. `data`:
-    made of those of its datasets that the trial's task reads, anew for each choice; of built-in
-    stand-ins where that is none."""
+    """Built for each seed and/or task of the trials that need it; empty: one for all. `data`:
+    built from those of its datasets that the trial's task reads, once for each choice; from the
+    synthetic fallback where that is none."""
 
 
 Kind = Literal["proposed", "baseline", "control", "ablation"]
@@ -197,7 +197,7 @@ class Scale(Spec):
     expected_seconds: float = Field(gt=0)
     """One trial on one core of a small machine; only for the estimate before anything has run."""
     threads: int = Field(default=1, ge=1)
-    """CPU threads a trial; not part of the identity, recorded in the provenance."""
+    """CPU threads per trial; not part of the identity, recorded in the provenance."""
     deviations: tuple[str, ...] = ()
     """How this scale differs from the paper's setting."""
 
@@ -208,7 +208,7 @@ class Scale(Spec):
 
 
 class Reference(Spec):
-    """A number that somebody printed."""
+    """A number that somebody published."""
 
     table: str
     task: str
@@ -219,7 +219,7 @@ class Reference(Spec):
     n: int | None = None
     note: str = ""
     source: str = "paper"
-    """`paper`, or who else printed it: then it is shown as an anchor, not as the paper's."""
+    """`paper`, or who else published it: then it is shown as an anchor, not as the paper's."""
 
 
 class _Claim(Spec):
@@ -227,10 +227,12 @@ class _Claim(Spec):
     text: str
     """The sentence of the paper, in our words."""
     source: str
-    """Section, table or figure of the paper, or `control: ...` where no paper prints it."""
+    """Section, table or figure of the paper, or that it is an additional control."""
     metric: Name
     tasks: tuple[str, ...]
     """Names or globs of tasks that it speaks of."""
+    caveat: str = ""
+    """Why the verdict does not stand as it is, and what will be tested again; printed beside it."""
 
 
 class Beats(_Claim):
@@ -320,7 +322,7 @@ class Mark(Spec):
 
 
 class Table(Spec):
-    """A comparison table: one row a method, one column a task (or the other way round)."""
+    """A comparison table: one row per method, one column per task (or the other way round)."""
 
     name: Name
     title: str
@@ -369,7 +371,7 @@ class Suite(Spec):
     """Where the released code and the paper disagree, and which protocol follows which."""
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
     references: str = "reference.csv"
-    """File beside the suite with every number that the paper printed."""
+    """File beside the suite with every number that the paper published."""
     preload: tuple[ImportPath, ...] = ()
     """Functions to call once before trials fork off: heavy imports, compiled kernels."""
     headline: str = ""

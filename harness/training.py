@@ -24,7 +24,7 @@ from harness.store import Checkpoint
 
 
 class State:
-    """Everything that a training loop must carry over an interruption to go on bit for bit.
+    """Everything that a training loop needs to resume bit for bit after an interruption.
 
     Modules, optimisers and generators are held by reference and read when the state is packed.
     `tensors` (the best weights so far, ...) and `values` (the best score, ...) are dictionaries

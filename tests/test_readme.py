@@ -1,9 +1,26 @@
-"""What the README shows is what the reports say."""
+"""What the READMEs show is what the reports say and what the folders hold."""
 
+import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
+SUITES = sorted(path.parent for path in ROOT.glob("suites/*/README.md"))
+
+
+@pytest.fixture(scope="module")
+def headlines() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("headlines", ROOT / "docs/headlines.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_the_headlines_are_copied_from_the_reports() -> None:
@@ -21,8 +38,79 @@ def test_the_headlines_are_copied_from_the_reports() -> None:
         assert [line for line in shown if line not in report] == []
 
 
-def test_pictures_and_pages_exist() -> None:
-    text = (ROOT / "README.md").read_text()
-    links = re.findall(r"\]\(([\w./-]+)\)", text)
-    assert "CONTRIBUTING.md" in links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+REPORT = """
+- **holds at laptop scale**: A beats B. (Table 1) — 2.0 [1.0, 3.0], n=5
+
+| Method | easy |
+| --- | ---: |
+| a | **3.0** n=5 |
+| b | 1.0 n=5 |
+
+| Method | easy |
+| --- | ---: |
+| a | other table |
+"""
+BLOCK = """Before.
+<!-- headline: copied from reports/toy/laptop; a test compares them -->
+| Method | easy |
+| --- | ---: |
+| a | 2.9 n=4 |
+
+- **inconclusive**: A beats B. (Table 1) — 1.0 [-1.0, 3.0], n=4
+<!-- /headline -->
+After.
+"""
+
+
+def test_a_headline_is_refreshed_from_the_report(headlines: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "reports/toy/laptop/report.md"
+    path.parent.mkdir(parents=True)
+    path.write_text(REPORT)
+    fresh = headlines.refresh(BLOCK, tmp_path)
+    assert fresh == BLOCK.replace("| a | 2.9 n=4 |", "| a | **3.0** n=5 |").replace(
+        "- **inconclusive**: A beats B. (Table 1) — 1.0 [-1.0, 3.0], n=4", REPORT.split("\n")[1]
+    )
+    assert headlines.refresh(fresh, tmp_path) == fresh
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("| a |", "| c |"), ("A beats B.", "A beats C."), ("| easy |", "| hard |")]
+)
+def test_a_headline_that_the_report_lacks_is_an_error(
+    headlines: ModuleType, tmp_path: Path, old: str, new: str
+) -> None:
+    path = tmp_path / "reports/toy/laptop/report.md"
+    path.parent.mkdir(parents=True)
+    path.write_text(REPORT)
+    with pytest.raises(LookupError, match="edit the block in README"):
+        headlines.refresh(BLOCK.replace(old, new), tmp_path)
+
+
+@pytest.mark.parametrize("readme", ["README.md", *(f"suites/{s.name}/README.md" for s in SUITES)])
+def test_links_lead_to_files(readme: str) -> None:
+    path = ROOT / readme
+    links = re.findall(r"\]\(([\w./-]+)\)", path.read_text())
+    assert readme != "README.md" or "CONTRIBUTING.md" in links
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("readme", ["README.md", *(f"suites/{s.name}/README.md" for s in SUITES)])
+def test_every_module_has_its_line(readme: str) -> None:
+    path = ROOT / readme
+    folder = path.parent / "harness" if readme == "README.md" else path.parent
+    table = "\n".join(x for x in path.read_text().splitlines() if x.startswith("| `"))
+    named = set(re.findall(r"`([\w/]+(?:\.py|/))`", table))
+    modules = {p.name for p in folder.glob("*.py")} - {"__init__.py"}
+    packages = {f"{p.parent.name}/" for p in folder.glob("*/__init__.py")}
+    assert (modules | packages) - named == set()
+    assert {n for n in named if n.endswith(".py") and not n.startswith("headlines")} <= modules
+
+
+def test_the_example_of_the_readme_runs() -> None:
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert code is not None
+    done = subprocess.run(
+        [sys.executable, "-c", code[1]], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("torch.Size([4, 16])")

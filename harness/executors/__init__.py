@@ -43,7 +43,7 @@ class Executor(Protocol):
 
         Returns:
             False where it was stopped before the end, by a signal or a deadline; everything that
-            was stopped goes on from its checkpoint when the same work is run again.
+            was stopped resumes from its checkpoint when the same work is run again.
         """
         ...
 
@@ -51,18 +51,18 @@ class Executor(Protocol):
 def work(
     made: Plan, store: Store, sources: Sources, rerun: Rerun = "none", *, source: Path
 ) -> list[Work]:
-    """The jobs of a plan, artifacts that are not made yet first.
+    """The jobs of a plan, artifacts that are not built yet first.
 
     `source` is a folder of the git working tree whose commit the records will name.
 
     Raises:
-        StoreError: an artifact that is needed is damaged.
+        StoreError: an artifact that is needed is corrupt.
     """
     if not made.todo:
         return []
     commit = Commit.read(source)
     for key, node in made.nodes.items():
-        store.artifact(made.suite.name, node.artifact.name, key)  # says so if it is damaged
+        store.artifact(made.suite.name, node.artifact.name, key)  # says so if it is corrupt
 
     def job(trial: Trial, identity: str, artifact: Artifact | None) -> Job:
         return Job(

@@ -1,4 +1,4 @@
-"""This machine: a process a job, forked from a server that has imported the heavy modules once."""
+"""This machine: one process per job, forked from a server with the heavy modules imported."""
 
 import contextlib
 import multiprocessing
@@ -236,7 +236,7 @@ def _post_mortem(item: _Running, late: str) -> Outcome:
     if late == "limit":
         status, line = "timeout", f"no step within its limit of {item.job.seconds:.0f} s; killed"
     elif code == -signal.SIGKILL:
-        status, line = "oom", "killed by the system, most likely for want of memory"
+        status, line = "oom", "killed by the system, most likely out of memory"
     elif code < 0:
         status, line = "failed", f"the process died of {signal.Signals(-code).name}"
     else:

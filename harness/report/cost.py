@@ -15,7 +15,7 @@ _MATCHED = 1.01
 
 
 def costs(suite: Suite, selection: Selection) -> Listing:
-    """One row a method: trials, seconds, memory, and the counts and card readings there are."""
+    """One row per method: trials, seconds, memory, and the counts and GPU readings there are."""
     groups = {
         m.name: [r for (name, _), group in selection.pairs.items() if name == m.name for r in group]
         for m in suite.methods
@@ -132,7 +132,7 @@ def _matched(suite: Suite, budgets: dict[str, dict[str, list[float]]]) -> str:
         f"Matched between methods: {number.listed(equal)}." if equal else "",
         f"Not matched: {number.listed(apart)}." if apart else "",
     ]
-    return " ".join(p for p in parts if p) or "One method a task: nothing to match."
+    return " ".join(p for p in parts if p) or "One method per task: nothing to match."
 
 
 def _median(values: Sequence[float | None], show: Callable[[float], str]) -> Field:

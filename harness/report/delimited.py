@@ -1,4 +1,4 @@
-"""CSV: a comparison as one line a cell, a listing as it stands; numbers unrounded."""
+"""CSV: a comparison as one line per cell, a listing as it stands; numbers unrounded."""
 
 import csv
 import io
@@ -13,11 +13,11 @@ COLUMNS = (
     "mean", "low", "high", "n", "trials", "failures", "ok", *FAILURES, "stale", "best", "close",
     "reference", "reference_spread", "reference_n", "reference_table", "ids",
 )  # fmt: skip
-"""Several printed numbers for one cell are joined with `;`, several ids with a space."""
+"""Several published numbers for one cell are joined with `;`, several ids with a space."""
 
 
 def comparison(table: Comparison) -> str:
-    """One line a cell, also where nothing was measured."""
+    """One line per cell, also where nothing was measured."""
     m = table.metric
     about = (m.name, m.unit, m.better, m.split, m.select)
     return _text(COLUMNS, (_line(cell, about) for cell in table.cells))

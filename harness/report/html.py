@@ -1,4 +1,4 @@
-"""HTML that needs no script: a page a suite and scale, and the index."""
+"""HTML that needs no script: a page per suite and scale, and the index."""
 
 import functools
 from typing import TYPE_CHECKING

@@ -60,7 +60,7 @@ def comparison(table: Comparison) -> str:
         ids = [f"{_comment(c.column)}: {_ids(c.trials)}" for c in cells if c.trials]
         rows.append((" & ".join([escape(name), *texts]), ids))
     caption = f"{table.title}. {'; '.join(table.head)}"
-    notes = [*table.notes, *(f"Printed elsewhere: {line}" for line in table.anchors)]
+    notes = [*table.notes, *(f"Published elsewhere: {line}" for line in table.anchors)]
     heads = [table.corner, *table.columns]
     return _environment(table.name, caption, heads, "l" + "r" * len(table.columns), rows, notes)
 

@@ -35,7 +35,7 @@ def comparison(table: Comparison) -> str:
         lines.append(f"| {escape(name)} | {' | '.join(texts)} |")
     lines += ["", *_notes(table.notes)]
     if table.anchors:
-        lines += ["Printed elsewhere, or without a cell here:", ""]
+        lines += ["Published elsewhere, or without a cell here:", ""]
         lines += [f"- {escape(line)}" for line in table.anchors] + [""]
     lines += _records((f"{c.row} / {c.column}", c.trials) for c in table.cells)
     return "\n".join(lines)

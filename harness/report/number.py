@@ -26,7 +26,7 @@ def fixed(value: float, digits: int) -> str:
 
 
 def quoted(value: float, digits: int) -> str:
-    """A printed number: at least `digits` decimals, and all of those it was printed with."""
+    """A published number: at least `digits` decimals, and all of those it was published with."""
     text = fixed(value, digits)
     return text if float(text) == value else f"{value:.10g}"
 

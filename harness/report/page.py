@@ -171,7 +171,7 @@ def _texts(suite: Suite, scale: Scale | None, references: Sequence[Reference]) -
             "Protocols", tuple(f"{name}: {number.listed(on)}." for name, on in protocols.items())
         ),
         Bullets("Notes", tuple(f"{name}: {note}" for name, note in notes if note)),
-        Bullets("Printed numbers without a place in any table", tuple(lost)),
+        Bullets("Published numbers without a place in any table", tuple(lost)),
     ]
     return [text for text in texts if text.sentences]
 

@@ -23,7 +23,7 @@ class Trial(NamedTuple):
 
 
 class Retired(NamedTuple):
-    """A record that no table can show."""
+    """A record that no table has a cell for."""
 
     trial: Trial
     reason: str

@@ -44,7 +44,7 @@ def generate(
         suites: All suites; the index lists these and no others.
         records: Of all suites and scales; those of unknown suites are only counted.
         out: The reports folder, beside the results folder that the links point into.
-        references: Printed numbers by suite.
+        references: Published numbers by suite.
         current: Full ids that each suite names today, by suite. A suite that is absent: unknown,
             then the newest record of each trial counts.
         stale: Full ids of records whose code has changed since, by suite.

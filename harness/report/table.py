@@ -89,7 +89,7 @@ class Comparison(NamedTuple):
     """Label and cells."""
     notes: tuple[str, ...]
     anchors: tuple[str, ...]
-    """Printed numbers that have no cell of their own, or that others than the paper printed."""
+    """Published numbers that have no cell of their own, or that others than the paper published."""
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -171,7 +171,7 @@ def compare(
         scale: Says which of them run.
         selection: The records.
         cells: Their numbers, by method, task and metric.
-        references: Printed numbers by task, method and metric.
+        references: Published numbers by task, method and metric.
     """
     metric = suite.metric(spec.metric)
     there = planned(suite, scale) | set(selection.pairs)
@@ -266,7 +266,7 @@ def _notes(spec: Table, tasks: Sequence[Task], cells: Sequence[Cell], kinds: set
     how = f" ({', '.join(sorted(kinds))})" if kinds else ""
     notes.append(
         f"Mean over seeds, 95 % interval{how}, n seeds with a value; "
-        "a single seed has no interval. The paper's number, where it prints one, stands beside it."
+        "a single seed has no interval. The paper's number, where it has one, stands beside it."
     )
     if any(c.best for c in cells):
         notes.append("Bold: the best mean of its task.")
@@ -293,10 +293,10 @@ def _notes(spec: Table, tasks: Sequence[Task], cells: Sequence[Cell], kinds: set
             f"Means leave failed trials out: {number.count(sum(failed.values()))} of "
             f"{number.plural(total, 'trial')} ({ways})."
         )
-    if stand_ins := [label(t) for t in tasks if t.fallback]:
+    if synthetic := [label(t) for t in tasks if t.fallback]:
         notes.append(
-            f"Generated data stand in for the real set in {number.listed(stand_ins)}; "
-            "those numbers do not compare with printed ones."
+            f"Synthetic fallback data in {number.listed(synthetic)}; "
+            "those numbers do not compare with published ones."
         )
     return notes
 
@@ -328,7 +328,7 @@ def _anchors(
 def _task_labels(tasks: Sequence[Task], mixed: bool) -> dict[str, str]:
     pairs = []
     for task in tasks:
-        marks = [task.protocol] * mixed + ["generated stand-in"] * task.fallback
+        marks = [task.protocol] * mixed + ["synthetic fallback"] * task.fallback
         pairs.append((task.name, label(task) + (f" ({', '.join(marks)})" if marks else "")))
     return _distinct(pairs)
 

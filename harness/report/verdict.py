@@ -11,7 +11,7 @@ from harness.suite import Claim, Exact, LowerSpread, Suite, Trend
 
 _HEADS = (
     "Claim", "Verdict", "Estimate", "95 % low", "95 % high", "Unit", "Margin", "n", "Failures", "p",
-    "p, Holm", "p, sign flip", "Detectable", "n needed", "By task", "Source", "Reason",
+    "p, Holm", "p, sign flip", "MDE", "n needed", "By task", "Source", "Reason",
 )  # fmt: skip
 _RIGHT = (False, False, True, True, True, False, *[True] * 8, False, False, False)
 
@@ -27,6 +27,7 @@ class Line(NamedTuple):
     measured: str
     """Estimate, interval, unit, n and failures; empty where nothing was measured."""
     reason: str
+    """Why the outcome is no other, and the claim's caveat."""
     trials: tuple[Trial, ...]
 
 
@@ -43,15 +44,21 @@ def lines(
             claims[v.claim].text,
             claims[v.claim].source,
             _measured(suite, claims[v.claim], v),
-            v.reason,
+            remark(suite, v),
             _behind(v, trials),
         )
         for v in verdicts
     )
 
 
+def remark(suite: Suite, verdict: Verdict) -> str:
+    """What stands beside a verdict: its reason, then the caveat of its claim."""
+    caveat = next(c.caveat for c in suite.claims if c.name == verdict.claim)
+    return "; ".join(filter(None, (verdict.reason, caveat and f"caveat: {caveat}")))
+
+
 def claims(suite: Suite, verdicts: Sequence[Verdict], trials: Mapping[str, Trial]) -> Listing:
-    """One row a claim with everything that its verdict rests on."""
+    """One row per claim with everything that its verdict rests on."""
     by_name = {c.name: c for c in suite.claims}
     rows = []
     for v in verdicts:
@@ -72,7 +79,7 @@ def claims(suite: Suite, verdicts: Sequence[Verdict], trials: Mapping[str, Trial
             _field("" if v.n_needed is None else number.count(v.n_needed), v.n_needed),
             Field("; ".join(_task(suite, claim, t) for t in v.per_task)),
             Field(claim.source),
-            Field(v.reason),
+            Field(remark(suite, v)),
         ]
         rows.append(Row(tuple(fields), _behind(v, trials), f"v-{v.claim}"))
     return Listing(
@@ -81,9 +88,9 @@ def claims(suite: Suite, verdicts: Sequence[Verdict], trials: Mapping[str, Trial
         _HEADS,
         tuple(rows),
         (
-            "Margins were fixed before anything ran. Detectable: the smallest effect that n seeds "
-            "with this scatter show with 80 % power. n needed: seeds for 80 % power at the effect "
-            "seen or the margin, whichever is larger.",
+            "Margins were fixed before anything ran. MDE: minimum detectable effect, the smallest "
+            "that n seeds with this spread find with 80 % power. n needed: seeds for 80 % power at "
+            "the observed effect or the margin, whichever is larger.",
         ),
         _RIGHT,
     )

@@ -1,6 +1,6 @@
 """Parameters and FLOPs of every model in the paper's tables, and the FLOPs that budgets count.
 
-Formulae: section 4.4 and Table 10; printed numbers: Tables 4, 7, 8 and 9. No torch at import time.
+Formulae: section 4.4 and Table 10; published numbers: Tables 4, 7, 8 and 9. Imports no torch.
 """
 
 from collections.abc import Mapping
@@ -80,7 +80,7 @@ COUNTS: dict[str, dict[str, int]] = {
     },
     "dense-2b": {"parameters-total": 1_991_289_600},
 }
-"""What the paper's dimensions give by hand; equal to its printed numbers but for `DEFECTS`."""
+"""What the paper's dimensions give by hand; equal to its published numbers but for `DEFECTS`."""
 
 DEFECTS = (
     "Table 9 counts one of BAM's two routers in the active parameters: it prints 662,731,776 for "
@@ -200,7 +200,7 @@ def method() -> Method:
 
 
 def tasks() -> tuple[Task, ...]:
-    """One task a model, `count-<model>`."""
+    """One task per model, `count-<model>`."""
     return tuple(
         Task(
             name=f"count-{model}",

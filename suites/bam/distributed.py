@@ -1,11 +1,11 @@
-"""Goes on training a checkpoint on several cards; the harness itself uses one.
+"""Continues to train a checkpoint on several GPUs; the harness itself uses one.
 
     torchrun --nproc-per-node 8 -m suites.bam.distributed \
         --checkpoint MIXTURE --tokens TOKENS --weights general=1 code=1 law=1 math=1 \
         --steps 1000 --batch 512 --context 2048 --peak 1e-4 --warmup 100 --out DIR
 
 Every process reads its share of each batch, and gradients are averaged; on processors the `gloo`
-backend does the same. Run again, the same command goes on where it was stopped. Auxiliary losses
+backend does the same. Run again, the same command resumes where it was stopped. Auxiliary losses
 are those of each process's own tokens, as in the usual expert-parallel practice.
 """
 
@@ -134,7 +134,7 @@ def shares(pairs: Sequence[str]) -> Mapping[str, float]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="torchrun -m suites.bam.distributed",
-        description="Goes on training a checkpoint on several cards.",
+        description="Continues to train a checkpoint on several GPUs.",
     )
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="DIR")
     parser.add_argument("--tokens", type=Path, required=True, help="folder of a tokens artifact")

@@ -34,7 +34,7 @@ _ENTROPY = re.compile(r"gate-entropy-(?P<domain>[a-z]+)")
 
 
 def perplexity(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
-    """Perplexity of every method, one panel a task, on a logarithmic axis."""
+    """Perplexity of every method, one panel per task, on a logarithmic axis."""
     tasks = [t for t in suite.tasks if "perplexity" in t.metrics]
     tasks = [t for t in tasks if any(r.task == t.name for r in records)]
     methods = [m for m in suite.methods if any(r.method == m.name for r in records)]
@@ -81,7 +81,7 @@ def gate(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | N
 
 
 def entropy(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
-    """Entropy of the attention gates by layer, one panel a method, one line a domain."""
+    """Entropy of the attention gates by layer, one panel per method, one line per domain."""
     found: dict[str, dict[str, list[Series]]] = {}
     for record in records:
         for name, series in record.series.items():
@@ -140,7 +140,7 @@ def loss(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | N
 
 
 def _routing(records: Sequence[Record], kind: str, shown: Sequence[str]) -> Drawing | None:
-    """Layers against experts, mean over seeds: one picture a method and domain."""
+    """Layers against experts, mean over seeds: one picture per method and domain."""
     found: dict[str, dict[str, dict[int, list[tuple[float, ...]]]]] = {}
     for record in records:
         for name, series in record.series.items():

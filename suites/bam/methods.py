@@ -1,4 +1,4 @@
-"""How each model is made: the artifacts, and the methods that are rows of the tables."""
+"""How each model is built: the artifacts, and the methods that are rows of the tables."""
 
 from harness.suite import Artifact, Kind, Method
 from suites.bam import counts
@@ -27,7 +27,7 @@ MIXTURES = {
     "dense": Mixture(method="average", weights=_EQUAL, parts="dense"),
     "sparse-upcycling": Mixture(method="sparse", weights=_EQUAL, parts="dense"),
 }
-"""The artifacts `mixture-<method>`: how each is made, and what is matched."""
+"""The artifacts `mixture-<method>`: how each is built, and what is matched."""
 
 
 def artifacts() -> tuple[Artifact, ...]:
@@ -140,7 +140,7 @@ def methods() -> tuple[Method, ...]:
             "btm",
             "BTM ensemble, top-2 (BTX's baseline)",
             "baseline",
-            "Experts are chosen anew for each token from the text before it in its window.",
+            "Experts are chosen per token, from the text before it in its window.",
             needs=(*EXPERTS, "seed"),
             note=_BTX_BASELINE,
             artifact="ensemble",

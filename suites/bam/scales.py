@@ -102,8 +102,9 @@ def _laptop(exclude: tuple[str, ...]) -> Scale:
             "Peak learning rates 0.003, 0.0015 and 0.0015, tuned on none of the methods; the "
             "paper's small models have 0.00012, half of it for experts.",
             "One seed model and one set of experts; the five seeds vary the routers and the "
-            "order of the mixture's data. Rows of dense models that no seed touches repeat.",
-            "Questions without examples in the prompt, 100 per benchmark.",
+            "order of the mixture's data. Rows of seed model, experts and BTM ensemble repeat "
+            "one training.",
+            "Benchmarks are zero-shot, 100 items each.",
         ),
     )
 
@@ -128,8 +129,8 @@ def _gpu(exclude: tuple[str, ...]) -> Scale:
         trial_seconds=1200,
         expected_seconds=60,
         deviations=(
-            "The seed is SmolLM2-135M-Instruct with weights of four bits, made float32: "
-            "sequential blocks, grouped queries, tied embeddings, instruction-tuned.",
+            "The seed is SmolLM2-135M-Instruct with weights of four bits, converted to "
+            "float32: sequential blocks, grouped queries, tied embeddings, instruction-tuned.",
             "4 million training tokens for each expert, 3.3 million for each mixture; peak "
             "learning rate 0.0003.",
         ),

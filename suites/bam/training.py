@@ -184,7 +184,7 @@ class Trained(NamedTuple):
     counts: dict[str, int]
     """Parameters, active ones, updates, tokens and FLOPs of this phase alone."""
     seconds: float
-    """Core-seconds, or card-seconds where a card trained."""
+    """CPU-core-seconds, or GPU-seconds where a GPU trained."""
     curves: Mapping[str, Mapping[str, list[float]]]
     """Losses, `x` the updates done."""
 
@@ -193,7 +193,7 @@ def read(folder: Path) -> Trained:
     """What an artifact's training counted and cost.
 
     Raises:
-        DataError: the file is damaged.
+        DataError: the file is corrupt.
     """
     path = folder / "training.json"
     try:

@@ -1,4 +1,4 @@
-"""Measures trained models on held-out documents: perplexity, bits by byte, routing, cost.
+"""Measures trained models on held-out documents: perplexity, bits per byte, routing, cost.
 
 Each document is read alone, in windows that do not overlap: every token but the end-of-text token
 before a document is predicted once, from at most `context` tokens of its own document.
@@ -37,7 +37,7 @@ class Loss(NamedTuple):
 
     @property
     def mean(self) -> float:
-        """Nats by token."""
+        """Nats per token."""
         return self.nats / self.tokens
 
     @property

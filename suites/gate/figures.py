@@ -17,7 +17,7 @@ from harness.suite import Figure, Suite, Task
 
 
 def depth(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
-    """Score against depth, one panel a graph."""
+    """Score against depth, one panel per graph."""
     tasks = _present(records, suite, protocol="standard")
     graphs = {
         graph: sorted(group, key=_depth)
@@ -50,7 +50,7 @@ def depth(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
 
 
 def alpha(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
-    """Histograms of alpha_vv, one row a task and one column a layer."""
+    """Histograms of alpha_vv, one row per task and one column per layer."""
     tasks = _present(records, suite, protocol="standard")
     order = ("self-er8", "self-cora-random", "neighbour3", "minesweeper", "actor", "cora")
     deepest = [t for g in order for t in tasks if (t.params["graph"], t.params["depth"]) == (g, 5)]

@@ -30,7 +30,7 @@ KEYS = ("node_features", "node_labels", "edges", "train_masks", "val_masks", "te
 KINDS = (("buif", "numbers"), *(("ui", "whole numbers"),) * 2, *(("b", "booleans"),) * 3)
 """numpy's letters for the dtypes that each key may have, and the words for them."""
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
-"""What numpy and pandas raise on a file that is damaged, truncated, pickled or of another kind."""
+"""What numpy and pandas raise on a file that is corrupt, truncated, pickled or of another kind."""
 Array = NDArray[Any]
 
 
@@ -62,7 +62,7 @@ def read_npz(path: Path, spec: GraphFile, split: int) -> Graph:
         split: number of the split, from 0.
 
     Raises:
-        DataError: the file is missing, damaged, pickled, or not as `spec` says.
+        DataError: the file is missing, corrupt, pickled, or not as `spec` says.
         SpecError: there is no such split.
     """
     if not 0 <= split < spec.splits:
@@ -106,7 +106,7 @@ def read_ogbn_arxiv(folder: Path, spec: GraphFile = DATASETS["ogbn-arxiv"]) -> G
         spec: sizes to check against; `edges` counts undirected pairs.
 
     Raises:
-        DataError: a file is missing, damaged, or not as `spec` says.
+        DataError: a file is missing, corrupt, or not as `spec` says.
     """
     # DEVIATION: the loss has to be taken over train_N. The released OGB script applies no training
     # mask, so that labels of validation and test nodes are trained on.
@@ -205,7 +205,7 @@ def fetch(name: str, cache_dir: Path) -> Path:
         The path of the file.
 
     Raises:
-        DataError: offline, damaged on the way, or a graph that cannot be had in this way.
+        DataError: offline, corrupted on the way, or a graph that cannot be fetched in this way.
         SpecError: an unknown name.
     """
     if name not in DATASETS:

@@ -21,7 +21,7 @@ def fetch(dataset: Dataset, folder: Path) -> None:
         folder: A data folder; the files go where `dataset.files` says.
 
     Raises:
-        DataError: Offline, damaged on the way, or not to be had in this way.
+        DataError: Offline, corrupted on the way, or not to be fetched in this way.
     """
     if dataset.name == "ogbn-arxiv":
         _fetch_ogbn_arxiv(folder / DATASETS["ogbn-arxiv"].path)

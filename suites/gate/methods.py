@@ -24,7 +24,7 @@ def methods() -> tuple[Method, ...]:
         method("gate", "GATE", "proposed"),
         method("gate-shared", "GATE, shared weights", "proposed"),
         method("mlp", "MLP"),
-        method("mlp-gat", "MLP+GAT, fixed places"),
+        method("mlp-gat", "MLP+GAT, fixed layers"),
         method(
             "residual-gat",
             "GAT with a linear residual",

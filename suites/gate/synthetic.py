@@ -21,7 +21,7 @@ from suites.gate.graphs import Graph, symmetrise
 DRAWS = 200
 """Attempts at a graph without isolated nodes, and at a balanced teacher, before giving up."""
 SMALLEST_CLASS = 0.1
-"""Share of the nodes below which a teacher's smaller class has it drawn anew."""
+"""Share of the nodes below which a teacher's smaller class has it redrawn."""
 MINESWEEPER_SPLITS = 10
 
 
@@ -214,7 +214,7 @@ def minesweeper(rng: np.random.Generator, side: int = 100, split: int = 0) -> Gr
 
 def _connected(nodes: int, p: float, rng: np.random.Generator) -> Tensor:
     # DEVIATION: the released generator draws once and checks nothing. The teacher gives a node
-    # without neighbours the zero vector whatever its features, so we draw the graph anew; no
+    # without neighbours the zero vector whatever its features, so we redraw the graph; no
     # published file has such a node, and one in about 25 graphs of G(1000, 0.01) does.
     for _ in range(DRAWS):
         edge_index_2E = erdos_renyi(nodes, p, rng)

@@ -151,10 +151,10 @@ def windows(ctx: Context, data: Trajectories, stats: Statistics, shape: Shape) -
 
 
 def fresh(ctx: Context, env: Environment, init: str, size: str) -> DecisionTransformer:
-    """An untrained policy: its environment's own input and output layers, and a body.
+    """An untrained policy: its environment's own input and output layers, and a backbone.
 
-    `different` draws a body for every environment, `common` one for all of them, `pretrained` takes
-    the language model's, `control` draws one that nothing else has.
+    `different` draws a backbone for every environment, `common` one for all of them, `pretrained`
+    takes the language model's, `control` draws one that nothing else has.
     """
     shape = _shape(ctx, env.state_dim, env.action_dim, size)
     policy = DecisionTransformer(shape, ctx.torch_generator("init", env.name))

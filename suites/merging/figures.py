@@ -37,7 +37,7 @@ Floats = NDArray[np.float64]
 
 
 def path(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
-    """Score against the share of the other policy, one panel an environment."""
+    """Score against the share of the other policy, one panel per environment."""
     methods = [m for m in suite.methods if m.name.startswith("path-")]
     tasks = _tasks_of(records, suite, methods, "path")
     if not tasks:
@@ -56,7 +56,7 @@ def path(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | N
 
 
 def merged(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
-    """A bar a method, one row an environment: mean, interval, every seed."""
+    """One bar per method, one row per environment: mean, interval, every seed."""
     methods = [m for m in suite.methods if any(r.method == m.name and _score(r) for r in records)]
     tasks = [t for t in suite.tasks if any(r.task == t.name and _score(r) for r in records)]
     if not methods or not tasks:
@@ -86,7 +86,7 @@ def merged(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing |
 
 
 def by_layer(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
-    """Mean Fisher information of each group by layer: a column a kind, a row an environment."""
+    """Mean Fisher information of each group by layer; columns are kinds, rows environments."""
     methods = [m for m in suite.methods if m.name.startswith("fisher-")]
     tasks = _tasks_of(records, suite, methods, "information-attn")
     shown = [m for m in methods if _found(records, m, tasks, "information-attn")]
@@ -113,7 +113,7 @@ def by_layer(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing
 
 
 def recovery(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
-    """Score against updates of the rest after the body was frozen."""
+    """Score against updates of the rest after the backbone was frozen."""
     methods = [m for m in suite.methods if m.name in COLOURS]
     tasks = _tasks_of(records, suite, methods, "recovery")
     if not tasks:

@@ -32,7 +32,19 @@ CONTROLS = {
     "vanilla-equal-updates": "vanilla finetuning with as many updates",
 }
 SCORE, SLOPE = 0.5, 0.001
-_CONTROL = "control: no paper prints it"
+_CONTROL = "additional control, not in the paper"
+
+_REGRESSION = (
+    "the mean includes STS-B, whose regression recipe is broken (raw labels of 0 to 5, head bias "
+    "of 0: Spearman 15 finetuned, 65 zero-shot), and mixes Spearman with accuracy; to be tested "
+    "again with standardised labels, one measure at a time"
+)
+_IDLE = (
+    "alpha ends between 0.984 and 0.995 on average, so the method is hardly exercised; to be "
+    "tested again with higher learning rates of alpha"
+)
+_WITHOUT_REGRESSION = ("vanilla-equal-time", "joint", "random-alpha")
+"""Not run on STS-B at laptop scale, so that no mean of theirs includes it."""
 
 
 def claims() -> tuple[Claim, ...]:
@@ -41,14 +53,14 @@ def claims() -> tuple[Claim, ...]:
         ("mixup-convex", "", "the published form"),
         ("mixup-code", "-code", "the released form"),
     )
-    found: list[Claim] = [
+    rows: list[Claim] = [
         _beats(f"control-{b}{suffix}", f"Mixup beats {words}, {form}.", _CONTROL, a, b)
         for a, suffix, form in forms
         for b, words in CONTROLS.items()
     ]
     for a, suffix, form in forms:
-        found += _form(a, suffix, form)
-    found += [
+        rows += _form(a, suffix, form)
+    rows += [
         _beats(
             "control-averaging",
             "Averaging five runs without alpha beats vanilla finetuning.",
@@ -58,87 +70,128 @@ def claims() -> tuple[Claim, ...]:
         ),
         _spread(
             "control-averaging-spread",
-            "Averaging without alpha alone scatters less than vanilla finetuning.",
+            "Averaging five runs without alpha has a lower spread over seeds than vanilla "
+            "finetuning.",
             _CONTROL,
             "averaging-only",
             "vanilla",
         ),
         _beats(
             "control-longer",
-            "Vanilla finetuning with as many updates beats vanilla finetuning.",
+            "Vanilla finetuning with as many updates as mixup beats vanilla finetuning.",
             _CONTROL,
             "vanilla-equal-updates",
             "vanilla",
         ),
     ]
-    return tuple(found)
+    return tuple(rows)
 
 
 def _form(a: str, suffix: str, form: str) -> list[Claim]:
     k1 = f"{a}-k1"
-    found: list[Claim] = [
+    rows: list[Claim] = [
         _beats(
-            f"vanilla{suffix}", f"Mixup beats vanilla finetuning, {form}.", "main table", a,
+            f"vanilla{suffix}",
+            f"Mixup beats vanilla finetuning, {form}.",
+            "main table",
+            a,
             "vanilla",
         ),
         _spread(
-            f"spread{suffix}", f"Mixup scatters less over seeds than vanilla finetuning, {form}.",
-            "main table, standard deviations", a, "vanilla",
+            f"spread{suffix}",
+            f"Mixup has a lower spread over seeds than vanilla finetuning, {form}.",
+            "main table, standard deviations",
+            a,
+            "vanilla",
         ),
         _trend(
-            f"size{suffix}", f"The gain over vanilla grows as N shrinks, {form}.",
-            "low-resource table", a, "vanilla",
+            f"size{suffix}",
+            f"The gain of mixup over vanilla finetuning grows as N shrinks, {form}.",
+            "low-resource table",
+            a,
+            "vanilla",
         ),
         _beats(
-            f"joint{suffix}", f"Bilevel search beats joint training of W and alpha, {form}.",
-            "ablation", a, "joint",
+            f"joint{suffix}",
+            f"Bilevel search of alpha beats joint training of W and alpha, {form}.",
+            "ablation",
+            a,
+            "joint",
         ),
         _beats(
-            f"random{suffix}", f"Learnt alpha beats random fixed alpha, {form}.", "ablation", a,
+            f"random{suffix}",
+            f"Mixup with learnt alpha beats mixup with a fixed random alpha, {form}.",
+            "ablation",
+            a,
             "random-alpha",
         ),
-    ]  # fmt: skip
-    found += [
+    ]
+    rows += [
         _beats(f"{b}{suffix}", f"Mixup beats {words}, {form}.", "main table", a, b)
         for b, words in BASELINES.items()
     ]
-    found += [
+    rows += [
         _spread(
-            f"control-{b}-spread{suffix}", f"Mixup scatters less than {words}, {form}.", _CONTROL,
-            a, b,
+            f"control-{b}-spread{suffix}",
+            f"Mixup has a lower spread over seeds than {words}, {form}.",
+            _CONTROL,
+            a,
+            b,
         )
         for b, words in CONTROLS.items()
-    ]  # fmt: skip
-    found += [
+    ]
+    rows += [
         _trend(
             f"control-size{suffix}",
-            f"The gain over averaging without alpha, which makes as many updates, grows as N "
-            f"shrinks, {form}.",
-            _CONTROL, a, "averaging-only",
+            "The gain of mixup over averaging without alpha, which makes as many updates, grows "
+            f"as N shrinks, {form}.",
+            _CONTROL,
+            a,
+            "averaging-only",
         ),
         _beats(
-            f"control-k1{suffix}", f"Without averaging (K = 1) mixup beats vanilla, {form}.",
-            _CONTROL, k1, "vanilla",
+            f"control-k1{suffix}",
+            f"Mixup without averaging (K = 1) beats vanilla finetuning, {form}.",
+            _CONTROL,
+            k1,
+            "vanilla",
         ),
         _beats(
-            f"control-repeats{suffix}", f"Five repeats beat one, {form}.", _CONTROL, a, k1,
+            f"control-repeats{suffix}",
+            f"Mixup with five repeats beats mixup with one, {form}.",
+            _CONTROL,
+            a,
+            k1,
         ),
-    ]  # fmt: skip
-    return found
+    ]
+    return rows
 
 
 def _beats(name: str, text: str, source: str, a: str, b: str) -> Claim:
     return Beats(
-        name=name, text=text, source=source, metric="score", tasks=LOW, a=a, b=b, margin=SCORE
-    )
+        name=name, text=text, source=source, metric="score", tasks=LOW, a=a, b=b, margin=SCORE,
+        caveat=_caveat(a, b),
+    )  # fmt: skip
 
 
 def _spread(name: str, text: str, source: str, a: str, b: str) -> Claim:
-    return LowerSpread(name=name, text=text, source=source, metric="score", tasks=LOW, a=a, b=b)
+    return LowerSpread(
+        name=name, text=text, source=source, metric="score", tasks=LOW, a=a, b=b,
+        caveat=_caveat(a, b),
+    )  # fmt: skip
 
 
 def _trend(name: str, text: str, source: str, a: str, b: str) -> Claim:
     return Trend(
         name=name, text=text, source=source, metric="score", tasks=SIZES, a=a, b=b, over="n",
-        direction="down", margin=SLOPE, group=("train",),
+        direction="down", margin=SLOPE, group=("train",), caveat=_IDLE,
     )  # fmt: skip
+
+
+def _caveat(a: str, b: str) -> str:
+    """Why the verdict on the mean over `LOW` does not stand as it is."""
+    lines = (
+        "" if b in _WITHOUT_REGRESSION else _REGRESSION,
+        _IDLE if a.startswith("mixup") else "",
+    )
+    return "; ".join(filter(None, lines))

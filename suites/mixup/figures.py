@@ -21,7 +21,7 @@ SERIES = "alpha-"
 
 
 def scores(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
-    """One panel a task of 300 examples: a row a method, every seed a point, the mean a bar."""
+    """One panel per task of 300 examples, one row per method; seeds are points, means are bars."""
     tasks = [t for t in _present(records, suite) if t.params.get("n") == 300] or list(
         _present(records, suite)
     )
@@ -85,7 +85,7 @@ def sizes(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
 
 
 def alpha(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
-    """Heat maps of the mean learnt alpha: a panel a method, a row a module, a column a layer."""
+    """Heat maps of the mean learnt alpha: one panel per method, modules against layers."""
     shown = []
     for method in suite.methods:
         learnt = [r for r in records if r.method == method.name]

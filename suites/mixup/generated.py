@@ -1,7 +1,7 @@
 """Generated texts, so that every method can be tried without any file.
 
 Three tasks in the likeness of real ones: topics of sentences, whether two sentences share a topic,
-and how many words two sentences share. They stand in for no real set and no claim speaks of them.
+and how many words two sentences share. They replace no real set, and no claim speaks of them.
 """
 
 import numpy as np

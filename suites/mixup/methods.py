@@ -95,7 +95,8 @@ def methods() -> tuple[Method, ...]:
         method(
             "rec-adam", "RecAdam", "rec-adam", RecAdamOptions(), "baseline",
             "It turns from recalling to learning after 20 % of the updates, and a step goes a "
-            "tenth of the way back at first: the printed values suit longer runs and lower rates.",
+            "tenth of the way back at first: the published values suit longer runs and lower "
+            "rates.",
         ),
         method("child-tuning-d", "Child-Tuning D", "child-tuning-d", ChildTuningOptions()),
         method("child-tuning-f", "Child-Tuning F", "child-tuning-f", ChildTuningOptions()),

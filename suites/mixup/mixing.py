@@ -72,7 +72,7 @@ class MixedWeight(nn.Module):
 
     @torch.no_grad()
     def draw(self, generator: torch.Generator) -> None:
-        """Draws both factors anew."""
+        """Redraws both factors."""
         for factor in (self.rows_OR, self.columns_RI):
             noise = torch.randn(factor.shape, generator=generator)
             factor.copy_((1 + self.std * noise).clamp_(0, 1))

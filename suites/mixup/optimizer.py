@@ -140,7 +140,7 @@ def mean_second_moment(
 
 
 class RecAdam(torch.optim.Optimizer):
-    """Adam whose step gives way, as training goes on, from a pull to W0 to the task.
+    """Adam whose step gives way, as training proceeds, from a pull to W0 to the task.
 
         W <- W - lr * l(t) * m_hat / (sqrt(v_hat) + eps)
         W <- W - lr * (1 - l(t)) * gamma * (W - W0)          where a group has an anchor

@@ -3,7 +3,7 @@
 Every repeat starts from the pretrained weights and the same head, draws its own split of the N
 examples (uniform, 80 % to train W, 20 % to validate alpha) and its own alpha, and runs the bilevel
 loop. Then every trainable parameter, alpha included, becomes the mean over the repeats, from where
-finetuning goes on.
+finetuning continues.
 
 Source: Somayajula et al., section 3.3, and the released code: 3 epochs of the training split with
 as many batches as `len(split) // B + 1`; W by a linear, alpha by a cosine schedule, both with

@@ -30,7 +30,18 @@ def _tables() -> tuple[Table, ...]:
     return (
         Table(
             name="low-resource", title="300 examples", metric="score",
-            tasks=tuple(n for n in real if n.endswith("-n300")),
+            tasks=tuple(n for n in real if n.endswith("-n300") and not n.startswith("sts-b")),
+            note="At laptop scale a linear probe of the frozen embeddings reaches 72.4 on SST-2, "
+            "87.8 on SUBJ, 76.2 on CR and 77.2 on TREC-6, so finetuning adds little, and alpha "
+            "ends between 0.984 and 0.995; to be tested again with all six layers and a probe row.",
+        ),
+        Table(
+            name="regression", title="300 examples, regression", metric="score",
+            tasks=("sts-b-n300",),
+            note="These numbers do not stand: labels are raw (0 to 5) and the head starts at a "
+            "bias of 0, so that most updates shift the mean. At laptop scale vanilla finetuning "
+            "reaches a Spearman correlation of 15, the cosine of the same two layers 65 without "
+            "any training. To be tested again with standardised labels.",
         ),
         Table(
             name="by-size", title="SST-2 by number of examples", metric="score", tasks=SIZES,
@@ -131,7 +142,7 @@ def suite() -> Suite:
         former="suites.mixup.former:former",
         preload=("suites.mixup.trials:warm_up",),
         deviations=(
-            "The paper's text and tables were not at hand: claims follow its abstract, its "
+            "The paper's text and tables were not available: claims follow its abstract, its "
             "released code and notes that quote it; only averages over tasks can be compared.",
             "Batches are drawn from runs of texts sorted by length, which halves the padding; "
             "every epoch still visits every example once.",

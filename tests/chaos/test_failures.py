@@ -26,7 +26,7 @@ LINES = {
     "not-a-number": ("failed", "TypeError: must be real number, not str"),
     "exits": ("failed", "the process ended with code 0 and left no record"),
     "exits-politely": ("failed", "the process ended with code 0 and left no record"),
-    "sigkill": ("oom", "killed by the system, most likely for want of memory"),
+    "sigkill": ("oom", "killed by the system, most likely out of memory"),
     "sigsegv": ("failed", "the process died of SIGSEGV"),
 }
 """Status and line of the record that each of these methods leaves."""
@@ -56,7 +56,7 @@ def test_every_fault_is_one_line_and_exit_code_1(faults: Any) -> None:
     for method, text in UNRECORDED.items():
         assert text in seen.pop(method)
     assert seen == {name: f"{status}: {line}" for name, (status, line) in LINES.items()}
-    assert done.err == "16 failed; run them again with --rerun failed, once mended\n"
+    assert done.err == "16 failed; fix the cause, then rerun them with --rerun failed\n"
     assert len(done.out.splitlines()) == 17
 
 
@@ -195,7 +195,7 @@ def test_an_artifact_starts_from_an_empty_folder(project: Any) -> None:
     assert sorted(p.name for p in folder.iterdir()) == ["artifact.json", "deep", "value.txt"]
 
 
-def test_a_damaged_artifact_is_one_line_and_doctor_removes_it(project: Any) -> None:
+def test_a_corrupt_artifact_is_one_line_and_doctor_removes_it(project: Any) -> None:
     pick = ("run", "toy-chain", "--methods", "read-seed", "--tasks", "short", "--seeds", "0")
     assert project.run(*pick).code == 0
     path = next(project.cache.glob("artifacts/toy-chain/by-seed-*/value.txt"))
@@ -203,8 +203,8 @@ def test_a_damaged_artifact_is_one_line_and_doctor_removes_it(project: Any) -> N
     done = project.run(*pick, "--rerun", "all")
     assert done.code == 4
     assert done.err == (
-        f"harness: {path}: damaged or missing; `harness doctor --repair` removes it, "
-        "`harness run` remakes it\n"
+        f"harness: {path}: corrupt or missing; `harness doctor --repair` removes it, "
+        "`harness run` rebuilds it\n"
     )
     assert project.run("doctor").code == 4
     assert project.run("doctor", "--repair").code == 0
@@ -214,7 +214,7 @@ def test_a_damaged_artifact_is_one_line_and_doctor_removes_it(project: Any) -> N
     assert project.outcomes() == before
 
 
-# -- outside data ---------------------------------------------------------------------------------
+# -- external datasets -----------------------------------------------------------------------------
 
 
 def test_missing_data_are_one_line_each_and_leave_no_record(project: Any) -> None:
@@ -222,16 +222,16 @@ def test_missing_data_are_one_line_each_and_leave_no_record(project: Any) -> Non
     assert done.code == 1
     assert done.out.splitlines() == [
         "toy-data at smoke scale on cpu: 2 no data; nothing to do",
-        "  1 trials left out: dataset online: online/words.txt not found; point --data or "
+        "  1 trials skipped: dataset online: online/words.txt not found; point --data or "
         "HARNESS_DATA at a folder that has it, or `harness data prepare online` online",
-        "  1 trials left out: dataset offline: offline/words.txt not found; point --data or "
+        "  1 trials skipped: dataset offline: offline/words.txt not found; point --data or "
         "HARNESS_DATA at a folder that has it",
     ]
-    assert done.err == "2 trials left out for want of data; the lines above say which\n"
+    assert done.err == "2 trials skipped: dataset not found; the lines above say which\n"
     assert project.records() == []
 
 
-def test_damaged_data_are_one_line_and_leave_no_record(project: Any) -> None:
+def test_corrupt_data_are_one_line_and_leave_no_record(project: Any) -> None:
     folder = project.root / "data"
     for name in ("online", "offline"):
         (folder / name).mkdir(parents=True)
@@ -241,7 +241,7 @@ def test_damaged_data_are_one_line_and_leave_no_record(project: Any) -> None:
     done = project.run(*pick)
     assert done.code == 1
     assert re.fullmatch(
-        r"failed count-words on words-online, seed 0: dataset online: \S+words\.txt is damaged "
+        r"failed count-words on words-online, seed 0: dataset online: \S+words\.txt is corrupt "
         r"\(sha256 [0-9a-f]{12}\.\.\., expected [0-9a-f]{12}\.\.\.\); replace it by the original",
         done.out.splitlines()[1],
     )

@@ -15,7 +15,7 @@ SLOW_STEPS = {"TOY_STEP_SECONDS": "0.02", "TOY_CHECKPOINT_SECONDS": "0.05"}
 """Eight trials of 40 or 120 steps: 13 s of one core, of which a kill costs little."""
 RUN = ("run", "toy", "--jobs", "2")
 SHORT = (*RUN, "--tasks", "short")
-GOES_ON = "stopped; everything is saved, go on with: harness run"
+RESUME = "stopped; everything is saved, resume with: harness run"
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_trials_end_when_only_the_command_is_killed(
     assert {r.status for r in project.records()} <= {"ok"}
     assert len(list(project.cache.glob("trials/*/checkpoint-*.json"))) >= 2
     plan = project.run("plan", "toy").out
-    assert re.search(r"run +2 +interrupted: interrupted; goes on from its checkpoint", plan)
+    assert re.search(r"run +2 +interrupted: interrupted; resumes from its checkpoint", plan)
     assert project.run(*SHORT).code == 0
     assert project.outcomes() == short(undisturbed)
     assert sorted(r.cost.sessions for r in project.records())[-2:] == [2, 2]
@@ -205,7 +205,7 @@ def test_one_signal_saves_and_says_how_to_go_on(
     done = project.finish(process)
     assert time.monotonic() - began < 45  # and not the minute after which it would be killed
     assert done.code == 130
-    assert done.err == f"{GOES_ON} toy --jobs 2 --tasks short\n"
+    assert done.err == f"{RESUME} toy --jobs 2 --tasks short\n"
     assert len(done.out.splitlines()) == 1
     assert len(list(project.cache.glob("trials/*/checkpoint-*.json"))) == 2
     assert project.alive() == []
@@ -241,7 +241,7 @@ def test_the_time_limit_of_a_run_stops_and_resumes(
     done = project.run(*RUN, "--time", "2s", env=SLOW_STEPS)
     assert time.monotonic() - began < 45
     assert done.code == 130
-    assert done.err == f"{GOES_ON} toy --jobs 2 --time 2s\n"
+    assert done.err == f"{RESUME} toy --jobs 2 --time 2s\n"
     assert len(project.records()) < 8
     done = project.run(*RUN, "--time", "1h")
     assert done.code == 0

@@ -79,7 +79,7 @@ def pair(lift, task="deep-x", noise=NOISE, base=80.0):
 
 
 BEATS = [
-    (3.0, "holds", "holds at laptop scale, materially"),
+    (3.0, "holds", "holds at laptop scale (the whole 95 % CI exceeds the margin)"),
     (0.5, "holds", "holds at laptop scale"),
     (-3.0, "contradicted", "contradicted at laptop scale"),
     (0.1, "equivalent", "equivalent at laptop scale"),
@@ -98,9 +98,9 @@ def test_beats(verdict, lift, outcome, label):
     assert (found.claim, found.scale, found.p_sign_flip) == ("c", "laptop", None)
 
 
-def test_beats_underpowered_says_what_could_be_seen(verdict):
+def test_beats_inconclusive_says_what_could_be_seen(verdict):
     found = verdict(claim(Beats), pair(0.8, noise=5 * NOISE))
-    assert (found.outcome, found.label) == ("underpowered", "underpowered")
+    assert (found.outcome, found.label) == ("inconclusive", "inconclusive")
     sd = (5 * NOISE).std(ddof=1)
     assert found.mde == pytest.approx(stats.minimum_detectable_effect(sd, 5), rel=1e-9)
     assert found.n_needed == stats.sample_size(1.0, sd)  # the margin is larger than 0.8
@@ -134,14 +134,14 @@ def test_seeds_are_averaged_over_tasks(verdict, verdicts):
 
 @pytest.mark.parametrize(
     ("lift", "outcome"),
-    [(2.0, "holds"), (-0.5, "holds"), (-3.0, "contradicted"), (-1.1, "underpowered")],
+    [(2.0, "holds"), (-0.5, "holds"), (-3.0, "contradicted"), (-1.1, "inconclusive")],
 )
 def test_competitive(verdict, lift, outcome):
     found = verdict(claim(Competitive), pair(lift))
     assert found.outcome == outcome
-    assert "materially" not in found.label
+    assert "exceeds" not in found.label
     assert found.p == pytest.approx(stats.p_value(lift + NOISE, -1.0), rel=1e-9)
-    if outcome == "underpowered":
+    if outcome == "inconclusive":
         assert found.n_needed == stats.sample_size(0.1, NOISE.std(ddof=1))
 
 
@@ -149,23 +149,23 @@ def test_competitive(verdict, lift, outcome):
     ("lift", "outcome"),
     [
         (0.1, "holds"), (-0.3, "holds"), (2.0, "contradicted"), (-2.0, "contradicted"),
-        (0.9, "underpowered"), (-1.0, "underpowered"),
+        (0.9, "inconclusive"), (-1.0, "inconclusive"),
     ],
 )  # fmt: skip
 def test_equivalent(verdict, lift, outcome):
     found = verdict(claim(Equivalent), pair(lift))
     assert found.outcome == outcome
-    assert "materially" not in found.label
+    assert "exceeds" not in found.label
     x = lift + NOISE
     sides = stats.p_value(x, -1.0, "greater"), stats.p_value(x, 1.0, "less")
     if abs(lift) < 1:
         assert found.p == pytest.approx(2 * max(sides), rel=1e-9)
-    assert (found.p < 0.05) == (outcome != "underpowered")
+    assert (found.p < 0.05) == (outcome != "inconclusive")
 
 
 def test_equivalent_exactly_at_the_margin_still_asks_for_some_seeds(verdict):
     found = verdict(claim(Equivalent), pair(1.0, noise=np.array([-1.0, 1, 0, -0.5, 0.5])))
-    assert found.outcome == "underpowered"
+    assert found.outcome == "inconclusive"
     assert found.n_needed > 5
 
 
@@ -258,9 +258,9 @@ OTHER = np.array([0.4, -0.9, 0.8, 1.2, -1.5, 0.3, 0.6, -0.2, -1.1, 0.4])
 @pytest.mark.parametrize(
     ("factor", "outcome", "label"),
     [
-        (0.1, "holds", "holds at laptop scale, materially"),
+        (0.1, "holds", "holds at laptop scale (the whole 95 % CI exceeds the margin)"),
         (10.0, "contradicted", "contradicted at laptop scale"),
-        (1.0, "underpowered", "underpowered"),
+        (1.0, "inconclusive", "inconclusive"),
     ],
 )
 def test_lower_spread(verdict, factor, outcome, label):
@@ -390,7 +390,10 @@ def test_tasks_that_were_not_run_are_named(verdict):
     assert nothing.reason == "not run: shallow-x, deep-x, shallow-y, deep-y"
     part = verdict(one, pair(3.0) | {("ant", "deep-y"): [1.0] * 5})
     assert part.outcome == "holds"
-    assert part.label == "holds at laptop scale, materially, on 1 of 4 tasks"
+    assert (
+        part.label
+        == "holds at laptop scale (the whole 95 % CI exceeds the margin), on 1 of 4 tasks"
+    )
     assert part.reason == "not run: shallow-x, shallow-y, deep-y"
 
 
@@ -408,8 +411,14 @@ def test_what_a_scale_leaves_out(verdict):
     def found(**changes):
         return verdict(one, pair(3.0), scales=(laptop.model_copy(update=changes),))
 
-    assert found(tasks=("*-x",)).label == "holds at laptop scale, materially"
-    assert found(exclude=("bee/deep-y",)).label == "holds at laptop scale, materially"
+    assert (
+        found(tasks=("*-x",)).label
+        == "holds at laptop scale (the whole 95 % CI exceeds the margin)"
+    )
+    assert (
+        found(exclude=("bee/deep-y",)).label
+        == "holds at laptop scale (the whole 95 % CI exceeds the margin)"
+    )
     assert found(exclude=("cat/*",)).label.endswith("on 1 of 2 tasks")
     for changes in ({"methods": ("ant", "cat")}, {"exclude": ("bee/*",)}, {"tasks": ("shallow*",)}):
         left_out = found(**changes)
@@ -479,16 +488,16 @@ def test_holm_demotes(verdicts):
         claim(Beats, name="f", tasks=("shallow-x",)),
     ]
     first, second, third, fourth = verdicts(claims, numbers)
-    assert (first.outcome, first.label) == ("underpowered", "underpowered")
-    assert first.reason == "not after Holm over 2 claims"
+    assert (first.outcome, first.label) == ("inconclusive", "inconclusive")
+    assert first.reason == "not significant after Holm-Bonferroni correction (m = 2)"
     assert (first.p, first.p_holm) == (alone.p, pytest.approx(2 * alone.p))
     assert first.low > 0
-    assert second.outcome == "underpowered"
+    assert second.outcome == "inconclusive"
     assert (third.outcome, third.p_holm) == ("holds", None)
     assert fourth.outcome == "not run"
     # The other way round, it is contradicted and demoted too.
     swapped = claims[0].model_copy(update={"a": "bee", "b": "ant"})
-    assert verdicts([swapped, claims[1]], numbers)[0].outcome == "underpowered"
+    assert verdicts([swapped, claims[1]], numbers)[0].outcome == "inconclusive"
 
 
 def test_differences_that_never_change_count(verdict):

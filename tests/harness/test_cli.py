@@ -297,7 +297,7 @@ def test_show(project: Any, call: Any) -> None:
     assert re.search(
         r"^higher +beats +table 1 +The walk ends higher than the drift\.", done.out, re.M
     )
-    assert "2 printed numbers in reference.csv:" in done.out
+    assert "2 published numbers in reference.csv:" in done.out
     assert re.search(r"^1 +short +walk +height +0\.9 ± 0\.1 +paper", done.out, re.M)
 
 
@@ -309,21 +309,9 @@ def test_plan_gives_reasons_and_power(project: Any, call: Any) -> None:
     seconds = f"{24 * 0.2 / (os.cpu_count() or 1):.0f} s"  # what the scale guesses
     assert lines[0] == f"toy at laptop scale on cpu: 24 missing; 24 to run, about {seconds}"
     assert lines[1] == "  run     24  missing: no record yet"
-    assert lines[2] == "smallest effect that each claim can show with 80 % power:"
-    assert lines[3].split() == [
-        "claim",
-        "seeds",
-        "can",
-        "show",
-        "in",
-        "its",
-        "unit",
-        "margin",
-        "seeds",
-        "for",
-        "the",
-        "margin",
-    ]
+    assert lines[2] == "minimum detectable effect (MDE) of each claim at 80 % power:"
+    heads = ["claim", "seeds", "MDE (SD)", "MDE", "margin", "seeds needed at the margin"]
+    assert re.split(r"  +", lines[3].strip()) == heads
     assert lines[4].split()[:2] == ["higher", "6"]
     assert not project.results.exists()
 
@@ -338,9 +326,9 @@ def test_plan_with_a_line_for_every_trial(project: Any, call: Any) -> None:
 def test_plan_shows_artifacts_and_missing_data(project: Any, call: Any) -> None:
     done = call(project, "plan", "toy-chain", "--methods", "read-both", "--tasks", "short")
     assert re.search(r"; \d+ to run after 5 artifacts, about ", done.out)
-    assert done.out.count("artifact by-seed: to be made") == 2
-    assert done.out.count("artifact by-task: to be made") == 1
-    assert done.out.count("artifact combined: to be made") == 2
+    assert done.out.count("artifact by-seed: to be built") == 2
+    assert done.out.count("artifact by-task: to be built") == 1
+    assert done.out.count("artifact combined: to be built") == 2
     done = call(project, "plan", "toy-data")
     assert "cpu: 2 no data, 1 missing; 1 to run, " in done.out
     assert re.search(r"skip +1 +no data: dataset offline: offline/words\.txt not found;", done.out)
@@ -457,7 +445,8 @@ def test_claims(finished: Any, call: Any) -> None:
 def test_a_contradicted_claim_is_exit_code_3_when_strict(finished: Any, call: Any) -> None:
     done = call(finished, "claims", "toy-false")
     assert done.code == 0
-    assert re.search(r"^higher +contradicted at laptop scale +-0\.9", done.out, re.M)
+    row = r"^higher +contradicted at laptop scale +-0\.9.* caveat: the walks are too short$"
+    assert re.search(row, done.out, re.M)
     done = call(finished, "claims", "--strict")
     assert done.code == 3
     assert done.err == "harness: 1 claims are contradicted by the records\n"
@@ -512,7 +501,7 @@ def test_data_list_check_and_prepare(project: Any, call: Any) -> None:
     assert done.err.splitlines() == [
         "dataset online: online/words.txt not found; point --data or HARNESS_DATA at a folder that "
         "has it, or `harness data prepare online` online",
-        "harness: 1 datasets are missing or damaged; the lines above say which",
+        "harness: 1 datasets are missing or corrupt; the lines above say which",
     ]
     done = call(project, "data", "prepare", "online")
     assert (done.code, done.out, done.err) == (0, "online: fetched\n", "")
@@ -527,7 +516,7 @@ def test_data_list_check_and_prepare(project: Any, call: Any) -> None:
     path.write_bytes(b"one two thr")
     done = call(project, "data", "check")
     assert done.code == 1
-    assert f"dataset online: {path} is damaged" in done.err
+    assert f"dataset online: {path} is corrupt" in done.err
 
 
 def test_data_that_cannot_be_had(project: Any, call: Any) -> None:
@@ -536,7 +525,7 @@ def test_data_that_cannot_be_had(project: Any, call: Any) -> None:
     assert_clean(done)
     assert done.out.startswith("offline: cannot be fetched; offline/words.txt not found; point")
     assert "dataset garbled: " in done.err
-    assert "is damaged" in done.err
+    assert "is corrupt" in done.err
     assert done.err.endswith("harness: 2 datasets could not be prepared; the lines above say why\n")
     assert not (project.cache / "data" / "garbled" / "words.txt").exists()
 
@@ -571,7 +560,7 @@ def test_reading_verbs_tell_of_damage_and_touch_nothing(damaged: Any, call: Any)
         done = call(project, *words.split())
         assert done.code == 4, words
         assert_clean(done)
-        assert done.err.splitlines()[0].removeprefix("damaged record: ") == line
+        assert done.err.splitlines()[0].removeprefix("corrupt record: ") == line
         assert len(done.err.splitlines()) <= 2
         assert tree(project.results) == before
     assert not (project.root / "reports").exists()
@@ -585,7 +574,7 @@ def test_run_moves_damage_aside_and_makes_the_record_anew(damaged: Any) -> None:
     done = project.run("run", "toy", "--methods", "walk")
     assert done.code == 4
     assert done.err == (
-        f"damaged record: {path.relative_to(project.root)}: checksum does not match the content; "
+        f"corrupt record: {path.relative_to(project.root)}: checksum does not match the content; "
         f"moved to {path.name}.corrupt-1, its trial counts as missing\n"
     )
     assert done.out.startswith("toy at smoke scale on cpu: ")
@@ -604,7 +593,7 @@ def test_doctor_repairs(damaged: Any, call: Any) -> None:
     done = call(project, "doctor")
     assert done.out == "3 records intact, 1 problems\n"
     assert done.err.splitlines()[1] == (
-        "harness: 1 damaged files; `harness doctor --repair` moves them aside"
+        "harness: 1 corrupt files; `harness doctor --repair` moves them aside"
     )
     done = call(project, "doctor", "--repair")
     assert done.code == 0

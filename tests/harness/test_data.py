@@ -1,4 +1,4 @@
-"""Where outside data lie, whether they are intact, and what to do when they are not."""
+"""Where external datasets lie, whether they are intact, and what to do when they are not."""
 
 import hashlib
 import sys
@@ -81,7 +81,7 @@ def test_a_damaged_file_is_named_with_both_digests(sources):
     with pytest.raises(DataError) as error:
         sources.verified(WHOLE)
     assert line(error) == (
-        f"dataset sums: {sources.local / 'sums' / 'rows.csv'} is damaged (sha256 "
+        f"dataset sums: {sources.local / 'sums' / 'rows.csv'} is corrupt (sha256 "
         f"{hashlib.sha256(b'1,2' + bytes([10]) + b'3,5' + bytes([10])).hexdigest()[:12]}..., "
         f"expected {hashlib.sha256(ROWS).hexdigest()[:12]}...); replace it by the original"
     )
@@ -160,7 +160,7 @@ def test_a_fetched_dataset_is_verified_in_its_place(sources, hub):
 
 def test_a_damaged_fetch_leaves_nothing_behind(sources, hub):
     hub(lambda dataset, folder: put(folder, rows=b"<html>"))
-    with pytest.raises(DataError, match=r"rows\.csv is damaged"):
+    with pytest.raises(DataError, match=r"rows\.csv is corrupt"):
         sources.fetch(WHOLE)
     assert sources.find(WHOLE) is None
     assert [path for path in sources.hub.rglob("*") if path.is_file()] == []

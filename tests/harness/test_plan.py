@@ -529,7 +529,7 @@ STATES = {
     "ant on sort, seed 0": ("failed", "diverged: it broke"),
     "ant on add, seed 1": ("stale", "recorded, but the code has changed since"),
     "ant on sort, seed 1": ("failed", "oom: it broke"),
-    "bee on add, seed 0": ("interrupted", "interrupted; goes on from its checkpoint"),
+    "bee on add, seed 0": ("interrupted", "interrupted; resumes from its checkpoint"),
     "bee on sort, seed 0": ("missing", "no record yet"),
     "bee on add, seed 1": ("missing", "no record yet"),
     "bee on sort, seed 1": ("missing", "no record yet"),

@@ -375,7 +375,7 @@ def test_interrupting_a_suite_that_loads_is_no_fault_of_it(write):
         registry.every()
 
 
-# -- printed numbers -------------------------------------------------------------------------------
+# -- published numbers -----------------------------------------------------------------------------
 
 HEADER = "table,task,method,metric,value,spread,n,note,source\n"
 

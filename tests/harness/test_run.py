@@ -182,7 +182,7 @@ def test_an_artifact_is_verified_before_it_is_read(context: Any, store: Store) -
     store.commit_artifact(home, maker.out, maker_spec(maker), {})
     assert made.artifact("by-seed") == home
     (home / "value.txt").write_text("4")
-    with pytest.raises(StoreError, match=r"value\.txt: damaged or missing"):
+    with pytest.raises(StoreError, match=r"value\.txt: corrupt or missing"):
         made.artifact("by-seed")
 
 
@@ -215,7 +215,7 @@ def test_data_are_verified_and_their_origin_noted(context: Any, tmp_path: Path) 
     made.generated("noise")
     assert made.origins == {"online": "local", "noise": "generated"}
     (tmp_path / "online" / "words.txt").write_bytes(b"one two three")
-    with pytest.raises(DataError, match="is damaged"):
+    with pytest.raises(DataError, match="is corrupt"):
         made.dataset("online")
 
 

@@ -432,7 +432,7 @@ def test_quarantine_keeps_the_content_and_numbers_up(store, record):
 def test_quarantine_gives_up_at_ten_thousand(store, record, monkeypatch):
     path = store.commit(record)
     monkeypatch.setattr(Path, "exists", lambda _: True)
-    with pytest.raises(StoreError, match="ten thousand damaged copies beside it"):
+    with pytest.raises(StoreError, match="ten thousand corrupt copies beside it"):
         store.quarantine(path)
     monkeypatch.undo()
     assert path.exists()
@@ -617,7 +617,7 @@ def test_a_damaged_artifact_is_one_line_with_the_way_out(store, damage):
     with pytest.raises(StoreError) as error:
         store.artifact("toy", "gold", digest(SPEC))
     assert str(error.value).startswith(str(folder))
-    assert "`harness doctor --repair` removes it, `harness run` remakes it" in str(error.value)
+    assert "`harness doctor --repair` removes it, `harness run` rebuilds it" in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -625,7 +625,7 @@ def test_an_artifact_under_another_identity_is_damaged(store):
     folder = make_artifact(store)
     other = store.artifact_folder("toy", "gold", "f" * 64)
     shutil.copytree(folder, other)
-    with pytest.raises(StoreError, match="damaged"):
+    with pytest.raises(StoreError, match="corrupt"):
         store.artifact("toy", "gold", "f" * 64)
 
 

@@ -1,9 +1,9 @@
 """Documents of the four domains: read, freed of duplicates, split by their own hash.
 
 General text, law and mathematics come from the data folder, code from the standard library of the
-running Python; or all four from public sets. With neither, text that ships with Python and
-installed packages stands in: the help topics of `pydoc` and package descriptions (general), licence
-files (law), docstrings of numerical packages (math).
+running Python; or all four from public sets. With neither, the fallback is text that ships with
+Python and installed packages: the help topics of `pydoc` and package descriptions (general),
+licence files (law), docstrings of numerical packages (math).
 """
 
 import ast
@@ -195,7 +195,7 @@ BUILT_IN: Mapping[str, Callable[[], Iterator[Document]]] = MappingProxyType(
         "math": installed_docstrings,
     }
 )
-"""What stands in for a domain where there is no data folder."""
+"""The fallback text of a domain where there is no data folder."""
 
 
 def _docstrings(package: str, source: Document) -> Iterator[Document]:

@@ -1,6 +1,6 @@
-"""The downstream benchmarks as data: groups, levels of chance, files, licences. No heavy imports.
+"""The downstream benchmarks as data: groups, chance accuracy, files, licences. No heavy imports.
 
-How each is asked stands in `tasks/<name>.yaml`; `downstream.py` runs them.
+How each is asked is in `tasks/<name>.yaml`; `downstream.py` runs them.
 """
 
 from functools import cache
@@ -15,7 +15,7 @@ TASKS = Path(__file__).parent / "tasks"
 
 
 class Benchmark(NamedTuple):
-    """One set of questions."""
+    """One set of benchmark items."""
 
     name: str
     group: str
@@ -24,7 +24,7 @@ class Benchmark(NamedTuple):
     the same choices, the commonest answer."""
     questions: int
     paper: bool
-    """Whether the paper uses it; the others stand in for sets that cannot be had offline."""
+    """Whether the paper uses it; the others replace sets that are not available offline."""
     folder: str
     """Folder of its files inside the data folder; empty where the questions are generated."""
     licence: str = ""
@@ -123,7 +123,7 @@ GROUPS = {group: tuple(b.name for b in BENCHMARKS if b.group == group) for group
 """The paper's columns and two of ours; the score of a column is the mean of its sets."""
 
 CHANCE = {b.name: b.chance for b in BENCHMARKS}
-"""Level of chance of each set, in %."""
+"""Chance accuracy of each set, in %."""
 
 DEVIATIONS = (
     "Downstream sets that cannot be had offline are left out: MATH, TriviaQA, QuAC and the "
@@ -147,7 +147,7 @@ def chance(group: str) -> float:
 
 
 def tasks() -> tuple[Task, ...]:
-    """One task a group, `downstream-<group>`; its label carries the level of chance."""
+    """One task per group, `downstream-<group>`; its label carries chance accuracy."""
     made = []
     for group, names in GROUPS.items():
         of = [named(name) for name in names]

@@ -1,4 +1,4 @@
-"""Attention experts: the heads of all experts side by side in one call, mixed by one gate a token.
+"""Attention experts: the heads of all experts in one call, mixed by one gate per token.
 
 Shape suffixes: B sequences, T tokens, S keys (cached ones too), D features, E experts, H heads of
 one expert, K key and value heads of one expert, G = H / K heads that share a key, C channels of a

@@ -230,7 +230,7 @@ class BamForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyp
         return output
 
     def reset_parameters(self, generator: torch.Generator) -> None:
-        """Draws all parameters anew, from this generator alone."""
+        """Redraws all parameters, from this generator alone."""
         for module in self.modules():
             self._init_weights(module, generator)
 

@@ -1,7 +1,7 @@
 """Checkpoints on disk: our own, and dense models of other families turned into ours.
 
 A checkpoint is a folder in the format of transformers (config.json, safetensors). Ours also hold
-`checksum.json`, so that a damaged file is found before it is used.
+`checksum.json`, so that a corrupt file is found before it is used.
 """
 
 import json
@@ -52,7 +52,7 @@ def load(folder: Path) -> BamForCausalLM:
     """Loads a checkpoint of any of the `FAMILIES`, on the CPU, in the precision of its files.
 
     Raises:
-        DataError: If it is missing, damaged, or of another family.
+        DataError: If it is missing, corrupt, or of another family.
         MethodError: If its architecture has parts that a `BamForCausalLM` has not.
     """
     verify(folder)
@@ -88,7 +88,7 @@ def verify(folder: Path) -> None:
     """Compares a checkpoint's files with its checksums, where it has any.
 
     Raises:
-        DataError: If a file is damaged or missing.
+        DataError: If a file is corrupt or missing.
     """
     path = folder / CHECKSUM
     if not path.is_file():

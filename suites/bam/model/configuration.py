@@ -72,9 +72,9 @@ class BamConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     shared_kv: bool = False
     """One key and one value matrix for all attention experts, in place of one each."""
     load_balancing_weight: float = 0.01
-    """alpha of Eq. 2; the paper does not print it, this is Switch's and BTX's."""
+    """alpha of Eq. 2; not in the paper; this is Switch's and BTX's."""
     z_loss_weight: float = 0.001
-    """beta of Eq. 2; the paper does not print it, this is ST-MoE's."""
+    """beta of Eq. 2; not in the paper; this is ST-MoE's."""
     router_init_std: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:

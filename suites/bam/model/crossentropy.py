@@ -11,7 +11,7 @@ from torch import Tensor
 IGNORED = -100
 """Target of a token that does not count, as everywhere in torch."""
 
-# Logits held at a time: on a CPU they should stay in its cache, on a card they should fill it.
+# Logits held at a time: on a CPU they should stay in its cache, on a GPU they should fill it.
 CHUNK_ELEMENTS = {"cpu": 2**20, "cuda": 2**27}
 
 

@@ -65,7 +65,7 @@ def unpack(file: Path, out: Path) -> None:
             warnings.simplefilter("ignore")
             model = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **source)
             tokenizer = AutoTokenizer.from_pretrained(file.parent, **source)
-    except Exception as error:  # whatever a damaged file makes its readers come up with
+    except Exception as error:  # whatever readers raise on a corrupt file
         reason = (str(error).splitlines() or [""])[0]
         raise DataError(f"{file} cannot be read ({reason}); install the package again") from None
     checkpoints.save(checkpoints.convert(model.config, model.state_dict(), str(file)), out)

@@ -1,4 +1,4 @@
-"""Permutes the units of one network so that they lie where another network has the like.
+"""Git Re-Basin: permutes the units of one network to match those of another.
 
 Hidden units can change places without changing what a network computes. Two networks trained from
 different initialisations may have learnt the same units in another order, and then average badly;
@@ -238,7 +238,7 @@ def _assign(gain_UU: Tensor) -> Tensor:
     places = torch.arange(len(order_U))
     better = float(gain_UU[places, order_U].sum())
     stay = float(gain_UU.trace())
-    noise = 1e-9 * float(gain_UU.norm())  # of rounding, on which the rounds could go on forever
+    noise = 1e-9 * float(gain_UU.norm())  # of rounding, on which the rounds could continue forever
     return order_U if better > stay + noise else places
 
 

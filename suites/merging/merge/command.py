@@ -83,7 +83,7 @@ def read(path: Path) -> Model:
     """The tensors of a `.safetensors` file, or of a folder with one or with shards and their index.
 
     Raises:
-        DataError: there is none, or it is damaged.
+        DataError: there is none, or it is corrupt.
     """
     files, kept = _weight_files(path)
     state: dict[str, Tensor] = {}

@@ -265,7 +265,7 @@ def _prepared(policy: nn.Module, training: bool, parameters: Sequence[Tensor]) -
 def _positions(mask_BK: Tensor, positions: int) -> Tensor:
     """Which positions of a layer belong to steps that are no padding, [B,N].
 
-    A layer sees one position a step, or the three tokens of each in turn, the last left out or not.
+    A layer sees one position per step, or the three tokens of each in turn, with the last or not.
     A window's last action is not looked at: it counts as padding.
     """
     if positions == mask_BK.size(1):

@@ -213,7 +213,7 @@ class DecisionTransformer(nn.Module):
             self.ln_f = nn.LayerNorm(width)
             self.predict_action = nn.Linear(width, shape.action_dim)
         self.to_empty(device="cpu")
-        # The body first: what it draws must not depend on the environment's dimensions.
+        # The backbone first: what it draws must not depend on the environment's dimensions.
         init_body([self.blocks, self.embed_time, self.embed_norm, self.ln_f], generator)
         for layer in (self.embed_return, self.embed_state, self.embed_action, self.predict_action):
             bound = layer.in_features**-0.5  # torch's default for linear layers
@@ -305,7 +305,7 @@ def load(folder: Path) -> "tuple[DecisionTransformer, Statistics]":
     """A saved policy, in evaluation mode, with the statistics that its states are normalised by.
 
     Raises:
-        DataError: a file is missing, damaged, or the two do not belong together.
+        DataError: a file is missing, corrupt, or the two do not belong together.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""DPS: sub-networks chosen anew, again and again, by the gradients seen since the last choice.
+"""DPS: sub-networks chosen again and again, by the gradients seen since the last choice.
 
 Training goes in cycles of two equal stages, each 5 % of all updates. Stage I collects squared
 gradients; stage II trains the 1 - p of each tensor's weights whose score is highest.

@@ -7,7 +7,7 @@ import pytest
 
 from harness.errors import SpecError
 from harness.record import Cost, Record
-from harness.report import markdown
+from harness.report import html, markdown
 from harness.report.page import Page, build, by_scale
 from harness.report.table import Listing
 from harness.suite import Suite, Table
@@ -55,6 +55,26 @@ def test_verdicts_keep_the_order_of_the_claims(lab: Lab, record: Make) -> None:
     assert row["Margin"] == "0.5"
     assert "shallow: " in row["By task"]
     assert row["Source"] == "Table 2"
+
+
+def test_a_caveat_stands_beside_its_verdict_everywhere(lab: Lab, record: Make) -> None:
+    plain = lab()
+    caveat = "the recipe is broken; to be tested again"
+    claims = (plain.claims[0].model_copy(update={"caveat": caveat}), *plain.claims[1:])
+    suite = lab(claims=claims)
+    records = [
+        record(suite, m, t, s)
+        for m in ("gate", "plain", "odd")
+        for t in ("shallow", "deep")
+        for s in range(6)
+    ]
+    page = build(suite, "laptop", records, figures=False)
+    before = build(plain, "laptop", records, figures=False)
+    assert page.verdicts == before.verdicts  # nothing but words is added
+    assert page.lines[0].reason.endswith(f"caveat: {caveat}")
+    assert [line.reason for line in page.lines[1:]] == [line.reason for line in before.lines[1:]]
+    texts = (markdown.report(page), html.report(page), markdown.listing(page.claims))
+    assert [text.count(f"caveat: {caveat}") for text in texts] == [2, 2, 1]
 
 
 def test_a_claim_that_nobody_ran_has_no_numbers(lab: Lab, record: Make) -> None:
@@ -116,7 +136,7 @@ def test_budget_says_what_is_matched(lab: Lab, record: Make) -> None:
     assert texts(page.budget)[0][-1].endswith("n=1")
     alone = build(suite, "laptop", [record(suite, "gate", "deep", 0)], figures=False)
     assert alone.budget is not None
-    assert alone.budget.notes[0] == "One method a task: nothing to match."
+    assert alone.budget.notes[0] == "One method per task: nothing to match."
 
 
 def test_a_suite_without_tables_has_no_budget(lab: Lab, records: list[Record]) -> None:
@@ -174,7 +194,7 @@ def test_deviations_defects_protocols_and_lost_numbers(
     assert found["Deviations of methods"] == ("Gate: No warm-up.",)
     assert found["Where the released code and the paper disagree"] == ("The code selects on test.",)
     assert found["Protocols"] == ("standard: shallow, a_b%&# and Made.", "code: deep-code.")
-    assert found["Printed numbers without a place in any table"] == (
+    assert found["Published numbers without a place in any table"] == (
         "gate on gone, acc: 1 (paper, Table 2)",
     )
 

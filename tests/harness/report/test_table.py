@@ -103,7 +103,7 @@ def test_the_head_says_what_the_number_is(lab: Lab, records: list[Record]) -> No
         "protocols: code, standard",
     )
     assert made.columns[2] == "deep-code (code)"
-    assert made.columns[3] == "Made (standard, generated stand-in)"
+    assert made.columns[3] == "Made (standard, synthetic fallback)"
     steps = table(lab(), records, "steps")
     assert steps.head[:2] == ("Steps", "↓ lower is better")
     assert steps.head[-1] == "protocol: standard"
@@ -169,7 +169,7 @@ def test_only_methods_and_tasks_of_the_scale_are_shown(lab: Lab, record: Make) -
     }  # fmt: skip
     made = table(small, [])
     assert [name for name, _ in made.rows] == ["Gate", "<script>alert(1)</script>"]
-    assert made.columns == ("shallow", "Made (generated stand-in)")
+    assert made.columns == ("shallow", "Made (synthetic fallback)")
     kept = table(small, [record(suite, "odd", "shallow", 0)])
     assert len(kept.rows) == 3
 

@@ -86,10 +86,10 @@ def _walks(**fields: Any) -> Suite:
     )
 
 
-def _beats(a: str, b: str) -> Claim:
+def _beats(a: str, b: str, caveat: str = "") -> Claim:
     return Beats(
         name="higher", text=f"The {a} ends higher than the {b}.", source="table 1",
-        metric="height", tasks=("*",), a=a, b=b, margin=0.05,
+        metric="height", tasks=("*",), a=a, b=b, margin=0.05, caveat=caveat,
     )  # fmt: skip
 
 
@@ -109,7 +109,9 @@ def toy() -> Suite:
 def false() -> Suite:
     """The same walks with a claim that they contradict."""
     return _walks(
-        name="toy-false", summary="Claims the contrary.", claims=(_beats("drift", "walk"),)
+        name="toy-false",
+        summary="Claims the contrary.",
+        claims=(_beats("drift", "walk", "the walks are too short"),),
     )
 
 
@@ -175,7 +177,7 @@ def chain() -> Suite:
 
 
 def data() -> Suite:
-    """Outside data: a set that can be fetched, one that cannot, one that is fetched damaged."""
+    """External datasets: one that can be fetched, one that cannot, one that arrives corrupt."""
 
     def dataset(name: str, fetch: str | None) -> Dataset:
         return Dataset(

@@ -1,0 +1,82 @@
+"""Verdicts that do not stand as they are say so, with the reason and what will be tested again."""
+
+import fnmatch
+
+import pytest
+
+from harness import registry
+from harness.suite import Exact
+
+CLAIMS = [
+    ("mixup", "vanilla*", "STS-B"),
+    ("mixup", "control-averaging*", "mixes Spearman with accuracy"),
+    ("mixup", "control-longer", "STS-B"),
+    ("mixup", "*joint*", "hardly exercised"),
+    ("mixup", "size*", "hardly exercised"),
+    ("bam", "expert-*", "n = 1, no interval"),
+    ("bam", "bam-*", "one seed model and one set of experts"),
+    ("bam", "bam-*-cm", "1.79 times"),
+    ("bam", "bam-*-cm", "200 updates"),
+    ("bam", "*-kv-cm", "1.47 times"),
+    ("bam", "btx-dense", "mostly the schedule"),
+    ("bam", "soft-top2", "200 updates"),
+    ("gate", "*minesweeper*", "mid-climb"),
+    ("gate", "minesweeper", "88.5, GATE 87.7"),
+    ("gate", "*heterophilic*", "beyond the paper"),
+    ("gate", "*heterophilic*", "splits of a graph overlap"),
+    ("gate", "self-sufficient", "two groups"),
+    ("gate", "control-*-self", "two groups"),
+    ("gate", "smoothing*", "splits of a graph overlap"),
+    ("merging", "attention*", "hardly need their attention"),
+    ("merging", "fisher-*", "hardly need their attention"),
+    ("merging", "control-attention-*", "hardly need their attention"),
+    ("merging", "mff", "a third of a policy's updates"),
+    ("merging", "multitask*", "one untuned learning rate"),
+    ("merging", "pretrained*", "one language model"),
+]
+
+TABLES = [
+    ("mixup", "regression", "do not stand"),
+    ("bam", "perplexity", "n = 1"),
+    ("bam", "downstream", "`Code, by choice` measures the length"),
+    ("bam", "chance", "`Code, by choice` does not stand"),
+    ("gate", "self-sufficient", "two groups"),
+    ("gate", "minesweeper", "mid-climb"),
+    ("gate", "heterophilic", "beyond the paper"),
+    ("merging", "rules", "plain average by construction"),
+    ("merging", "frozen", "a third of a policy's updates"),
+    ("merging", "multitask", "one untuned learning rate"),
+]
+
+
+@pytest.mark.parametrize(("suite", "names", "words"), CLAIMS)
+def test_claims_that_do_not_stand_say_why(suite: str, names: str, words: str) -> None:
+    claims = [
+        c
+        for c in registry.load(suite).claims
+        if fnmatch.fnmatchcase(c.name, names) and c.name != "attention-off"
+    ]
+    assert claims
+    assert [c.name for c in claims if words not in c.caveat] == []
+
+
+@pytest.mark.parametrize(("suite", "name", "words"), TABLES)
+def test_tables_that_do_not_stand_say_why(suite: str, name: str, words: str) -> None:
+    (table,) = (t for t in registry.load(suite).tables if t.name == name)
+    assert words in table.note
+
+
+@pytest.mark.parametrize("suite", ["bam", "gate", "merging", "mixup"])
+def test_caveats_are_one_line_and_name_the_next_test(suite: str) -> None:
+    claims = registry.load(suite).claims
+    caveats = {c.caveat for c in claims if c.caveat}
+    assert [c for c in caveats if "to be tested again" not in c] == []
+    assert [c for c in caveats if "\n" in c or len(c) > 500 or c.endswith(".")] == []
+    assert [c.name for c in claims if isinstance(c, Exact) and c.caveat] == []
+
+
+def test_sts_b_shares_no_table_with_accuracies() -> None:
+    mixup = registry.load("mixup")
+    low = [t for t in mixup.tables if "sts-b-n300" in t.tasks]
+    assert "regression" in [t.name for t in low]
+    assert "low-resource" not in [t.name for t in low]
