@@ -179,7 +179,7 @@ def load(name: str) -> Suite:
         if not isinstance(made, Suite) or made.name != name:
             raise SpecError(f"{origin.function}() must return Suite(name={name!r})")
         # Again, for what was changed or left unchecked since it was validated.
-        whole = Suite.model_validate(made.model_dump(warnings=False))
+        whole = _validated(made)
         _storable(whole)
         references(whole)
     except KeyboardInterrupt:
@@ -191,6 +191,15 @@ def load(name: str) -> Suite:
     except BaseException as error:  # a suite's own code may raise anything, and call sys.exit
         raise SpecError(f"{where} cannot be loaded: {described(error)}") from error
     return whole
+
+
+def _validated(suite: Suite) -> Suite:
+    """The suite built again from its values; settings keep the types that they were made of."""
+    values = suite.model_dump(warnings=False)
+    for scale, content in zip(suite.scales, values["scales"], strict=True):
+        settings = scale.settings
+        content["settings"] = type(settings).model_validate(settings.model_dump(warnings=False))
+    return Suite.model_validate(values)
 
 
 def _storable(suite: Suite) -> None:

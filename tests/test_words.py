@@ -44,19 +44,7 @@ WORDS = {
 }
 """What to write -> what not to."""
 
-DIGESTED = {
-    "suites/bam/benchmarks.py": {"per, not `by`", "published numbers", "synthetic fallback"},
-    "suites/bam/checkpoints.py": {"corrupt"},
-    "suites/bam/downstream.py": {"fix"},
-    "suites/bam/training.py": {"corrupt"},
-    "suites/mixup/encoder.py": {"rebuild, again"},
-    "suites/mixup/texts.py": {"fix"},
-}
-"""Strings that belong to the source digest of a method: changed, all its records would be stale.
-They go with the next change of what these modules compute."""
-
 ALLOWED = {
-    **DIGESTED,
     "CHANGELOG.md": {"inconclusive"},  # says what the outcome was called
 }
 

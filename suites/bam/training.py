@@ -199,7 +199,7 @@ def read(folder: Path) -> Trained:
     try:
         return Trained(**json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError):
-        raise DataError(f"{path} is damaged; remove its folder and run again") from None
+        raise DataError(f"{path} is corrupt; remove its folder and run again") from None
 
 
 def _report(ctx: Context, model: BamForCausalLM, steps: int) -> dict[str, JsonValue]:

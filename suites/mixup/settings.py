@@ -179,7 +179,7 @@ class ReInitOptions(Options):
 
 
 class DPSOptions(Options):
-    """Sub-networks chosen anew by gradients."""
+    """Sub-networks chosen again and again by gradients."""
 
     p: float = Field(default=0.3, ge=0, lt=1)
     """Share of weights that stage II leaves alone."""
@@ -242,7 +242,7 @@ class SearchOptions(Options):
     preconditioner: Preconditioner = "adamw-tensor"
     """What stands for the step's derivative."""
     roll_back: bool = True
-    """Whether W's step is made again with the new alpha."""
+    """Whether W's step is repeated with the new alpha."""
     clip: float = Field(default=5.0, gt=0)
     """Largest norm of W's gradient; from the released code."""
     protocol: Literal["standard", "paper-code"] = "standard"

@@ -285,7 +285,7 @@ def _label(path: Path, number: int, value: str, corpus: Corpus) -> float:
         allowed = f"0 to {corpus.top:g}"
     what = f"label {value!r} is unknown" if value else "the label is missing"
     raise DataError(
-        f"{path}:{number}: {what}, allowed: {allowed}; mend the line or replace the file"
+        f"{path}:{number}: {what}, allowed: {allowed}; fix the line or replace the file"
     )
 
 

@@ -627,6 +627,6 @@ def test_source_that_does_not_parse_is_one_line(package, write):
 
 def test_gates_digest_imports_no_torch_and_covers_its_kernels():
     forget()
-    assert len(registry.source_digest("suites.gate.train:run")) == 64
+    assert len(registry.source_digest("suites.gate.trials:run")) == 64
     folders = registry._folders("suites.gate")
     assert registry._source("suites.gate.kernels", "suites.gate", folders).name == "kernels.py"

@@ -44,7 +44,7 @@ BENCHMARKS = (
     ),
     Benchmark(
         "mathqa", "math", 20.0, 2936, False, "lm/task_mathqa", "Apache-2.0", _ADAPTERS,
-        note="Stands in for MATH; 49 questions with unreadable options are left out.",
+        note="Replaces MATH; 49 questions with unreadable options are left out.",
     ),
     Benchmark(
         "humaneval", "code", 0.0, 164, True, "lm/task_humaneval", "MIT",
@@ -81,7 +81,7 @@ BENCHMARKS = (
     ),
     Benchmark(
         "openbookqa", "knowledge", 25.0, 500, False, "lm/task_openbookqa", "Apache-2.0", _ADAPTERS,
-        note="Stands in for TriviaQA.",
+        note="Replaces TriviaQA.",
     ),
     Benchmark(
         "arc-easy", "reasoning", 25.0, 2376, True, "lm/task_arc_easy", "CC BY-SA 4.0", _ADAPTERS
@@ -128,9 +128,9 @@ CHANCE = {b.name: b.chance for b in BENCHMARKS}
 DEVIATIONS = (
     "Downstream sets that cannot be had offline are left out: MATH, TriviaQA, QuAC and the "
     "citizenship questions of LegalBench. MathQA, OpenBookQA and five other LegalBench tasks stand "
-    "in, so that Math, Law, Knowledge and Reasoning do not compare with the printed columns.",
+    "in, so that Math, Law, Knowledge and Reasoning do not compare with the published columns.",
     "The paper names no metric for multiple choice. Of choices that are texts the one with the "
-    "highest log-likelihood by character counts; letters, Yes and No, and WinoGrande's sentence "
+    "highest log-likelihood per character counts; letters, Yes and No, and WinoGrande's sentence "
     "ends are not normalised.",
 )
 """How the downstream tables differ from the paper's."""

@@ -262,7 +262,7 @@ def _fields(spec: dict[str, Any]) -> set[str]:
         try:
             found |= find_undeclared_variables(Environment(autoescape=True).parse(template))
         except TemplateSyntaxError as error:
-            raise DataError(f"task file of {spec['task']}: {key}: {error}; mend it") from None
+            raise DataError(f"task file of {spec['task']}: {key}: {error}; fix it") from None
     return found
 
 

@@ -96,13 +96,13 @@ def verify(folder: Path) -> None:
     try:
         files = dict(json.loads(path.read_bytes())["files"])
     except (ValueError, KeyError, TypeError):
-        raise DataError(f"{path} is damaged; make or download the checkpoint again") from None
+        raise DataError(f"{path} is corrupt; make or download the checkpoint again") from None
     for name, expected in files.items():
         if not (folder / name).is_file():
             raise DataError(f"{folder / name} is missing; make or download the checkpoint again")
         if (found := file_digest(folder / name)) != expected:
             raise DataError(
-                f"{folder / name} is damaged: sha256 {found[:12]}..., expected {expected[:12]}...; "
+                f"{folder / name} is corrupt: sha256 {found[:12]}..., expected {expected[:12]}...; "
                 "make or download the checkpoint again"
             )
 
@@ -163,7 +163,7 @@ def _read_config(folder: Path) -> PreTrainedConfig:
     try:
         kind = json.loads(path.read_bytes()).get("model_type")
     except (ValueError, AttributeError):
-        raise DataError(f"{path} is damaged; make or download the checkpoint again") from None
+        raise DataError(f"{path} is corrupt; make or download the checkpoint again") from None
     if kind not in FAMILIES:
         raise DataError(f"{path}: model_type {kind!r} is unknown; use one of {', '.join(FAMILIES)}")
     with warnings.catch_warnings():
@@ -183,7 +183,7 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
                 for key in opened.keys():  # noqa: SIM118
                     tensors[key] = opened.get_tensor(key)
         except SafetensorError as error:
-            raise DataError(f"{file} is damaged ({str(error).splitlines()[0]})") from None
+            raise DataError(f"{file} is corrupt ({str(error).splitlines()[0]})") from None
     for key, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise DataError(f"{folder}: tensor {key} holds a number that is not finite")

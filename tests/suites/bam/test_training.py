@@ -178,14 +178,14 @@ def test_a_flipped_bit_in_an_expert_is_found(workshop: Any, tmp_path: Path) -> N
     weights = bytearray((tmp_path / "model.safetensors").read_bytes())
     weights[-5] ^= 1
     (tmp_path / "model.safetensors").write_bytes(weights)
-    with pytest.raises(DataError, match=r"model\.safetensors is damaged"):
+    with pytest.raises(DataError, match=r"model\.safetensors is corrupt"):
         checkpoints.load_dense(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b'{"counts": {}}'])
-def test_a_damaged_report_is_one_clear_line(tmp_path: Path, content: bytes) -> None:
+def test_a_corrupt_report_is_one_clear_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "training.json").write_bytes(content)
-    with pytest.raises(DataError, match=r"training\.json is damaged; remove"):
+    with pytest.raises(DataError, match=r"training\.json is corrupt; remove"):
         training.read(tmp_path)
 
 

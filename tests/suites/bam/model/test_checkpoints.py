@@ -1,4 +1,4 @@
-"""Checkpoints of other families against transformers' own models, and damaged files."""
+"""Checkpoints of other families against transformers' own models, and corrupt files."""
 
 import json
 from pathlib import Path
@@ -166,7 +166,7 @@ def test_a_flipped_bit_is_found(offset: int, tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[offset] ^= 1
     path.write_bytes(data)
-    with pytest.raises(DataError, match=r"model\.safetensors is damaged: sha256"):
+    with pytest.raises(DataError, match=r"model\.safetensors is corrupt: sha256"):
         checkpoints.load(tmp_path)
 
 
@@ -174,7 +174,7 @@ def test_a_changed_configuration_is_found(tmp_path: Path) -> None:
     checkpoints.save(ours(), tmp_path)
     path = tmp_path / "config.json"
     path.write_text(path.read_text().replace("10000.0", "20000.0"))
-    with pytest.raises(DataError, match=r"config\.json is damaged"):
+    with pytest.raises(DataError, match=r"config\.json is corrupt"):
         checkpoints.load(tmp_path)
 
 
@@ -217,13 +217,13 @@ def _unreadable(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_truncate, "model.safetensors is damaged"),
+        (_truncate, "model.safetensors is corrupt"),
         (_drop, "tensor model.layers.1.feedforward.up is missing"),
         (_add, "tensor model.layers.1.extra.weight is not part of"),
         (_cut, "tensor model.norm.weight is [2], its config.json asks for [16]"),
         (_spoil, "tensor model.norm.weight holds a number that is not finite"),
         (_remove, "has no model*.safetensors"),
-        (_unreadable, "config.json is damaged"),
+        (_unreadable, "config.json is corrupt"),
     ],
 )
 def test_damage_to_files_without_checksums(damage: Any, message: str, tmp_path: Path) -> None:
@@ -235,12 +235,12 @@ def test_damage_to_files_without_checksums(damage: Any, message: str, tmp_path: 
     assert "\n" not in str(caught.value)
 
 
-def test_a_damaged_list_of_checksums(tmp_path: Path) -> None:
+def test_a_corrupt_list_of_checksums(tmp_path: Path) -> None:
     checkpoints.save(ours(), tmp_path)
     files = json.loads((tmp_path / "checksum.json").read_text())["files"]
     assert set(files) == {"config.json", "generation_config.json", "model.safetensors"}
     (tmp_path / "checksum.json").write_text("[]")
-    with pytest.raises(DataError, match=r"checksum\.json is damaged"):
+    with pytest.raises(DataError, match=r"checksum\.json is corrupt"):
         checkpoints.load(tmp_path)
     (tmp_path / "checksum.json").write_text('{"files": {"model-2.safetensors": "0"}}')
     with pytest.raises(DataError, match=r"model-2\.safetensors is missing"):

@@ -116,9 +116,9 @@ def test_the_seed_comes_from_the_installed_package(
     assert not isinstance(sys.modules.get("toy_language_model"), ModuleType)
 
 
-def test_a_damaged_file_is_one_line(file: Path, tmp_path: Path) -> None:
-    damaged = tmp_path / "toy.gguf"
-    damaged.write_bytes(b"GGUF" + file.read_bytes()[4:200])
+def test_a_corrupt_file_is_one_line(file: Path, tmp_path: Path) -> None:
+    corrupt = tmp_path / "toy.gguf"
+    corrupt.write_bytes(b"GGUF" + file.read_bytes()[4:200])
     with pytest.raises(DataError, match=r"toy\.gguf cannot be read") as caught:
-        pretrained.unpack(damaged, tmp_path / "out")
+        pretrained.unpack(corrupt, tmp_path / "out")
     assert "\n" not in str(caught.value)

@@ -272,7 +272,7 @@ def _empty(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_flip, "law/model.safetensors is damaged"),
+        (_flip, "law/model.safetensors is corrupt"),
         (_other_vocabulary, "law has another vocabulary"),
         (_wider, "model.layers.0.feedforward.gate is [1, 12, 8] in"),
         (_empty, "law has no config.json"),
