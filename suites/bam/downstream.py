@@ -120,6 +120,8 @@ def evaluate(
                 f"benchmark {benchmark.name} runs code that the model wrote; set {ALLOW}=1 to "
                 "allow it, or leave the task out"
             )
+    if any(benchmark.executes for benchmark in benchmarks):
+        execution.notice()
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         if folder is None:

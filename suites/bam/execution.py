@@ -99,7 +99,9 @@ def mbpp(document: Mapping[str, Any], completion: str) -> Program:
     """An answer to an MBPP task: of what the tests name, it defines what the solution defines."""
     tests = "\n".join([str(document["test_setup_code"]), *document["test_list"]])
     used = {node.id for node in ast.walk(ast.parse(tests)) if isinstance(node, ast.Name)}
-    prelude, names, imports = [], [], []
+    prelude: list[str] = []
+    names: list[str] = []
+    imports: list[str] = []
     for node in ast.parse(str(document["code"])).body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             bound = {(alias.asname or alias.name).partition(".")[0] for alias in node.names} & used

@@ -25,6 +25,7 @@ Coded = Any
 _CONTAINERS = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
 _TYPES = {name: kind for name, kind in vars(builtins).items() if isinstance(kind, type)}
 _DIRECT = 1 << 63
+_LONGEST = 1 << 30
 
 
 class Unsendable(BaseException):
@@ -130,11 +131,12 @@ def _judge(job: dict[str, Any], requests: int, replies: int, child: int) -> byte
         try:
             send(requests, encode(request, export))
             outcome, *parts = receive(replies)
-        except (EOFError, OSError):  # the program is gone: no test may catch that
+            if outcome == "returned":
+                return decode(parts[0], resolve)
+            error = _exception(*parts)
+        except Exception:  # the program is gone or babbles: no test may catch that
             _leave(child)
-        if outcome == "returned":
-            return decode(parts[0], resolve)
-        raise _exception(*parts)
+        raise error
 
     names: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
     exec(compile(job["prelude"], "<prelude>", "exec"), names)  # noqa: S102 - the benchmark's own
@@ -174,7 +176,7 @@ def _program(source: str, seconds: int, judge: int, requests: int, replies: int)
 
 
 def _define(source: str) -> dict[str, Any]:
-    with open(source, "rb") as file:
+    with open(source, "rb") as file:  # noqa: PTH123 - as above
         text = file.read()
     for name in [name for name in sys.modules if name.partition(".")[0] == "suites"]:
         del sys.modules[name]
@@ -233,8 +235,10 @@ def send(pipe: int, value: Coded) -> None:
 
 
 def receive(pipe: int) -> Coded:
-    """Reads one message; EOFError if the other side is gone."""
+    """Reads one message; EOFError if the other side is gone or makes no sense."""
     (size,) = struct.unpack("<Q", _read(pipe, 8))
+    if size > _LONGEST:
+        raise EOFError
     return json.loads(_read(pipe, size).decode("utf-8", "surrogatepass"))
 
 
@@ -274,8 +278,9 @@ def _rarely(value: Any, export: Callable[[Any], Coded]) -> Coded:
         return ["range", *(encode(n, export) for n in (value.start, value.stop, value.step))]
     if kind in (type({}.keys()), type({}.items())):
         return [kind.__name__, *(encode(part, export) for part in value)]
-    if kind is type and _TYPES.get(value.__name__) is value:
-        return ["type", value.__name__]
+    if isinstance(value, type):
+        name = value.__name__
+        return ["type", name] if _TYPES.get(name) is value else export(value)
     if (kind.__module__, kind.__name__) == ("fractions", "Fraction"):
         return ["fraction", *(encode(n, export) for n in (value.numerator, value.denominator))]
     if (kind.__module__, kind.__name__) == ("decimal", "Decimal"):

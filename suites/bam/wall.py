@@ -1,20 +1,20 @@
 """What a process asks of the Linux kernel against itself before it runs code it does not trust.
 
-Every protection belongs to the process and dies with it; none can be taken back. The seccomp filter
-names what is allowed and refuses all else with EPERM, because a list of what is forbidden is out of
-date with the next kernel: what `_ALLOWED` lacks is refused whether or not anybody thought of it. The
-list is what CPython 3.11 to 3.14 calls to calculate, read files and import; glibc and musl take
-EPERM as an answer for everything else.
+Every protection belongs to the process and dies with it; none can be taken back. The seccomp
+filter names what is allowed and refuses all else with EPERM, because a list of what is forbidden
+would be out of date with the next kernel. What it allows is what CPython calls to calculate, read
+files and import. A call that a later version makes besides would be refused, and a right program
+might fail; never would a wrong one get out.
 """
 
 import ctypes
 import os
 import resource
 import signal
+import stat
 import struct
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
@@ -125,18 +125,19 @@ def confine(folder: str) -> int:
     rules = struct.pack("QQQ", rights, network, scopes)[:size]
     ruleset = _checked(_libc.syscall(_LANDLOCK["create_ruleset"], rules, size, 0))
     for path in {*sys.path, f"{sys.base_prefix}/lib", *_LIBRARIES, folder}:
-        _readable(ruleset, Path(path))
+        _readable(ruleset, path)
     _checked(_libc.syscall(_LANDLOCK["restrict_self"], ruleset, 0))
     os.close(ruleset)
     return version
 
 
-def _readable(ruleset: int, path: Path) -> None:
+def _readable(ruleset: int, path: str) -> None:
     try:
         opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:  # there is none here, or it was not readable anyway
         return
-    rights = _READ_FILE | _READ_FOLDER if path.is_dir() else _READ_FILE
+    folder = stat.S_ISDIR(os.fstat(opened).st_mode)
+    rights = _READ_FILE | _READ_FOLDER if folder else _READ_FILE
     rule = struct.pack("=Qi", rights, opened)
     _checked(_libc.syscall(_LANDLOCK["add_rule"], ruleset, 1, rule, 0))
     os.close(opened)
@@ -152,13 +153,13 @@ def refuse(child: int | None = None) -> None:
         OSError: this kernel takes no filter.
     """
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-    filters = b"".join(_instructions(*MACHINES[platform_machine()], child))
+    filters = b"".join(_instructions(*MACHINES[_machine()], child))
     code = ctypes.create_string_buffer(filters, len(filters))
     program = struct.pack("HxxxxxxP", len(filters) // 8, ctypes.addressof(code))
     _prctl(22, 2, program)  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
 
 
-def platform_machine() -> str:
+def _machine() -> str:
     """The machine's name as `platform.machine()` says it, without loading that module."""
     return os.uname().machine
 
@@ -218,7 +219,7 @@ def _prctl(*arguments: Any) -> None:
 
 
 def _syscall(numbers: tuple[int, int], *arguments: Any) -> int:
-    column, _ = MACHINES[platform_machine()]
+    column, _ = MACHINES[_machine()]
     return _checked(_libc.syscall(numbers[column], *arguments))
 
 
