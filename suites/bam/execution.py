@@ -39,13 +39,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Mapping
 from functools import cache
 from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.errors import MethodError
+from harness.errors import DataError, MethodError
 from suites.bam import judge, wall
 
 _FOLDER = Path(__file__).resolve().parent
@@ -96,13 +97,18 @@ def humaneval(document: Mapping[str, Any], completion: str) -> Program:
 
 
 def mbpp(document: Mapping[str, Any], completion: str) -> Program:
-    """An answer to an MBPP task: of what the tests name, it defines what the solution defines."""
+    """An answer to an MBPP task: of what the tests name, it defines what the solution defines.
+
+    Raises:
+        DataError: the task's own solution or tests are not Python.
+    """
     tests = "\n".join([str(document["test_setup_code"]), *document["test_list"]])
-    used = {node.id for node in ast.walk(ast.parse(tests)) if isinstance(node, ast.Name)}
+    walked = (node for part in _parsed(document, tests) for node in ast.walk(part))
+    used = {node.id for node in walked if isinstance(node, ast.Name)}
     prelude: list[str] = []
     names: list[str] = []
     imports: list[str] = []
-    for node in ast.parse(str(document["code"])).body:
+    for node in _parsed(document, str(document["code"])):
         if isinstance(node, ast.Import | ast.ImportFrom):
             bound = {(alias.asname or alias.name).partition(".")[0] for alias in node.names} & used
             imports += bound
@@ -110,6 +116,18 @@ def mbpp(document: Mapping[str, Any], completion: str) -> Program:
         else:
             names += _defined(node) & used
     return Program(f"{completion}\n", tests, "\n".join(prelude), tuple(names), tuple(imports))
+
+
+def _parsed(document: Mapping[str, Any], text: str) -> list[ast.stmt]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes like \w, which some solutions have
+            return ast.parse(text).body
+    except (SyntaxError, ValueError) as error:
+        raise DataError(
+            f"the solution or the tests of MBPP task {document.get('task_id')} are not Python "
+            f"({error}); replace the file by the original"
+        ) from None
 
 
 def _defined(node: ast.stmt) -> set[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import MethodError
+from harness.errors import DataError, MethodError
 from suites.bam import execution
 from suites.bam.execution import Program
 
@@ -120,6 +120,14 @@ def test_programs_are_put_together_as_the_benchmarks_say() -> None:
     basic = {**basic, "test_setup_code": "", "test_list": ["assert add(1, 1) == 2"]}
     assert execution.passes(execution.mbpp(basic, SUMS))
     assert not execution.passes(execution.mbpp(basic, SUMS.replace("+", "-")))
+
+
+@pytest.mark.parametrize("field", ["code", "test_setup_code"])
+def test_a_task_that_is_no_python_is_named(field: str) -> None:
+    basic = {"task_id": 17, "code": "x = '\\w'", "test_setup_code": "", "test_list": []}
+    assert execution.mbpp(basic, "").names == ()
+    with pytest.raises(DataError, match="tests of MBPP task 17 are not Python"):
+        execution.mbpp({**basic, field: "def"}, "")
 
 
 def test_promises_name_what_this_machine_lacks() -> None:
