@@ -10,20 +10,22 @@ the program is defined and which the program's process never holds.
 Where this differs from running everything in one interpreter: arguments and results are passed by
 value; an object that is no data is equal only to itself, whatever its class says of `==`; names of
 the tests that the program should not define (built-ins, modules, helpers of the prompt) keep their
-meaning. No test of HumanEval or MBPP can tell the difference.
+meaning. The reference solutions of HumanEval and MBPP pass either way.
 
 What holds, by `wall.py`, for both processes (`guarantees` says what this machine lacks):
 
-- No other process is reached: no signal, trace, priority, memory or handle of one; no new process
-  or thread; no socket, key, namespace, mount, io_uring, BPF, perf event or shared memory.
+- No other process is reached, but that the judge may end the program's: no signal, trace,
+  priority, memory or handle of one; no new process or thread; no socket, key, namespace, mount,
+  io_uring, BPF, perf event or shared memory.
 - Nothing outside is changed: no file is written, created, truncated, renamed or removed, and no
   flag, owner or lock of an open file is set.
 - Nothing outlives its limits or its parent: processor time, memory, and a SIGKILL at the limit of
   wall-clock time belong to the process itself; it dies with this process, however that dies.
 - Nothing is inherited: no environment, no open file but /dev/null, no capability of root.
 - Where the kernel has Landlock, nothing can be read but the Python installation, the system's
-  libraries and the program itself. Whether a path exists, and its size and owner, can still be
-  asked. Without Landlock the program can read what this user can read, with nowhere to send it.
+  libraries and the program itself. Whether a path exists, its size and owner, and where a link
+  points can still be asked. Without Landlock the program can read what this user can read, the
+  benchmark's answers among it, but has nowhere to send it.
 """
 
 import ast

@@ -53,8 +53,6 @@ CHEATS = {
     "closes everything": f"import os\n{WRONG}os.closerange(0, 64)",
     "closes everything, then sleeps": "import os, time\nos.closerange(0, 64)\ntime.sleep(60)",
     "closes everything in the function": "import os\ndef add(a, b): os.closerange(0, 64)",
-    "never returns": "def add(a, b):\n    while True: pass",
-    "sleeps": "import time\ndef add(a, b): time.sleep(60)",
     "recurses": "def add(a, b): return add(a, b)",
     # other checks
     "replaces sys.exit": f"import sys, os\n{WRONG}sys.exit = os._exit = lambda code=0: None",

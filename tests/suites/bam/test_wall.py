@@ -330,7 +330,7 @@ for number in range(1, 65):
     except (OSError, ValueError): pass
 signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
 """
-    assert not run(f"{stubborn}time.sleep(60)", seconds=1)
+    assert not run(f"{stubborn}def attempt(): time.sleep(60)", "attempt()", seconds=1)
     assert not run(f"{stubborn}while True: pass", seconds=1)
     assert time.monotonic() - started < 10
     allocate = "def attempt(n): return len(bytearray(n))"
@@ -345,18 +345,30 @@ passes(Program({code!r}, "", names=()), seconds={seconds})
 """
 
 
+def processes() -> list[str]:
+    return [folder.name for folder in Path("/proc").iterdir() if folder.name.isdigit()]
+
+
+def fields(process: int) -> list[str]:
+    """State, parent and what else the kernel says of a process; empty if there is none."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def parent_of(process: int) -> int | None:
+    return int(found[1]) if (found := fields(process)) else None
+
+
 def descendants(process: int) -> list[int]:
     """Processes that a process started, and theirs."""
-    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    return [found for child in map(int, children) for found in (child, *descendants(child))]
+    children = [child for child in map(int, processes()) if parent_of(child) == process]
+    return [found for child in children for found in (child, *descendants(child))]
 
 
 def alive(process: int) -> bool:
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in "ZX"
+    return bool(found := fields(process)) and found[0] not in "ZX"
 
 
 @pytest.mark.parametrize(
