@@ -14,6 +14,7 @@ import signal
 import struct
 import sys
 from collections.abc import Callable
+from importlib.machinery import SourceFileLoader
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -30,6 +31,18 @@ _LONGEST = 1 << 30
 
 class Unsendable(BaseException):
     """The tests pass what has no copy, such as a function of their own."""
+
+
+class _Text(SourceFileLoader):
+    """Loads a module from a text that is in no file, where the program might find it."""
+
+    def __init__(self, path: str, text: str) -> None:
+        super().__init__("__main__", path)
+        self._text = text
+
+    def get_data(self, path: str) -> bytes:
+        """The text."""
+        return self._text.encode("utf-8", "surrogatepass")
 
 
 class Remote:
@@ -138,8 +151,9 @@ def _judge(job: dict[str, Any], requests: int, replies: int, child: int) -> byte
             _leave(child)
         raise error
 
-    names: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
-    exec(compile(job["prelude"], "<prelude>", "exec"), names)  # noqa: S102 - the benchmark's own
+    module = ModuleType("__main__")
+    names = vars(module)
+    _Text("<prelude>", job["prelude"]).exec_module(module)
     for name in job["imports"]:
         if not ask("bound", name):
             names.pop(name, None)
@@ -148,7 +162,7 @@ def _judge(job: dict[str, Any], requests: int, replies: int, child: int) -> byte
             names[name] = ask("global", name)
         else:
             names.pop(name, None)
-    exec(compile(job["tests"], "<tests>", "exec"), names)  # noqa: S102
+    _Text("<tests>", job["tests"]).exec_module(module)
     return str(job["secret"]).encode() + b"\n"
 
 
@@ -176,15 +190,13 @@ def _program(source: str, seconds: int, judge: int, requests: int, replies: int)
 
 
 def _define(source: str) -> dict[str, Any]:
-    with open(source, "rb") as file:  # noqa: PTH123 - as above
-        text = file.read()
     for name in [name for name in sys.modules if name.partition(".")[0] == "suites"]:
         del sys.modules[name]
     module = ModuleType("__main__")
     module.__file__ = source
     sys.modules["__main__"] = module
     sys.argv[:] = [source]
-    exec(compile(text, source, "exec", dont_inherit=True), vars(module))  # noqa: S102
+    SourceFileLoader("__main__", source).exec_module(module)
     return vars(module)
 
 
