@@ -27,7 +27,7 @@ from lm_eval.tasks import TaskManager
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.errors import DataError, SpecError
-from suites.bam.downstream import sandbox as execution
+from suites.bam.downstream import sandbox
 from suites.bam.downstream.benchmarks import GROUPS, TASKS, Benchmark, named
 
 ALLOW = "BAM_EXECUTE_CODE"
@@ -120,6 +120,8 @@ def evaluate(
                 f"benchmark {benchmark.name} runs code that the model wrote; set {ALLOW}=1 to "
                 "allow it, or leave the task out"
             )
+    if any(benchmark.executes for benchmark in benchmarks):
+        sandbox.notice()
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         if folder is None:
@@ -193,9 +195,9 @@ def _parts(
             longest = min(generation["max_gen_toks"], context // 2)
             config["generation_kwargs"] = {**generation, "max_gen_toks": longest}
         if benchmark.executes:
-            program = {"humaneval": execution.humaneval, "mbpp": execution.mbpp}[benchmark.name]
+            program = {"humaneval": sandbox.humaneval, "mbpp": sandbox.mbpp}[benchmark.name]
             config["process_results"] = lambda row, answers, program=program: {
-                "pass": float(execution.passes(program(row, answers[0])))
+                "pass": float(sandbox.passes(program(row, answers[0])))
             }
         yield Part(config, questions)
 
@@ -218,7 +220,7 @@ def _measured(
             loaded,
             bootstrap_iters=0,
             log_samples=False,
-            confirm_run_unsafe_code=True,  # behind the wall of execution.py, and only if allowed
+            confirm_run_unsafe_code=True,  # behind the wall of sandbox.py, and only if allowed
         )
     model.train(training)
     found = {}

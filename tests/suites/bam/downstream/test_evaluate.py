@@ -158,11 +158,19 @@ def test_code_that_is_run_counts_where_it_passes(
     (folder / "task_humaneval").mkdir(parents=True)
     (folder / "task_mbpp").mkdir()
     human = [
-        {"prompt": f"{text}\n", "entry_point": "f", "canonical_solution": "", "test": test}
-        for text in ("def f(): return 1\nx = '''", "def f(): return 2\nx = '''")
-        for test in ("'''\ndef check(f): assert f() == 1",)
+        {"prompt": text, "entry_point": "f", "canonical_solution": "", "test": test}
+        for text in ("def f(): return 1\n", "def f(): return 2\n")
+        for test in ("def check(f): assert f() == 1",)
     ]
     monkeypatch.setattr(downstream, "_rows", lambda path, columns: rows[path.parent.name])
+    written: list[str] = []
+    build = downstream.sandbox.humaneval
+    monkeypatch.setattr(
+        downstream.execution,
+        "humaneval",
+        # The prompts are whole functions: what an untrained model adds to them is left away.
+        lambda row, answer: written.append(answer) or build(row, ""),
+    )
     basic = [
         {"task_id": n, "text": "", "code": "", "test_setup_code": "", "test_list": ["assert 0"]}
         for n in (2, 3, 4, 11, 510, 511)
@@ -171,7 +179,7 @@ def test_code_that_is_run_counts_where_it_passes(
     scores = downstream.evaluate(
         model, tokenizer, "code", tmp_path, context=64, shots=0, execute_code=True
     )
-    # Whatever the model writes stands inside a string, unless it closes the string itself.
+    assert [type(answer) for answer in written] == [str, str]
     assert scores.accuracy == {"humaneval": 50.0, "mbpp": 0.0}
     assert scores.standard_error["mbpp"] == pytest.approx(100 * math.sqrt(1 / 3 * 2 / 3 / 2))
 
