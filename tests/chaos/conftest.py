@@ -109,7 +109,13 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     """Prints the table, and writes it where `--chaos-summary` says."""
     reports = [r for rs in terminalreporter.stats.values() for r in rs if hasattr(r, "when")]
     lines = summed(
-        [value for r in reports if r.when == "call" for key, value in r.user_properties if key == KEY]
+        [
+            value
+            for r in reports
+            if r.when == "call"
+            for key, value in r.user_properties
+            if key == KEY
+        ]
     )
     if lines:
         terminalreporter.section("chaos")

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,8 @@ SECONDS = 60.0
 PATIENCE = "import harness.executors.local as l; l._GRACE_SECONDS = 1.5"
 HIDDEN = ("Traceback", 'File "', "\x1b[", "\x00")
 LONGEST_LINE = 2000
+GIVEN = {"things": [1, 2, {"deep": [3]}]}
+"""Parameters of every misbehaving method."""
 
 
 class Misrun(NamedTuple):
@@ -36,24 +38,6 @@ class Misrun(NamedTuple):
     text: str
     left: list[int]
     """Processes that were there a second after its end."""
-
-
-class Aftermath(NamedTuple):
-    """What all groups left."""
-
-    project: Any
-    runs: dict[str, Misrun]
-
-    def lines(self, method: str) -> list[str]:
-        """What the console said of a method's trial."""
-        start = f"failed {method} on short, seed 0: "
-        text = self.runs[METHODS[method].group].text
-        return [line.removeprefix(start) for line in text.splitlines() if line.startswith(start)]
-
-    def walks(self, group: str) -> list[Any]:
-        """Records of the group's well-behaved methods."""
-        records = self.project.store.load("*", GROUPS[group].scale).records
-        return [record for record in records if record.method.startswith(f"walk-{group}-")]
 
 
 def words(group: str, *methods: str) -> tuple[str, ...]:
@@ -104,111 +88,118 @@ def daemon(pid: int) -> bool:
     return session != pid and not Path(f"/proc/{session}").exists()
 
 
-@pytest.fixture(scope="module")
-def aftermath(make_project: Any) -> Aftermath:
-    """All methods have run, the groups side by side."""
-    project = make_project()
-    started = {group: start(project, group) for group in GROUPS}
-    ended = {group: finish(project, group, process) for group, process in started.items()}
-    return Aftermath(project, ended)
+def broken_promises(method: str, record: Any, lines: list[str], root: Path) -> Iterator[str]:
+    """What a method's ending is not, that it was promised to be.
 
-
-@pytest.mark.parametrize("method", METHODS)
-def test_a_misbehaving_method_ends_as_promised(
-    aftermath: Aftermath, method: str, tally: Any
-) -> None:
+    Args:
+        record: what it left, or None.
+        lines: what the console said of its trial.
+        root: the folder that the command ran in.
+    """
     ending = METHODS[method]
-    records = {r.method: r for r in aftermath.project.store.load().records}
-    record = records.get(method)
-    with tally("misbehaving methods", ending.group):
-        assert (record.status if record else NO_RECORD) in ending.statuses
-        if record is None:
-            return
-        lines = aftermath.lines(method)
-        assert len(lines) == (record.status != "ok")
-        if record.status == "ok":
-            assert record.metrics["height"] in (1.0, 1.5)
-            return
-        assert record.error is not None
-        assert re.search(ending.line, record.error)
-        assert re.search(ending.line, lines[0])
-        assert record.metrics == {}
-        assert len(record.error) <= LONGEST_LINE
-        assert record.error.isprintable()
-        if ending.raised:
-            assert re.search(r"\w+\.py:\d+", lines[0]), "the line says where"
-            logs = re.findall(r"(/\S+|\S+/trials/\S+)", lines[0])
-            assert [path for path in logs if (aftermath.project.root / path).exists()]
+    status = record.status if record else NO_RECORD
+    if status not in ending.statuses:
+        yield f"it is {status}, not {' or '.join(sorted(ending.statuses))}: {lines}"[:500]
+    if record is None:
+        return
+    if record.seed != 0 or record.spec["method"]["params"] != GIVEN:
+        yield f"its record is of something else: {record.spec['method']}, seed {record.seed}"
+    if status == "ok":
+        if record.metrics["height"] not in (1.0, 1.5):
+            yield f"its height is another process's: {record.metrics}"
+        if lines:
+            yield f"all is well, but the console says {lines}"
+        return
+    line = record.error or ""
+    if len(lines) != 1 or not all(re.search(ending.line, text) for text in (line, *lines)):
+        yield f"it is told as {line[:200]!r} and {[text[:200] for text in lines]}"
+    if len(line) > LONGEST_LINE or not line.isprintable():
+        yield f"its record's line is {len(line)} characters long, or not printable"
+    if ending.raised:
+        told = "".join(lines)[-LONGEST_LINE:]
+        if not re.search(r"\w\.py:\d+", told):
+            yield f"no file and line of code in {told[-200:]!r}"
+        if not [path for path in re.findall(r"\S*/\S+", told) if (root / path).exists()]:
+            yield f"no log that exists in {told[-200:]!r}"
+
+
+def said_of(method: str, text: str) -> list[str]:
+    """Lines of a command's output about a method's trial."""
+    start = f"failed {method} on short, seed 0: "
+    return [line.removeprefix(start) for line in text.splitlines() if line.startswith(start)]
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_a_group_comes_to_its_end_and_says_so_in_lines(aftermath: Aftermath, group: str) -> None:
-    done = aftermath.runs[group]
-    assert done.code is not None, f"no end after {SECONDS} s; it waited for {done.left}"
-    assert done.code in GROUPS[group].codes
-    assert [trace for trace in HIDDEN if trace in done.text] == []
-    assert max(map(len, done.text.splitlines())) <= 2 * LONGEST_LINE
-
-
-@pytest.mark.parametrize("group", GROUPS)
-def test_nothing_of_a_group_lives_on(aftermath: Aftermath, group: str) -> None:
-    assert aftermath.runs[group].left == []
-
-
-@pytest.mark.parametrize("group", GROUPS)
-def test_well_behaved_methods_are_unharmed(
-    aftermath: Aftermath, group: str, project: Any, tally: Any
+def test_misbehaving_methods_end_as_promised_and_harm_nobody(
+    project: Any, make_project: Any, group: str, tally: Any
 ) -> None:
-    last = f"walk-{group}-last"
-    assert project.run(*words(group, last)).code == 0
-    (alone,) = project.records()
+    done = finish(project, group, start(project, group))
+    loaded = project.store.load()
+    records = {record.method: record for record in loaded.records}
+    wrong = [f"corrupt record: {item}" for item in loaded.damaged]
+    wrong += broken_run(group, done)
+    with tally("misbehaving methods", group) as row:
+        for method in members(group):
+            if method in METHODS:
+                lines = said_of(method, done.text)
+                found = list(broken_promises(method, records.get(method), lines, project.root))
+                row.add(not found)
+                wrong += [f"{method}: {promise}" for promise in found]
+    wrong += [
+        f"{path.name} cannot be read by its owner"
+        for path in project.results.glob("*/*/*.json")
+        if path.stat().st_mode & 0o400 == 0
+    ]
+    if (treasure := project.root / "treasure").exists() and not (treasure / "kept.txt").exists():
+        wrong.append("what a link pointed to was removed")
+    if group == "starving":  # a full disk stops the launching of trials: they stay to be run
+        assert project.run(*words(group, "walk-*")).code == 0
     with tally("misbehaving methods", "well-behaved ones beside them") as row:
-        if group == "starving":  # a full disk stops the launching of trials: they stay to be run
-            assert aftermath.project.run(*words(group, "walk-*")).code == 0
-        walks = aftermath.walks(group)
-        good = [
-            record
-            for record in walks
-            if (record.status, record.metrics, record.series)
-            == ("ok", alone.metrics, alone.series)
-        ]
-        wanted = [name for name in members(group) if name.startswith("walk-")]
-        row.add(cases=len(good))
-        row.add(False, cases=len(wanted) - len(good))
-        assert sorted(record.method for record in good) == sorted(wanted)
+        harmed = harmed_walks(project, make_project(), group)
+        row.add(cases=sum(name not in METHODS for name in members(group)) - len(harmed))
+        row.add(False, cases=len(harmed))
+    wrong += [f"{name}: harmed" for name in harmed]
+    wrong += [f"{verb}: {text}" for verb, text in broken_verbs(project, group)]
+    assert not wrong, "\n".join(wrong)
 
 
-def test_every_record_is_intact_and_names_its_own_trial(aftermath: Aftermath) -> None:
-    assert aftermath.project.store.load().damaged == []
-    records = aftermath.project.records()
-    assert len(records) > 100
-    for record in records:
-        if record.method in METHODS:
-            assert record.spec["method"]["params"] == {"things": [1, 2, {"deep": [3]}]}
-            assert record.spec["task"]["params"] == {"places": [1, 2], "steps": 40}
-            assert record.seed == 0
+def broken_run(group: str, done: Misrun) -> Iterator[str]:
+    """What is wrong with the command itself."""
+    if done.code is None:
+        yield f"the run had not ended after {SECONDS} s"
+    elif done.code not in GROUPS[group].codes:
+        yield f"the run ended with code {done.code}: {done.text[-2000:]}"
+    if done.left:
+        yield f"{len(done.left)} processes were there a second after its end"
+    if shown := [trace for trace in HIDDEN if trace in done.text]:
+        yield f"it shows {shown}: {done.text[-2000:]}"
+    if max(map(len, done.text.splitlines())) > 2 * LONGEST_LINE:
+        yield "it prints a line that nobody can read"
 
 
-def test_every_record_can_be_read_by_its_owner(aftermath: Aftermath) -> None:
-    paths = list(aftermath.project.results.glob("*/*/*.json"))
-    assert [path.name for path in paths if path.stat().st_mode & 0o444 != 0o444] == []
+def harmed_walks(project: Any, quiet: Any, group: str) -> list[str]:
+    """Well-behaved methods whose record is not that of a run in which they are alone."""
+    last = f"walk-{group}-last"
+    assert quiet.run(*words(group, last)).code == 0
+    (alone,) = quiet.records()
+    whole = {
+        record.method
+        for record in project.store.load().records
+        if (record.status, record.metrics, record.series) == ("ok", alone.metrics, alone.series)
+    }
+    return [name for name in members(group) if name not in METHODS and name not in whole]
 
 
-def test_what_a_link_points_to_stays(aftermath: Aftermath) -> None:
-    assert (aftermath.project.root / "treasure" / "kept.txt").read_text() == "kept"
-
-
-@pytest.mark.parametrize(
-    "words",
-    [("doctor",), ("status",), ("claims", "toy-misbehaving"), ("report",), ("gc",), ("plan",)],
-    ids=" ".join,
-)
-def test_every_verb_takes_the_records_of_misbehaving_methods(
-    aftermath: Aftermath, words: tuple[str, ...]
-) -> None:
-    names = ("toy-misbehaving",) if words[0] in ("status", "plan") else ()
-    done = aftermath.project.run(*words, *names)
-    assert (done.code, done.err) == (0, "")
+def broken_verbs(project: Any, group: str) -> Iterator[tuple[str, str]]:
+    """Commands that cannot live with what a group left, and what they say."""
+    verbs: list[tuple[str, ...]] = [("doctor",)]
+    if group == "many":
+        suite = "toy-misbehaving"
+        verbs += [("status", suite), ("claims", suite), ("plan", suite), ("report",), ("gc",)]
+    for verb in verbs:
+        done = project.run(*verb)
+        if (done.code, done.err) != (0, ""):
+            yield " ".join(verb), f"code {done.code}, {done.err[-1000:]}"
 
 
 def test_there_are_at_least_60_and_each_has_an_ending() -> None:
@@ -216,3 +207,33 @@ def test_there_are_at_least_60_and_each_has_an_ending() -> None:
     assert all(ending.statuses for ending in METHODS.values())
     known = {"ok", "failed", "diverged", "oom", "timeout", NO_RECORD}
     assert set().union(*(ending.statuses for ending in METHODS.values())) <= known
+    assert {ending.group for ending in METHODS.values()} == set(GROUPS)
+
+
+def test_the_check_sees_each_kind_of_broken_promise(project: Any, make_project: Any) -> None:
+    """A method with two endings, held to promises that neither keeps."""
+    pick = words("many", "raises-lines", "walk-many-last")
+    assert project.run(*pick).code == 1
+    good, bad = sorted(project.records(), key=lambda r: r.status, reverse=True)
+    assert (good.method, bad.method) == ("walk-many-last", "raises-lines")
+    line = "failed: ValueError: one (a.py:3); log: ./."
+    assert list(broken_promises("raises-lines", bad, [line], project.root)) == []
+
+    def broken(method: str, record: Any, *lines: str) -> str:
+        return "\n".join(broken_promises(method, record, list(lines), project.root))
+
+    assert "it is no record, not failed" in broken("raises-lines", None)
+    assert "it is failed, not ok" in broken("prints-bytes", bad, line)
+    assert "told as" in broken("raises-lines", bad)
+    assert "told as" in broken("raises-nothing", bad.model_copy(update={"error": "other"}), line)
+    assert "no file and line" in broken("raises-lines", bad, "failed: ValueError: one; log: ./.")
+    assert "no log" in broken("raises-lines", bad, "failed: ValueError: one (a.py:3); /nowhere")
+    assert "characters" in broken(
+        "raises-lines", bad.model_copy(update={"error": "x" * 9999}), line
+    )
+    other = good.model_copy(update={"method": "prints-bytes", "metrics": {"height": 2.0}})
+    assert "another process's" in broken("prints-bytes", other)
+    assert "of something else" in broken("prints-bytes", other)
+    assert harmed_walks(project, make_project(), "starving") == [
+        name for name in members("starving") if name.startswith("walk-")
+    ]

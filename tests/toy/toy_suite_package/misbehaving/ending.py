@@ -9,7 +9,6 @@ NO_RECORD = "no record"
 """Where the environment is at fault, or seems so: the trial stays to be run."""
 
 
-
 class Group(NamedTuple):
     """Methods that run together, in a command of their own."""
 

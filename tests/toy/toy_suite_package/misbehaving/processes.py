@@ -1,6 +1,7 @@
 """Methods that end, stop, fork, block or attack processes."""
 
 import atexit
+import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -376,10 +377,8 @@ def hangs_when_collected(ctx: Context) -> Metrics:
 @ends("ok", group="leaving")
 def leads_a_group_of_its_own(ctx: Context) -> Metrics:
     """Tries to leave its process group, and leaves a command in the new one."""
-    try:
+    with contextlib.suppress(PermissionError):
         os.setpgid(0, 0)
-    except PermissionError:
-        pass
     subprocess.Popen(["sleep", str(LONG)])
     return GOOD
 
@@ -403,7 +402,9 @@ def _ours(pid: int) -> bool:
     """Whether a process belongs to this very run: nothing else may be killed."""
     mine = os.environ.get("TOY_LOG")
     try:
-        return bool(mine) and f"TOY_LOG={mine}".encode() in Path(f"/proc/{pid}/environ").read_bytes()
+        return (
+            bool(mine) and f"TOY_LOG={mine}".encode() in Path(f"/proc/{pid}/environ").read_bytes()
+        )
     except OSError:
         return False
 
@@ -459,32 +460,32 @@ def closes_its_streams(ctx: Context) -> Metrics:
     return GOOD
 
 
+def _pipes() -> list[int]:
+    """Descriptors of pipes and sockets that are no standard stream."""
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            if int(link.name) > 2 and str(link.readlink()).startswith(("pipe:", "socket:")):
+                found.append(int(link.name))
+    return found
+
+
 @ends("ok|failed")
 def replaces_its_pipe(ctx: Context) -> Metrics:
     """What the trial says reaches nobody."""
     hole = os.open(os.devnull, os.O_RDWR)
-    for descriptor in os.listdir("/proc/self/fd"):
-        number = int(descriptor)
-        try:
-            target = os.readlink(f"/proc/self/fd/{number}")
-        except OSError:
-            continue
-        if number > 2 and target.startswith(("pipe:", "socket:")):
-            os.dup2(hole, number)
+    for number in _pipes():
+        os.dup2(hole, number)
     return GOOD
 
 
 @ends("ok|failed|no record", group="attacking")
 def speaks_on_its_pipe(ctx: Context) -> Metrics:
     """Writes rubbish to every pipe that it holds."""
-    for descriptor in os.listdir("/proc/self/fd"):
-        number = int(descriptor)
-        try:
-            if number > 2 and os.readlink(f"/proc/self/fd/{number}").startswith(("pipe:", "sock")):
-                os.set_blocking(number, False)
-                os.write(number, b"\x00\x00\x00\x05hello" + b"\xff" * 100)
-        except OSError:
-            continue
+    for number in _pipes():
+        with contextlib.suppress(OSError):
+            os.set_blocking(number, False)
+            os.write(number, b"\x00\x00\x00\x05hello" + b"\xff" * 100)
     return GOOD
 
 
@@ -528,4 +529,3 @@ def lowers_its_priority(ctx: Context) -> Metrics:
     """Asks for less of the processor."""
     os.setpriority(os.PRIO_PROCESS, 0, 10)
     return GOOD
-

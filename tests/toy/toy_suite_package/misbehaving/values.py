@@ -328,7 +328,7 @@ def raises_what_cannot_be_printed(ctx: Context) -> Any:
     raise _Silent
 
 
-@ends("failed", r"RuntimeError: \[bold\]", raised=True)
+@ends("failed", r"RuntimeError: \[bold\]not \[/bold\] markup \[/\] :smile:", raised=True)
 def raises_markup(ctx: Context) -> Any:
     """A message that a terminal library could take for markup."""
     raise RuntimeError("[bold]not [/bold] markup [/] :smile:")
