@@ -97,8 +97,8 @@ def filled(page: str, text: str) -> str:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that asks for `rounds` of something is split into parts of a bounded length."""
-    for name, part in (("kills", 40), ("flips", 1000)):
+    """A test that asks for `kills`, `flips` or `commands` gets parts of them: (first, number)."""
+    for name, part in (("kills", 40), ("flips", 1000), ("commands", 1000)):
         if name in metafunc.fixturenames:
             count = metafunc.config.getoption(f"--chaos-{name}")
             parts = [(n, min(part, count - n)) for n in range(0, count, part)]
