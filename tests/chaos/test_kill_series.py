@@ -21,8 +21,9 @@ COMMANDS = (
     ("run", "toy-chain", "--jobs", "2", "--methods", "read-seed,read-task,read-both,walk"),
 )
 """Trials that resume from checkpoints; artifacts that need one another."""
-SLOW = {"TOY_STEP_SECONDS": "0.1", "TOY_CHECKPOINT_SECONDS": "0.1"}
-VICTIMS = ("command", "command", "whole group", "fork server", "trial", "group of a trial")
+SLOW = {COMMANDS[0]: "0.1", COMMANDS[1]: "0.02"}
+"""How long a step takes; an artifact takes 20 without asking whether it should stop."""
+VICTIMS = ("command", "whole group", "fork server", "supervisor", "trial", "group of a trial")
 SECONDS = 1.0
 """How long a killed command's trials may live on."""
 PATIENCE = 20.0
@@ -38,7 +39,8 @@ class Command:
         Command.number += 1
         self.mark = f"TOY_MARK={Command.number}"
         self._project = project
-        self.process = project.start(*words, env=SLOW | {"TOY_MARK": str(Command.number)})
+        env = {"TOY_MARK": str(Command.number), "TOY_STEP_SECONDS": SLOW[words]}
+        self.process = project.start(*words, env=env | {"TOY_CHECKPOINT_SECONDS": "0.1"})
 
     def alive(self) -> list[int]:
         """All its processes."""
@@ -49,10 +51,11 @@ class Command:
         """The process that trials are forked from."""
         return next((p for p in self.alive() if parent(p) == self.process.pid and forks(p)), None)
 
-    def trials(self) -> list[int]:
-        """Processes of trials and artifacts."""
-        server = self.server()
-        return [pid for pid in self.alive() if server is not None and parent(pid) == server]
+    def below(self) -> dict[str, list[int]]:
+        """Supervisors, and the trials below them."""
+        server, alive = self.server(), self.alive()
+        above = [pid for pid in alive if server is not None and parent(pid) == server]
+        return {"supervisor": above, "trial": [pid for pid in alive if parent(pid) in above]}
 
     def ended(self) -> bool:
         """Whether it has come to its end by itself."""
@@ -93,14 +96,13 @@ def kill(command: Command, victim: str, rng: random.Random) -> bool:
     if victim == "fork server":
         pid = command.server()
     else:
-        trials = command.trials()
-        pid = rng.choice(trials) if trials else None
+        pids = command.below()["supervisor" if victim == "supervisor" else "trial"]
+        pid = rng.choice(pids) if pids else None
     if pid is None:
         return False
     try:
-        group = os.getpgid(pid)
-        if victim == "group of a trial" and group != command.process.pid:
-            os.killpg(group, signal.SIGKILL)
+        if victim == "group of a trial":
+            os.killpg(pid, signal.SIGKILL)  # which the trial leads
         else:
             os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:  # it has just ended

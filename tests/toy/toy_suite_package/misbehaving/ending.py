@@ -7,6 +7,8 @@ Function = Callable[..., Any]
 
 NO_RECORD = "no record"
 """Where the environment is at fault, or seems so: the trial stays to be run."""
+CORRUPT = "corrupt"
+"""Where a method replaced the functions that write and check: the next command finds the record."""
 
 
 class Group(NamedTuple):
@@ -24,6 +26,7 @@ GROUPS = {
     "leaving": Group("smoke", 120, frozenset({1})),  # processes and threads
     "endless": Group("laptop", 1, frozenset({1})),
     "attacking": Group("smoke", 120, frozenset({0, 1, 130})),  # other processes
+    "patching": Group("smoke", 120, frozenset({0, 1, 4})),  # the engine's own modules
     "starving": Group("smoke", 120, frozenset({1, 4})),  # as a full disk would
 }
 """In a group that harms more than itself, it shows which."""

@@ -232,6 +232,18 @@ def returns_after_its_limit(ctx: Context) -> Metrics:
     return GOOD
 
 
+@ends("ok|timeout", "limit|stopped after", group="endless")
+def hangs_when_collected(ctx: Context) -> Metrics:
+    """An object whose end does not end."""
+
+    class Slow:
+        def __del__(self) -> None:
+            time.sleep(LONG)
+
+    ctx.kept = Slow()  # type: ignore[attr-defined]
+    return GOOD
+
+
 # -- leaves processes and threads behind ----------------------------------------------------------
 
 
@@ -359,18 +371,6 @@ def raises_at_exit(ctx: Context) -> Metrics:
         raise ValueError("at exit")
 
     atexit.register(fail)
-    return GOOD
-
-
-@ends("ok", group="leaving")
-def hangs_when_collected(ctx: Context) -> Metrics:
-    """An object whose end does not end."""
-
-    class Slow:
-        def __del__(self) -> None:
-            time.sleep(LONG)
-
-    ctx.kept = Slow()  # type: ignore[attr-defined]
     return GOOD
 
 

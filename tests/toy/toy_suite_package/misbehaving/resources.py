@@ -248,7 +248,7 @@ def allocates_for_ever(ctx: Context) -> Metrics:
         kept.append(bytearray(2**22))
 
 
-@ends("oom|failed")
+@ends("oom|failed|no record")
 def limits_its_memory(ctx: Context) -> Metrics:
     """Has next to nothing left, in small pieces."""
     _limit_memory(2**20)
@@ -266,28 +266,28 @@ def raises_memory_error(ctx: Context) -> Metrics:
 # -- the engine's own modules ---------------------------------------------------------------------
 
 
-@ends("ok|failed|no record")
+@ends("ok|failed|no record|corrupt", group="patching")
 def replaces_write_atomic(ctx: Context) -> Metrics:
     """Nothing is written, without a word."""
     harness.store.write_atomic = lambda *_: None
     return GOOD
 
 
-@ends("ok|failed|no record")
+@ends("ok|failed|no record|corrupt", group="patching")
 def replaces_json(ctx: Context) -> Metrics:
     """JSON is something else."""
     json.dumps = lambda *_, **__: "{}"
     return GOOD
 
 
-@ends("ok|failed|no record")
+@ends("ok|failed|no record|corrupt", group="patching")
 def replaces_the_clock(ctx: Context) -> Metrics:
     """Time stands still."""
     time.monotonic = lambda: 0.0
     return GOOD
 
 
-@ends("ok|failed|no record")
+@ends("ok|failed|no record|corrupt", group="patching")
 def replaces_renaming(ctx: Context) -> Metrics:
     """Files stay under their temporary names."""
     os.replace = os.rename = lambda *_, **__: None
@@ -295,14 +295,14 @@ def replaces_renaming(ctx: Context) -> Metrics:
     return GOOD
 
 
-@ends("ok|failed|no record")
+@ends("ok|failed|no record|corrupt", group="patching")
 def replaces_the_digest(ctx: Context) -> Metrics:
     """All checksums are alike."""
     harness.store.digest = harness.record.digest = lambda *_: "0" * 64
     return GOOD
 
 
-@ends("ok|failed|no record")
+@ends("ok|failed|no record|corrupt", group="patching")
 def empties_the_modules(ctx: Context) -> Metrics:
     """Python knows no module any more."""
     sys.modules.clear()
