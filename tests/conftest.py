@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("chaos", "long series of kills, flipped bits and fuzzed commands")
     group.addoption("--chaos-kills", type=int, default=15, help="processes that are killed")
     group.addoption("--chaos-flips", type=int, default=200, help="bits that are flipped")
-    group.addoption("--chaos-commands", type=int, default=1000, help="fuzzed command lines")
+    group.addoption("--chaos-commands", type=int, default=500, help="fuzzed command lines")
     group.addoption("--chaos-summary", metavar="FILE", help="page that gets the table of counts")
 
 
