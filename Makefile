@@ -1,7 +1,7 @@
 # Thin, over tox: `python3 -m pip install tox` is all that it needs.
-.PHONY: check test smoke report
+.PHONY: check test smoke chaos report
 
-check test smoke:
+check test smoke chaos:
 	tox run -e $@
 
 report:

@@ -47,6 +47,15 @@ def record_of() -> Callable[..., Record]:
     return make
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How often the series of `chaos/` are tried; see its conftest."""
+    group = parser.getgroup("chaos", "long series of kills, flipped bits and fuzzed commands")
+    group.addoption("--chaos-kills", type=int, default=15, help="processes that are killed")
+    group.addoption("--chaos-flips", type=int, default=200, help="bits that are flipped")
+    group.addoption("--chaos-commands", type=int, default=500, help="fuzzed command lines")
+    group.addoption("--chaos-summary", metavar="FILE", help="page that gets the table of counts")
+
+
 class Done(NamedTuple):
     """What a command left behind."""
 
@@ -156,16 +165,20 @@ class Project:
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         return [int(line.split()[-1]) for line in lines if line.startswith(what)]
 
-    def alive(self) -> list[int]:
-        """Processes of this project's trials that still run."""
+    def alive(self, mark: str = "") -> list[int]:
+        """Processes of this project that run; with `mark`, those of commands that got it.
+
+        A mark is a setting `NAME=value` of the environment that a command was started with.
+        """
         found = []
+        wanted = {f"TOY_LOG={self.log}".encode(), *([mark.encode()] if mark else [])}
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 environment = (folder / "environ").read_bytes()
                 zombie = (folder / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
             except OSError:
                 continue
-            if f"TOY_LOG={self.log}".encode() in environment.split(b"\0") and not zombie:
+            if wanted <= set(environment.split(b"\0")) and not zombie:
                 found.append(int(folder.name))
         return found
 

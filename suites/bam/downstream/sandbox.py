@@ -54,11 +54,11 @@ from suites.bam.downstream import judge, wall
 _FOLDER = Path(__file__).resolve().parent
 _START = """
 import sys
-for name, path in ("suites", sys.argv[1]), ("suites.bam", sys.argv[2]):
+for name in "suites", "suites.bam", "suites.bam.downstream":
     sys.modules[name] = type(sys)(name)
-    sys.modules[name].__path__ = [path]
+    sys.modules[name].__path__ = [sys.argv[1]]
 from suites.bam.downstream.judge import main
-main(sys.argv[3], *map(int, sys.argv[4:]))
+main(sys.argv[2], *map(int, sys.argv[3:]))
 """
 """The child: the two modules that it needs, without what their packages load."""
 
@@ -196,7 +196,7 @@ def _run(program: Program, seconds: int, memory: int) -> tuple[bool, dict[str, A
         numbers = (seconds, memory, os.getpid(), orders.fileno(), report.fileno())
         child = subprocess.Popen(
             [
-                *(sys.executable, "-I", "-S", "-B", "-c", _START, _FOLDER.parent, _FOLDER, source),
+                *(sys.executable, "-I", "-S", "-B", "-c", _START, _FOLDER, source),
                 *map(str, numbers),
             ],
             cwd=folder,

@@ -166,7 +166,7 @@ def test_code_that_is_run_counts_where_it_passes(
     written: list[str] = []
     build = downstream.sandbox.humaneval
     monkeypatch.setattr(
-        downstream.execution,
+        downstream.sandbox,
         "humaneval",
         # The prompts are whole functions: what an untrained model adds to them is left away.
         lambda row, answer: written.append(answer) or build(row, ""),
