@@ -31,12 +31,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from suites.merging.robots import trajectories
-from suites.merging.claims import THREE
-from suites.merging.robots.environments import ENVIRONMENTS, Environment, make
+from suites.merging.methods import THREE
 from suites.merging.policy.evaluation import evaluate
-from suites.merging.robots.experts import roll_out, shipped
 from suites.merging.policy.model import DecisionTransformer, Shape
+from suites.merging.robots import trajectories
+from suites.merging.robots.environments import ENVIRONMENTS, Environment, make
+from suites.merging.robots.experts import roll_out, shipped
 from suites.merging.robots.trajectories import RETURN_SCALE, Statistics, Windows
 
 CONTEXT = 10

@@ -1,12 +1,15 @@
 """The suite's pictures: drawn from whatever records there are, the same bytes each time."""
 
+from collections.abc import Callable
+
 import pytest
 
 from harness import plan, registry
-from harness.record import Cost, Provenance, Record, Series
+from harness.record import Record, Series
 from harness.report.figure import draw
 from harness.suite import Suite
 
+RecordOf = Callable[..., Record]
 NAMES = ["path", "merged", "information", "recovery"]
 
 
@@ -16,55 +19,25 @@ def merging() -> Suite:
 
 
 @pytest.fixture
-def records(merging: Suite) -> list[Record]:
-    cost = Cost(wall_seconds=1, cpu_seconds=1, peak_memory_bytes=1)
-    provenance = Provenance(
-        started="2025-01-01T00:00:00+00:00",
-        finished="2025-01-01T00:00:01+00:00",
-        commit=None,
-        dirty=None,
-        source_digest="0" * 64,
-        python="3.11",
-        packages={},
-        platform="Linux",
-        processor="toy",
-        cores=1,
-        memory_bytes=1,
-        accelerator=None,
-        threads=1,
-        flags={},
-        command=("harness",),
-    )
+def records(merging: Suite, record_of: RecordOf) -> list[Record]:
     methods = ("individual", "average-attn", "path-*", "fisher-*", "mff", "frozen-random")
     wanted = plan.Filters(methods, ("hopper", "walker2d"), (0, 1, 2))
-    made = []
-    for trial in plan.trials(merging, merging.scale("laptop"), "cpu", wanted)[0]:
-        score = 10.0 * trial.seed + len(trial.method.name)
-        series = {}
-        if trial.method.name.startswith("path"):
+    trials = plan.trials(merging, merging.scale("laptop"), "cpu", wanted)[0]
+    return [_record(record_of, trial) for trial in trials]
+
+
+def _record(record_of: RecordOf, trial: plan.Trial) -> Record:
+    score = 10.0 * trial.seed + len(trial.method.name)
+    series = {}
+    match str(trial.method.params["rule"] or trial.method.run.rpartition(":")[2]):
+        case "path":
             series["path"] = Series(x=(0.0, 0.5, 1.0), y=(score, 20.0, 1.0))
-        if trial.method.name.startswith("fisher"):
+        case "fisher":
             for group in ("attn", "mlp", "ln"):
                 series[f"information-{group}"] = Series(x=(0, 1, 2), y=(-3.0, -4.0, -score))
-        if trial.method.name in ("mff", "frozen-random"):
+        case "frozen":
             series["recovery"] = Series(x=(0, 500, 1000), y=(0.0, score, 2 * score))
-        record = Record(
-            id=trial.id,
-            suite="merging",
-            method=trial.method.name,
-            task=trial.task.name,
-            seed=trial.seed,
-            scale="laptop",
-            protocol=trial.task.protocol,
-            spec=trial.spec,
-            status="ok",
-            metrics={"score": score, "return": 10 * score},
-            series=series,
-            cost=cost,
-            provenance=provenance,
-        )
-        made.append(record)
-    return made
+    return record_of(trial, metrics={"score": score, "return": 10 * score}, series=series)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -335,7 +335,8 @@ def test_the_command_repeats_with_its_seed_and_says_so(files: Path, kind: str) -
 
 
 def test_the_command_measures_windows_of_the_data(files: Path) -> None:
-    from suites.merging import model, trajectories
+    from suites.merging.policy import model
+    from suites.merging.robots import trajectories
 
     data = trajectories.load(files / "data.safetensors")
     made, stats = model.load(files / "A")
@@ -379,6 +380,6 @@ def test_the_command_says_in_one_line_what_is_wrong(
         assert main(words) == code
         done = capsys.readouterr()
         assert line in done.err
-        assert done.err.startswith("information: ")
+        assert done.err.startswith("python -m suites.merging.merge.statistics: ")
         assert (done.out, done.err.count("\n")) == ("", 1)
         assert not (files / "new").exists()

@@ -11,11 +11,12 @@ from torch.nn import functional as F
 from harness import plan, registry
 from harness.data import Sources
 from harness.run import Context
+from harness.settings import AdamW
 from harness.store import Store
 from suites.merging.policy import language
 from suites.merging.policy.language import LanguageModel
 from suites.merging.policy.model import DecisionTransformer, Shape
-from suites.merging.policy.training import Recipe
+from suites.merging.settings import Training
 
 SHAPE = Shape(3, 2, width=32, layers=2, context=4, max_steps=50, dropout=0.0)
 
@@ -66,7 +67,8 @@ def test_the_loss_is_of_the_next_byte() -> None:
 
 
 def test_training_beats_the_frequencies_of_bytes(context: Any) -> None:
-    late = language.fit(context(), model(32), Recipe(120, 16, 1e-2, 10, "cosine"))
+    recipe = Training(updates=120, batch=16, lr=1e-2, warmup=10)
+    late = language.fit(context(), model(32), recipe, AdamW(weight_decay=1e-4, clip=0.25))
     counts = torch.bincount(language.text().long()).double()
     shares = counts[counts > 0] / counts.sum()
     entropy = -(shares * shares.log()).sum().item()

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from harness.errors import MethodError, UsageError
-from suites.merging.policy import model, video
+from suites.merging import video
+from suites.merging.policy import model
 from suites.merging.policy.evaluation import evaluate
 from suites.merging.robots.environments import ENVIRONMENTS
 from suites.merging.robots.trajectories import Statistics
