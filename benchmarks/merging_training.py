@@ -28,7 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from harness.settings import AdamW
 from harness.training import adamw, clip
-from suites.merging.policy.model import DecisionTransformer, Shape
+from suites.merging.policy.fast import FastDecisionTransformer
+from suites.merging.policy.model import Shape
 from suites.merging.policy.training import backward
 from suites.merging.robots.trajectories import Batch
 
@@ -56,7 +57,7 @@ def windows(context: int) -> Batch:
 def ours(width: int, context: int, dropout: float, batch: Batch) -> Callable[[], None]:
     """A step as `suites.merging.policy.training.fit` takes it."""
     shape = Shape(STATES, ACTIONS, width=width, context=context, dropout=dropout)
-    policy = DecisionTransformer(shape, torch.Generator().manual_seed(0)).train()
+    policy = FastDecisionTransformer(shape, torch.Generator().manual_seed(0)).train()
     optimizer = adamw(policy.named_parameters(), ADAMW, lr=1e-4, decayed=lambda _n, _p: True)
 
     def step() -> None:

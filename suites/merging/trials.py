@@ -24,7 +24,7 @@ from suites.merging.artifacts import (
     worlds,
 )
 from suites.merging.merge import alignment, rules, statistics
-from suites.merging.policy import model, training
+from suites.merging.policy import files, training
 from suites.merging.policy.groups import matches, select
 from suites.merging.policy.model import Attention, DecisionTransformer
 from suites.merging.robots.environments import ENVIRONMENTS, Environment, make, normalised
@@ -254,7 +254,7 @@ def _order(ctx: Context) -> list[Environment]:
 def _policies(ctx: Context) -> list[tuple[DecisionTransformer, Statistics]]:
     """The trained policies of all environments, the task's own first."""
     folders = [ctx.artifact(ctx.settings(Merge).policies.format(env.name)) for env in _order(ctx)]
-    loaded = [model.load(folder) for folder in folders]
+    loaded = [files.load(folder) for folder in folders]
     return [(policy.to(ctx.device), stats) for policy, stats in loaded]
 
 

@@ -21,7 +21,8 @@ from harness import tool
 from harness.errors import MethodError, UsageError
 from harness.store import write_atomic
 from suites.merging.policy.evaluation import play
-from suites.merging.policy.model import DecisionTransformer, load
+from suites.merging.policy.files import load
+from suites.merging.policy.model import DecisionTransformer
 from suites.merging.robots.environments import (
     ENVIRONMENTS,
     Environment,

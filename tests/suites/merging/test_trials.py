@@ -15,7 +15,7 @@ from harness.run import DONE, Context, Job, execute
 from harness.store import Store
 from suites.merging import artifacts
 from suites.merging import trials as methods
-from suites.merging.policy import model
+from suites.merging.policy import files
 from suites.merging.policy.model import DecisionTransformer
 from suites.merging.robots.environments import environment, normalised
 from suites.merging.settings import Merge
@@ -102,7 +102,7 @@ def test_an_individual_policy_is_its_last_evaluation(smoke: World) -> None:
 
 def test_the_recorded_evaluation_is_that_of_the_saved_weights(smoke: World) -> None:
     metrics, ctx = smoke.run("individual")
-    policy, stats = model.load(ctx.artifact("policy-hopper-different"))
+    policy, stats = files.load(ctx.artifact("policy-hopper-different"))
     again = artifacts.returns(ctx, policy, artifacts.world(ctx, "hopper"), stats)
     assert sum(again) / len(again) == metrics["return"]
 

@@ -14,8 +14,9 @@ from harness.run import Context
 from harness.settings import AdamW
 from harness.store import Store
 from suites.merging.policy import language
+from suites.merging.policy.fast import FastDecisionTransformer
 from suites.merging.policy.language import LanguageModel
-from suites.merging.policy.model import DecisionTransformer, Shape
+from suites.merging.policy.model import Shape
 from suites.merging.settings import Training
 
 SHAPE = Shape(3, 2, width=32, layers=2, context=4, max_steps=50, dropout=0.0)
@@ -76,7 +77,7 @@ def test_training_beats_the_frequencies_of_bytes(context: Any) -> None:
 
 
 def test_a_policy_starts_from_the_body(context: Any) -> None:
-    network, policy = model(), DecisionTransformer(SHAPE, torch.Generator().manual_seed(9))
+    network, policy = model(), FastDecisionTransformer(SHAPE, torch.Generator().manual_seed(9))
     with torch.no_grad():
         network.ln_f.weight += 0.5
     own = {k: v.clone() for k, v in policy.state_dict().items()}
@@ -94,7 +95,7 @@ def test_a_policy_starts_from_the_body(context: Any) -> None:
 
 
 def test_co_training_moves_the_policys_own_blocks() -> None:
-    network, policy = model(), DecisionTransformer(SHAPE, torch.Generator().manual_seed(9))
+    network, policy = model(), FastDecisionTransformer(SHAPE, torch.Generator().manual_seed(9))
     generator = torch.Generator().manual_seed(2)
     term = language.co_training(
         policy, network.state_dict(), batch=3, weight=0.5, generator=generator

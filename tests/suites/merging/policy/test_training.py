@@ -17,6 +17,7 @@ from harness.run import Context, Interrupted
 from harness.settings import AdamW
 from harness.store import Store
 from suites.merging.policy import training
+from suites.merging.policy.fast import FastDecisionTransformer
 from suites.merging.policy.model import DecisionTransformer, Shape
 from suites.merging.policy.training import Term
 from suites.merging.robots.trajectories import Batch, Trajectories, Windows, statistics
@@ -52,7 +53,7 @@ def data(seed: int = 0, dims: tuple[int, int] = (3, 2)) -> Windows:
 
 
 def fresh(seed: int = 0) -> DecisionTransformer:
-    return DecisionTransformer(SHAPE, torch.Generator().manual_seed(seed))
+    return FastDecisionTransformer(SHAPE, torch.Generator().manual_seed(seed))
 
 
 def test_the_loss_is_the_mean_over_what_is_not_padded() -> None:
