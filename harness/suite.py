@@ -204,10 +204,12 @@ class _Claim(Spec):
     text: str
     """The sentence of the paper, in our words."""
     source: str
-    """Section, table or figure of the paper, or `control: ...` where no paper prints it."""
+    """Section, table or figure of the paper, or that it is an additional control."""
     metric: Name
     tasks: tuple[str, ...]
     """Names or globs of tasks that it speaks of."""
+    caveat: str = ""
+    """Why the verdict does not stand as it is, and what will be tested again; printed beside it."""
 
 
 class Beats(_Claim):

@@ -32,7 +32,7 @@ BACKBONE = ("blocks.", "ln_f.", "embed_time.")
 
 
 def make_language_model(ctx: Context) -> dict[str, JsonValue]:
-    """Artifact: ChibiT's substitute, a byte-level model of the policies' body."""
+    """Artifact: ChibiT's substitute, a byte-level model with the policies' backbone."""
     settings = ctx.settings(MergingSettings)
     generator = ctx.torch_generator("init", "language")
     network = language.LanguageModel(_shape(ctx, 1, 1), settings.positions, generator)
@@ -152,17 +152,17 @@ def windows(ctx: Context, data: Trajectories, stats: Statistics, shape: Shape) -
 
 
 def fresh(ctx: Context, env: Environment, init: str, size: str) -> DecisionTransformer:
-    """An untrained policy: its environment's own input and output layers, and a body.
+    """An untrained policy: its environment's own input and output layers, and a backbone.
 
-    `different` draws a body for every environment, `common` one for all of them, `pretrained` takes
-    the language model's, `control` draws one that nothing else has.
+    `different` draws a backbone for every environment, `common` one for all of them, `pretrained`
+    takes the language model's, `control` draws one that nothing else has.
     """
     shape = _shape(ctx, env.state_dim, env.action_dim, size)
     policy = FastDecisionTransformer(shape, ctx.torch_generator("init", env.name))
     if init in ("common", "control"):
         other = FastDecisionTransformer(shape, ctx.torch_generator("init", init))
-        body = {k: v for k, v in other.state_dict().items() if k.startswith(BACKBONE)}
-        policy.load_state_dict(policy.state_dict() | body)
+        backbone = {k: v for k, v in other.state_dict().items() if k.startswith(BACKBONE)}
+        policy.load_state_dict(policy.state_dict() | backbone)
     elif init == "pretrained":
         language.start_from(policy, _language(ctx))
     elif init != "different":
@@ -176,10 +176,10 @@ def returns(
     """Returns of the scale's number of evaluation episodes; their seeds are the trial's alone."""
     episodes = ctx.settings(MergingSettings).episodes
     seeds = [ctx.stream("eval", env.name, n) % 2**31 for n in range(episodes)]
-    found = evaluate(
+    evaluation = evaluate(
         policy, env, stats, seeds=seeds, context=policy.shape.context, device=ctx.device
     )
-    return [float(value) for value in found.returns_E]
+    return [float(value) for value in evaluation.returns_E]
 
 
 def read_curve(folder: Path) -> list[tuple[int, dict[str, list[float]]]]:

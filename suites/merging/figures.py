@@ -61,7 +61,7 @@ def merged(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing |
             )  # fmt: skip
             axis.hlines(place, low, high, color="#111827", linewidth=1)
             spread = np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else np.zeros(1)
-            points(axis, values, list(place + spread), look[method.name], zorder=3)
+            points(axis, values.tolist(), list(place + spread), look[method.name], zorder=3)
         axis.set_title(task.label)
         axis.set_xlabel("score")
         axis.margins(y=0.01)

@@ -22,12 +22,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
 """How policies are initialised and trained: fields of `PolicyOf`."""
 
 STARTS = {
-    "different": "random bodies",
-    "common": "one random body",
+    "different": "different random initialisations",
+    "common": "shared random initialisation",
     "pretrained": "language model",
     "regularised": "language model, regularised",
     "cotrained": "language model, co-trained",
-    "narrow": "one random body, narrow",
+    "narrow": "shared random initialisation, half the width",
 }
 """How tables call them."""
 
@@ -162,7 +162,7 @@ def _rules() -> Iterator[Method]:
             f"fisher-{kind}-attn-common",
             "merged",
             _COMMON,
-            f"Fisher ({kind}) average of attn: one random body",
+            f"Fisher ({kind}) average of attn: {STARTS['common']}",
             needs=data,
             rule="fisher",
             information=kind,
@@ -191,29 +191,24 @@ def _rules() -> Iterator[Method]:
 
 def _frozen() -> Iterator[Method]:
     rows: tuple[tuple[str, str, str, str, Kind], ...] = (
-        ("merged", "different", "mff", "merge-freeze-finetune: random bodies", "proposed"),
-        ("merged", "common", "mff-common", "merge-freeze-finetune: one random body", "proposed"),
-        (
-            "merged",
-            "pretrained",
-            "mff-pretrained",
-            "merge-freeze-finetune: language model",
-            "proposed",
+        *(
+            ("merged", v, f"mff{_suffix(v)}", f"merge-freeze-finetune: {STARTS[v]}", "proposed")
+            for v in ("different", "common", "pretrained")
         ),
-        ("random", "different", "frozen-random", "random frozen body, rest trained", "control"),
+        ("random", "different", "frozen-random", "random frozen backbone, rest trained", "control"),
         (
             "other",
             "different",
             "frozen-other",
-            "another task's frozen body, rest trained",
+            "another task's frozen backbone, rest trained",
             "control",
         ),
     )
-    for body, variant, name, label, kind in rows:
-        deviations = () if body == "merged" else _NOT_IN_PAPER
+    for backbone, variant, name, label, kind in rows:
+        deviations = () if backbone == "merged" else _NOT_IN_PAPER
         policies = f"policy-{{}}-{variant}"
         yield _method(
-            name, "frozen", policies, label, kind, _each("data-{}"), deviations, body=body
+            name, "frozen", policies, label, kind, _each("data-{}"), deviations, body=backbone
         )
 
 
@@ -239,13 +234,17 @@ def _multitask() -> Iterator[Method]:
         deviations=("What the released code does, whatever it was meant to do.",),
     )
     yield _method(
-        "finetuned", "individual", _FINETUNED, "multi-task policy, fine-tuned alone", "baseline"
+        "finetuned",
+        "individual",
+        _FINETUNED,
+        "multi-task policy, fine-tuned on its own task",
+        "baseline",
     )
     yield _method(
         "finetuned-other",
         "changed",
         _FINETUNED,
-        "body fine-tuned on another task",
+        "backbone fine-tuned on another task",
         "control",
         change="other",
         groups=("blocks",),
@@ -254,7 +253,7 @@ def _multitask() -> Iterator[Method]:
         "multitask-average",
         "merged",
         _FINETUNED,
-        "average of the fine-tuned bodies",
+        "average of the fine-tuned backbones",
         rule="average",
         groups=("blocks",),
     )
@@ -262,7 +261,7 @@ def _multitask() -> Iterator[Method]:
         "multitask-fisher",
         "merged",
         _FINETUNED,
-        "Fisher (paper) average of the fine-tuned bodies",
+        "Fisher (paper) average of the fine-tuned backbones",
         needs=_each("data-{}"),
         deviations=(
             "The information of each policy is measured on its own environment's data alone.",

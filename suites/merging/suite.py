@@ -22,7 +22,7 @@ def _tasks() -> tuple[Task, ...]:
             params=Robot(environment=env).plain(),
             metrics=("score", "return"),
             optional=("score-best", "retained", "episode-sd"),
-            note="Which data the policies are trained on is the scale's to say.",
+            note="The scale says which data the policies are trained on.",
         )
         for env in FOUR
     )
@@ -43,7 +43,7 @@ def _metrics() -> tuple[Metric, ...]:
         metric("score", "D4RL-normalised score", "", "last"),
         metric("return", "return", "", "last"),
         metric("score-best", "D4RL-normalised score, best evaluation", "", "best-on-test"),
-        metric("retained", "score minus the individual policy's", "", "last"),
+        metric("retained", "score minus that of the individual policy", "", "last"),
         metric("episode-sd", "spread of the return over episodes", "", "last", "neither"),
     )
 
@@ -66,7 +66,7 @@ def _tables() -> tuple[Table, ...]:
             "Averages of three policies, by group and by where they started",
             *individuals,
             "average-*",
-            note="Groups that are not merged are the task's own policy's.",
+            note="Unmerged parameter groups are taken from the task's own policy.",
         ),
         table("retained", "The same, minus the individual policy", "average-*", metric="retained"),
         table("halfway", "Halfway to the next task's policy", "individual", "path-*"),
@@ -75,26 +75,38 @@ def _tables() -> tuple[Table, ...]:
             "Other rules of merging",
             *("average-attn-common", "fisher-*", "average-attn-mlp-common", "average-attn-mlp"),
             *("task-arithmetic-*", "ties-*", "dare-*", "slerp-*", "regmean-*", "aligned-*"),
+            note="Task arithmetic with a coefficient of 1/3 over three policies of one "
+            "initialisation is the plain average by construction: its row says nothing of its own "
+            "and will be tested again, like TIES and DARE, with a tuned coefficient. Attention is "
+            "hardly needed by these policies, so rows that merge attention alone say little.",
         ),
         table(
             "frozen",
-            "Merge, freeze, train the rest, and what any frozen body gives",
+            "Merge, freeze, finetune the rest, against other frozen backbones",
             *("individual", "average-attn-mlp", "mff*", "frozen-*"),
+            note="At laptop scale a third of a policy's updates after freezing, where the paper "
+            "has as many; to be tested again with 3,000.",
         ),
         table(
             "attention",
-            "What the attention is good for",
+            "How much the policies need their attention",
             *("individual", "average-attn", "attention-*", "norm-identity"),
         ),
         table(
             "fourth",
             "With a fourth robot: averages of four policies",
             "four-*",
-            note="Every policy started from a random body of its own.",
+            note="Every policy has a random initialisation of its own.",
             tasks=FOUR,
         ),
-        table("multitask", "Multi-task policies", "multitask*", "finetuned*"),
-        table("returns", "Returns as the environments give them", "*", metric="return", tasks=FOUR),
+        table(
+            "multitask",
+            "Multi-task policies",
+            *("multitask*", "finetuned*"),
+            note="At laptop scale one untuned learning rate (2e-3) and an undertrained multi-task "
+            "policy; to be tested again with more updates and a sweep of the rate.",
+        ),
+        table("returns", "Returns, not normalised", "*", metric="return", tasks=FOUR),
         table(
             "selection",
             "The best of the evaluations during training, as the released code selects",
@@ -111,14 +123,14 @@ def _figures() -> tuple[Figure, ...]:
             name="path",
             title="Score on the way to another task's policy",
             draw="suites.merging.figures:path",
-            caption="The groups named are interpolated, all else stays the task's own. Mean over "
+            caption="Only the named groups are interpolated. Mean over "
             "seeds with its 95 % interval.",
         ),
         Figure(
             name="merged",
             title="Merged against individual",
             draw="suites.merging.figures:merged",
-            caption="Bars are means with 95 % intervals, points are seeds, grey bars are controls.",
+            caption="Bars are means with 95 % intervals, points are seeds; hatched are controls.",
         ),
         Figure(
             name="information",
@@ -128,9 +140,9 @@ def _figures() -> tuple[Figure, ...]:
         ),
         Figure(
             name="recovery",
-            title="What training the rest recovers",
+            title="Recovery by finetuning the rest",
             draw="suites.merging.figures:recovery",
-            caption="Score against updates after the body was frozen; mean over seeds with its "
+            caption="Score against updates after the backbone was frozen; mean over seeds with its "
             "95 % interval. The dotted line is the individual policy.",
         ),
     )
@@ -146,7 +158,7 @@ def _datasets() -> tuple[Dataset, ...]:
             "and linear policies of augmented random search",
             sizes="trained policies as plain arrays",
             splits="none",
-            note="Only to make the policies that come with the suite anew: "
+            note="Only to rebuild the policies that come with the suite: "
             "python -m suites.merging.robots.build",
         ),
         Dataset(
@@ -174,7 +186,7 @@ def suite() -> Suite:
             year=2024,
         ),
         summary="Policies are trained on different robots, each by itself. Can parts of them be "
-        "averaged into one body that still works for each?",
+        "averaged into one backbone that still works for each?",
         methods=methods(),
         tasks=_tasks(),
         metrics=_metrics(),
@@ -188,8 +200,8 @@ def suite() -> Suite:
         former="suites.merging.former:former",
         preload=("suites.merging.trials:warm_up",),
         deviations=(
-            "The body of the paper was not at hand: the protocol follows its abstract and its "
-            "released code, and its tables are not quoted.",
+            "The full text of the paper was not available: the protocol follows its abstract and "
+            "its released code, and its tables are not quoted.",
             "Merges start from the last weights of every training. The released code keeps those "
             "that did best on the environment; the table `selection` shows what that adds.",
             "Evaluation episodes are seeded, the same for every method of a seed; the released "

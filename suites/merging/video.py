@@ -51,7 +51,7 @@ def record(
     target: float | None = None,
     size: int = 320,
 ) -> tuple[int, float]:
-    """Films an episode into a .gif or .mp4 file; returns its number of steps and its return.
+    """Records an episode into a .gif or .mp4 file; returns its number of steps and its return.
 
     `size` is the picture's height and width in pixels.
 
@@ -60,7 +60,7 @@ def record(
         MethodError: this machine has no OpenGL, or nothing to write .mp4 with.
     """
     if path.suffix not in (".gif", ".mp4"):
-        raise UsageError(f"{path}: unknown kind of film {path.suffix!r}; choose .gif or .mp4")
+        raise UsageError(f"{path}: unknown kind of video {path.suffix!r}; choose .gif or .mp4")
     check_opengl()
     world = LockStep(env, [seed], render_mode="rgb_array", width=size, height=size)
     every = max(1, round(world.steps_a_second / _FRAMES_A_SECOND))
@@ -90,7 +90,7 @@ def check_opengl() -> None:
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise MethodError(
-            f"no film: this machine has no OpenGL for MuJoCo's offscreen renderer ({reason}); "
+            f"no video: this machine has no OpenGL for MuJoCo's offscreen renderer ({reason}); "
             "install EGL or OSMesa and set MUJOCO_GL to egl or osmesa"
         )
 
@@ -153,9 +153,9 @@ def _record_all(args: argparse.Namespace) -> str:
         policy, statistics = load(folder)
         path = args.out if args.out.suffix else args.out / f"{folder.name}.gif"
         path.parent.mkdir(parents=True, exist_ok=True)
-        steps, found = record(policy, env, statistics, path, seed=args.seed, target=args.target)
-        score = normalised(env, found)
-        lines.append(f"{path}: {env.id}, {steps} steps, return {found:.0f}, score {score:.1f}")
+        steps, returned = record(policy, env, statistics, path, seed=args.seed, target=args.target)
+        score = normalised(env, returned)
+        lines.append(f"{path}: {env.id}, {steps} steps, return {returned:.0f}, score {score:.1f}")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Permutes the units of one network so that they lie where another network has the like.
+"""Git Re-Basin: permutes the units of one network to match those of another.
 
 Hidden units can change places without changing what a network computes. Two networks trained from
 different initialisations may have learnt the same units in another order, and then average badly;
@@ -122,7 +122,7 @@ def align(
 
 def feed_forward(state: State) -> list[Units]:
     """The hidden units of every feed-forward layer whose names are known."""
-    found = []
+    groups = []
     for into, out, transposed in _FEED_FORWARD:
         tail = f".{out}.weight"
         for key in state:
@@ -136,8 +136,8 @@ def feed_forward(state: State) -> list[Units]:
             for name in into:
                 axes.append(Axis(f"{block}.{name}.weight", 1 if transposed else 0, 0, size))
                 axes.append(Axis(f"{block}.{name}.bias", 0, 0, size))
-            found.append(Units(key, (tuple(a for a in axes if a.key in state),)))
-    return found
+            groups.append(Units(key, (tuple(a for a in axes if a.key in state),)))
+    return groups
 
 
 def attention(state: State, heads: int) -> list[Units]:
@@ -146,7 +146,7 @@ def attention(state: State, heads: int) -> list[Units]:
     Raises:
         MethodError: `heads` does not divide the width.
     """
-    found = []
+    groups = []
     for key in state:
         if not key.endswith("attn.qkv.weight"):
             continue
@@ -161,8 +161,8 @@ def attention(state: State, heads: int) -> list[Units]:
         match = (*query, *keys)
         carry = (*value, Axis(f"{prefix}proj.weight", 1, 0, width))
         parts = tuple(tuple(a for a in axes if a.key in state) for axes in (match, carry))
-        found.append(Units(key, parts, heads))
-    return found
+        groups.append(Units(key, parts, heads))
+    return groups
 
 
 def residual_stream(state: State) -> Units:
@@ -238,7 +238,7 @@ def _assign(gain_UU: Tensor) -> Tensor:
     places = torch.arange(len(order_U))
     better = float(gain_UU[places, order_U].sum())
     stay = float(gain_UU.trace())
-    noise = 1e-9 * float(gain_UU.norm())  # of rounding, on which the rounds could go on forever
+    noise = 1e-9 * float(gain_UU.norm())  # of rounding, on which the rounds could continue forever
     return order_U if better > stay + noise else places
 
 

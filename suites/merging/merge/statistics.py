@@ -252,7 +252,7 @@ def _watched(
 @contextmanager
 def _prepared(policy: nn.Module, training: bool, parameters: Sequence[Tensor]) -> Iterator[None]:
     """Mode and gradients as they are wanted, and afterwards as they were."""
-    was = policy.training
+    mode = policy.training
     frozen = [parameter for parameter in parameters if not parameter.requires_grad]
     policy.train(training)
     for parameter in frozen:
@@ -260,7 +260,7 @@ def _prepared(policy: nn.Module, training: bool, parameters: Sequence[Tensor]) -
     try:
         yield
     finally:
-        policy.train(was)
+        policy.train(mode)
         for parameter in frozen:
             parameter.requires_grad_(False)
 
@@ -292,10 +292,10 @@ def measure(arguments: argparse.Namespace) -> str:
         )
     policy, statistics = files.load(Path(arguments.policy))
     data, shape = trajectories.load(Path(arguments.data)), policy.shape
-    found = (data.states_NS.shape[1], data.actions_NA.shape[1])
-    if found != (shape.state_dim, shape.action_dim):
+    sizes = (data.states_NS.shape[1], data.actions_NA.shape[1])
+    if sizes != (shape.state_dim, shape.action_dim):
         raise DataError(
-            f"{arguments.data}: {found[0]} state and {found[1]} action components, the policy has "
+            f"{arguments.data}: {sizes[0]} state and {sizes[1]} action components, the policy has "
             f"{shape.state_dim} and {shape.action_dim}; give data of its own environment"
         )
     windows = Windows(data, statistics, shape.context, max_steps=shape.max_steps)

@@ -1,8 +1,8 @@
 """A small causal language model with the blocks of the policies, to start them from.
 
-It stands in for ChibiT (Reid et al., 2022), a model trained on Wikipedia: it reads bytes, and its
+It replaces ChibiT (Reid et al., 2022), a model trained on Wikipedia: it reads bytes, and its
 text is the reference manual that ships with every Python. What it shares with a policy is the
-body: blocks, final norm, and a table of positions that can become the policy's time embedding.
+backbone: blocks, final norm, and a table of positions that can become the policy's time embedding.
 
 Shape suffixes: B batch, T tokens, D width, V vocabulary, C centres, N bytes of the text.
 """
@@ -29,7 +29,7 @@ class LanguageModel(nn.Module):
     """Predicts the next byte; the output layer is the transposed token embedding."""
 
     def __init__(self, shape: Shape, positions: int, generator: torch.Generator) -> None:
-        """Fresh weights; of `shape` only what concerns the body is used."""
+        """Fresh weights; of `shape` only what concerns the backbone is used."""
         super().__init__()
         with torch.device("meta"):
             self.embed_token = nn.Embedding(VOCABULARY, shape.width)

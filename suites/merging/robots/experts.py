@@ -118,7 +118,7 @@ def load_policy(source: str, env: Environment, folder: Path) -> Policy:
     policy was trained: what they add is folded into the first bias.
 
     Raises:
-        DataError: there is no such file, it is damaged, or it is for another environment.
+        DataError: there is no such file, it is corrupt, or it is for another environment.
     """
     path = folder / "mujoco" / f"{source}.npz"
     try:
@@ -159,15 +159,15 @@ def _fitted(policy: Policy, env: Environment, path: Path) -> Policy:
             f"policy {path}: {len(policy.mean_S)} inputs and {outputs} outputs, but {env.id} has "
             f"{shown} states and {env.action_dim} actions; choose a policy of {env.name}"
         )
-    kept = np.r_[:shown, shown + blind : len(policy.mean_S)]
+    seen = np.r_[:shown, shown + blind : len(policy.mean_S)]
     hidden = slice(shown, shown + blind)
     zeros = (-policy.mean_S[hidden] / policy.std_S[hidden]).clip(-policy.clip, policy.clip)
-    first = (np.ascontiguousarray(weight[:, kept]), bias + weight[:, hidden] @ zeros)
+    first = (np.ascontiguousarray(weight[:, seen]), bias + weight[:, hidden] @ zeros)
     return replace(
         policy,
         layers=(first, *rest),
-        mean_S=policy.mean_S[kept],
-        std_S=policy.std_S[kept],
+        mean_S=policy.mean_S[seen],
+        std_S=policy.std_S[seen],
         timed=timed,
     )
 
@@ -199,7 +199,7 @@ def read_policy(path: Path) -> Policy:
     """Reads what `save_policy` wrote.
 
     Raises:
-        DataError: missing, damaged, or not such a file.
+        DataError: missing, corrupt, or not such a file.
     """
     try:
         with safe_open(path, framework="np") as file:
@@ -232,7 +232,7 @@ def shipped(env: Environment, role: str = "expert") -> Policy:
     Its `facts` say what it was made from, under which licence, and what it returned.
 
     Raises:
-        DataError: there is none, or the installed file is damaged.
+        DataError: there is none, or the installed file is corrupt.
     """
     return read_policy(SHIPPED_FOLDER / f"{env.name}-{role}.safetensors")
 

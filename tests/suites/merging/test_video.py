@@ -1,4 +1,4 @@
-"""Films: what is in them, and one clear line where they cannot be made."""
+"""Videos: what is in them, and one clear line where they cannot be recorded."""
 
 import dataclasses
 import subprocess
@@ -44,24 +44,24 @@ def test_a_gif_shows_the_evaluated_episode_in_real_time(tmp_path: Path) -> None:
     steps, found = video.record(_policy(), HOPPER, STATISTICS, path, seed=3, size=64)
     expected = evaluate(_policy(), HOPPER, STATISTICS, seeds=[3], context=3).returns_E[0]
     assert found == pytest.approx(expected)
-    with Image.open(path) as film:
-        frames: Any = film
-        assert film.size == (64, 64)
+    with Image.open(path) as image:
+        frames: Any = image
+        assert image.size == (64, 64)
         assert frames.n_frames == 1 + steps // 5  # 125 steps a second, 25 pictures
-        assert abs(film.info["duration"] - 40) <= 1
+        assert abs(image.info["duration"] - 40) <= 1
         pictures = []
         for index in (0, frames.n_frames - 1):
-            film.seek(index)
-            pictures.append(np.asarray(film.convert("RGB"), np.int32))
+            image.seek(index)
+            pictures.append(np.asarray(image.convert("RGB"), np.int32))
     assert (abs(pictures[0] - pictures[1]) > 30).any()  # it moved
 
 
 @pytest.mark.usefixtures("opengl")
-def test_the_command_line_films_a_saved_policy(
+def test_the_command_line_records_a_saved_policy(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files.save(_policy(), STATISTICS, tmp_path / "policy")
-    out = tmp_path / "film.gif"
+    out = tmp_path / "video.gif"
     words = ["--policy", str(tmp_path / "policy"), "--env", "hopper", "--out", str(out)]
     assert video.main([*words, "--steps", "12"]) == 0
     assert out.read_bytes().startswith(b"GIF89a")
@@ -69,7 +69,7 @@ def test_the_command_line_films_a_saved_policy(
 
 
 @pytest.mark.usefixtures("opengl")
-def test_every_policy_gets_a_film_in_the_environment_it_was_trained_on(
+def test_every_policy_gets_a_video_in_the_environment_it_was_trained_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folders = [tmp_path / "policy-one", tmp_path / "policy-two"]
@@ -77,11 +77,11 @@ def test_every_policy_gets_a_film_in_the_environment_it_was_trained_on(
         files.save(_policy(), STATISTICS, folder)
         (folder / "curve.json").write_text('[[10, {"hopper": [1.0, 2.0]}]]')
     words = ["--policy", *map(str, folders), "--steps", "8"]
-    assert video.main([*words, "--out", str(tmp_path / "films")]) == 0
-    films = sorted(p.name for p in (tmp_path / "films").iterdir())
-    assert films == ["policy-one.gif", "policy-two.gif"]
+    assert video.main([*words, "--out", str(tmp_path / "videos")]) == 0
+    videos = sorted(p.name for p in (tmp_path / "videos").iterdir())
+    assert videos == ["policy-one.gif", "policy-two.gif"]
     assert capsys.readouterr().out.count("Hopper-v5, 8 steps") == 2
-    assert video.main([*words, "--out", str(tmp_path / "film.gif")]) == 2
+    assert video.main([*words, "--out", str(tmp_path / "video.gif")]) == 2
     assert "give a folder as --out" in capsys.readouterr().err
 
 
@@ -89,7 +89,7 @@ def test_a_policy_that_does_not_say_its_environment_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files.save(_policy(), STATISTICS, tmp_path / "policy")
-    words = ["--policy", str(tmp_path / "policy"), "--out", str(tmp_path / "film.gif")]
+    words = ["--policy", str(tmp_path / "policy"), "--out", str(tmp_path / "video.gif")]
     assert video.main(words) == 2
     assert "add --env" in capsys.readouterr().err
 
@@ -104,7 +104,7 @@ def test_without_opengl_there_is_one_clear_line(
         return subprocess.CompletedProcess([], 1, "", "Traceback\n  ...\nImportError: no EGL")
 
     monkeypatch.setattr(subprocess, "run", fail)
-    assert video.main([*words, "--out", str(tmp_path / "film.gif")]) == 1
+    assert video.main([*words, "--out", str(tmp_path / "video.gif")]) == 1
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "no OpenGL for MuJoCo's offscreen renderer (ImportError: no EGL)" in err
@@ -123,7 +123,7 @@ def test_an_mp4_holds_the_frames_in_their_order(tmp_path: Path) -> None:
     import imageio_ffmpeg
 
     frames = [np.full((64, 64, 3), 10 * n, np.uint8) for n in range(20)]
-    path = tmp_path / "film.mp4"
+    path = tmp_path / "video.mp4"
     path.write_bytes(video._mp4(frames, 25))
     about, *read = imageio_ffmpeg.read_frames(path)
     assert (about["size"], about["fps"], len(read)) == ((64, 64), 25, 20)
@@ -134,8 +134,8 @@ def test_an_mp4_holds_the_frames_in_their_order(tmp_path: Path) -> None:
 def test_another_kind_of_file_or_no_writer_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(UsageError, match=r"unknown kind of film '\.avi'; choose \.gif or \.mp4"):
-        video.record(_policy(), HOPPER, STATISTICS, tmp_path / "film.avi", seed=0)
+    with pytest.raises(UsageError, match=r"unknown kind of video '\.avi'; choose \.gif or \.mp4"):
+        video.record(_policy(), HOPPER, STATISTICS, tmp_path / "video.avi", seed=0)
 
     def imwrite(*_: Any, **__: Any) -> bytes:
         raise OSError("no backend\nat all")
