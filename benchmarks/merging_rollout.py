@@ -8,7 +8,7 @@ last. Worse ones (--updates 300) fall at different times, and the batch shrinks.
 Time: the wall clock, on a machine with nothing else to do: with more than one thread, CPU seconds
 would count those that wait. One episode at a time has one thread to run on. The ways take turns,
 and a ratio is the median of the ratios within a round. `as released` follows the paper's code: it
-keeps the whole history and normalises it again at each step, takes its end as a window, and computes
+keeps the whole history and normalises it again each step, takes its end as a window, and computes
 the actions of all steps of it (the paper's code also pads early windows). `one at a time` is the
 suite's own evaluation of one seed after the other, which has less to compute. Both run fewer
 episodes than 50. Episodes differ in length, so what is compared is the time of an episode's step.

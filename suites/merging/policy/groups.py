@@ -69,8 +69,8 @@ def select(state: Mapping[str, Any], groups: Sequence[str]) -> list[str]:
         if not any(matches(key, [group]) for key in floating):
             shown = ", ".join(floating[:3])
             raise SpecError(
-                f"group {group!r} holds none of the {len(floating)} floating tensors ({shown}, ...);"
-                " use another group, or a glob over the names"
+                f"group {group!r} holds none of the {len(floating)} floating tensors "
+                f"({shown}, ...); use another group, or a glob over the names"
             )
     return [key for key in floating if matches(key, groups)]
 
