@@ -31,8 +31,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from suites.merging.claims import THREE
+from suites.merging.methods import THREE
 from suites.merging.policy.evaluation import evaluate
+from suites.merging.policy.fast import FastDecisionTransformer
 from suites.merging.policy.model import DecisionTransformer, Shape
 from suites.merging.robots import trajectories
 from suites.merging.robots.environments import ENVIRONMENTS, Environment, make
@@ -69,7 +70,7 @@ def trained(env: Environment, updates: int) -> tuple[DecisionTransformer, Statis
     windows = Windows(data, stats, CONTEXT)
     shape = Shape(env.state_dim, env.action_dim, width=64, context=CONTEXT, dropout=0.0)
     generator = torch.Generator().manual_seed(0)
-    policy = DecisionTransformer(shape, generator)
+    policy = FastDecisionTransformer(shape, generator)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-3, fused=True)
     for _ in range(updates):
         batch = windows.sample(64, generator)

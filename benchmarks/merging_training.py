@@ -26,10 +26,14 @@ from transformers import DecisionTransformerConfig, DecisionTransformerModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from suites.merging.policy.model import DecisionTransformer, Shape
-from suites.merging.policy.training import CLIP, DECAY, backward
+from harness.settings import AdamW
+from harness.training import adamw, clip
+from suites.merging.policy.fast import FastDecisionTransformer
+from suites.merging.policy.model import Shape
+from suites.merging.policy.training import backward
 from suites.merging.robots.trajectories import Batch
 
+ADAMW = AdamW(weight_decay=1e-4, clip=0.25)
 ROWS = ((64, 10, 0.0), (128, 20, 0.1), (128, 20, 0.0))
 """Width, context, dropout."""
 
@@ -53,14 +57,13 @@ def windows(context: int) -> Batch:
 def ours(width: int, context: int, dropout: float, batch: Batch) -> Callable[[], None]:
     """A step as `suites.merging.policy.training.fit` takes it."""
     shape = Shape(STATES, ACTIONS, width=width, context=context, dropout=dropout)
-    policy = DecisionTransformer(shape, torch.Generator().manual_seed(0)).train()
-    parameters = list(policy.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=DECAY, fused=True)
+    policy = FastDecisionTransformer(shape, torch.Generator().manual_seed(0)).train()
+    optimizer = adamw(policy.named_parameters(), ADAMW, lr=1e-4, decayed=lambda _n, _p: True)
 
     def step() -> None:
         optimizer.zero_grad()
         backward(policy, batch)
-        nn.utils.clip_grad_norm_(parameters, CLIP, foreach=True)
+        clip(optimizer, ADAMW.clip)
         optimizer.step()
 
     return step
@@ -74,7 +77,7 @@ def theirs(width: int, context: int, dropout: float, batch: Batch) -> Callable[[
         bos_token_id=None, eos_token_id=None,
     )  # fmt: skip
     network = DecisionTransformerModel(config).train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, weight_decay=DECAY)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, weight_decay=ADAMW.weight_decay)
     mask_BK = batch.mask_BK.long()
 
     def step() -> None:
@@ -88,7 +91,7 @@ def theirs(width: int, context: int, dropout: float, batch: Batch) -> Callable[[
         )
         error = (found.action_preds - batch.actions_BKA)[batch.mask_BK]
         error.square().mean().backward()
-        nn.utils.clip_grad_norm_(network.parameters(), CLIP)
+        nn.utils.clip_grad_norm_(network.parameters(), ADAMW.clip)
         optimizer.step()
 
     return step

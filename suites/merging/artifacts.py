@@ -1,6 +1,6 @@
 """What trials share: the language model, trained policies, multi-task policies.
 
-A policy's folder holds `model.safetensors` and `config.json` as `model.save` writes them, and
+A policy's folder holds `model.safetensors` and `config.json` as `files.save` writes them, and
 `curve.json`: returns of evaluation episodes by environment, with the number of updates.
 """
 
@@ -17,8 +17,9 @@ from harness.errors import SpecError
 from harness.run import Context
 from harness.store import write_atomic
 from harness.training import read_tensors
-from suites.merging.policy import language, model, training
+from suites.merging.policy import files, language, training
 from suites.merging.policy.evaluation import evaluate
+from suites.merging.policy.fast import FastDecisionTransformer
 from suites.merging.policy.model import DecisionTransformer, Shape
 from suites.merging.robots import trajectories
 from suites.merging.robots.dataset import TRAJECTORIES
@@ -31,7 +32,7 @@ BACKBONE = ("blocks.", "ln_f.", "embed_time.")
 
 
 def make_language_model(ctx: Context) -> dict[str, JsonValue]:
-    """Artifact: ChibiT's substitute, a byte-level model of the policies' body."""
+    """Artifact: ChibiT's substitute, a byte-level model with the policies' backbone."""
     settings = ctx.settings(MergingSettings)
     generator = ctx.torch_generator("init", "language")
     network = language.LanguageModel(_shape(ctx, 1, 1), settings.positions, generator)
@@ -60,7 +61,7 @@ def make_policy(ctx: Context) -> dict[str, JsonValue]:
         evaluate=lambda: {env.name: returns(ctx, policy, env, stats)},
         evaluate_at=evenly(recipe, settings.evaluations) if wanted.watched else [recipe.updates],
     )
-    model.save(policy, stats, ctx.out)
+    files.save(policy, stats, ctx.out)
     return _keep_curve(ctx, curve)
 
 
@@ -95,7 +96,7 @@ def make_multitask(ctx: Context) -> dict[str, JsonValue]:
         evaluate_at=[recipe.updates],
     )
     for name, policy in policies.items():
-        model.save(policy, stats[name], ctx.out / name)
+        files.save(policy, stats[name], ctx.out / name)
     return _keep_curve(ctx, curve)
 
 
@@ -107,7 +108,7 @@ def make_finetuned(ctx: Context) -> dict[str, JsonValue]:
     """
     settings = ctx.settings(MergingSettings)
     env = world(ctx, ctx.settings(Robot).environment)
-    policy, stats = model.load(ctx.artifact("multitask") / env.name)
+    policy, stats = files.load(ctx.artifact("multitask") / env.name)
     policy.to(ctx.device)
     recipe = settings.trainings.finetuned
     curve = training.fit(
@@ -121,7 +122,7 @@ def make_finetuned(ctx: Context) -> dict[str, JsonValue]:
         evaluate=lambda: {env.name: returns(ctx, policy, env, stats)},
         evaluate_at=[recipe.updates],
     )
-    model.save(policy, stats, ctx.out)
+    files.save(policy, stats, ctx.out)
     return _keep_curve(ctx, curve)
 
 
@@ -157,11 +158,11 @@ def fresh(ctx: Context, env: Environment, init: str, size: str) -> DecisionTrans
     takes the language model's, `control` draws one that nothing else has.
     """
     shape = _shape(ctx, env.state_dim, env.action_dim, size)
-    policy = DecisionTransformer(shape, ctx.torch_generator("init", env.name))
+    policy = FastDecisionTransformer(shape, ctx.torch_generator("init", env.name))
     if init in ("common", "control"):
-        other = DecisionTransformer(shape, ctx.torch_generator("init", init))
-        body = {k: v for k, v in other.state_dict().items() if k.startswith(BACKBONE)}
-        policy.load_state_dict(policy.state_dict() | body)
+        other = FastDecisionTransformer(shape, ctx.torch_generator("init", init))
+        backbone = {k: v for k, v in other.state_dict().items() if k.startswith(BACKBONE)}
+        policy.load_state_dict(policy.state_dict() | backbone)
     elif init == "pretrained":
         language.start_from(policy, _language(ctx))
     elif init != "different":
@@ -175,10 +176,10 @@ def returns(
     """Returns of the scale's number of evaluation episodes; their seeds are the trial's alone."""
     episodes = ctx.settings(MergingSettings).episodes
     seeds = [ctx.stream("eval", env.name, n) % 2**31 for n in range(episodes)]
-    found = evaluate(
+    evaluation = evaluate(
         policy, env, stats, seeds=seeds, context=policy.shape.context, device=ctx.device
     )
-    return [float(value) for value in found.returns_E]
+    return [float(value) for value in evaluation.returns_E]
 
 
 def read_curve(folder: Path) -> list[tuple[int, dict[str, list[float]]]]:

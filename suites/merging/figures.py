@@ -1,180 +1,146 @@
 """The suite's pictures, from records alone.
 
-Every point that is a mean carries its 95 % interval; controls are grey.
+A method looks the same in all of them; every point that is a mean carries its 95 % interval.
 """
 
+import textwrap
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
-from numpy.typing import NDArray
 
-from harness.drawing import bounds, legend, panels
+from harness.drawing import bounds, interval_line, legend, panels, points, styles
 from harness.record import Record
+from harness.runs import cells, frame
 from harness.stats import mean_interval
 from harness.suite import Figure, Method, Suite, Task
 
-GREY, OWN = "#9ca3af", "#6b7280"
-COLOURS = {
-    "attn": "#1d4ed8",
-    "mlp": "#d97706",
-    "ln": "#15803d",
-    "attn-mlp": "#be123c",
-    "mff": "#1d4ed8",
-    "mff-common": "#15803d",
-    "mff-pretrained": "#7e22ce",
-    "frozen-random": "#9ca3af",
-    "frozen-other": "#4b5563",
-}
-"""By group of parameters or by method."""
-
-STYLES = {"": "-", "-common": "--"}
-"""Of lines, by where the policies started."""
-
-Floats = NDArray[np.float64]
+GROUPS = ("attn", "mlp", "ln")
+"""Groups of parameters whose Fisher information is recorded."""
 
 
 def path(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
     """Score against the share of the other policy, one panel per environment."""
-    methods = [m for m in suite.methods if m.name.startswith("path-")]
-    tasks = _tasks_of(records, suite, methods, "path")
+    tasks = _tasks(records, suite, "path")
     if not tasks:
         return None
-    drawing, axes = panels(len(tasks), len(tasks), (2.7, 2.7), more=(0.3, 0))
+    drawing, axes = panels(len(tasks), len(tasks), (2.7, 2.7), more=(0.3, 0.3))
     for axis, task in zip(axes, tasks, strict=True):
-        for method in methods:
-            _, group, *start = method.name.split("-")
-            style = STYLES["".join(f"-{s}" for s in start)]
-            _line(axis, records, method, task, "path", color=COLOURS[group], linestyle=style)
-        axis.set_title(task.label)
+        _lines(axis, records, suite, task, "path")
         axis.set_xlabel("share of the next task's policy")
     axes[0].set_ylabel("normalised score")
-    legend(drawing, axes, 6)
+    legend(drawing, axes, 2)
     return drawing
 
 
 def merged(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
-    """One bar per method, one row per environment: mean, interval, every seed."""
-    methods = [m for m in suite.methods if any(r.method == m.name and _score(r) for r in records)]
-    tasks = [t for t in suite.tasks if any(r.task == t.name and _score(r) for r in records)]
-    if not methods or not tasks:
+    """One bar per method, one column per environment: mean, interval, every seed."""
+    grouped, look = cells(frame(records, suite)), styles(m.name for m in suite.methods)
+    scores = {
+        (m.name, t.name): grouped[(m.name, t.name, "score")].values
+        for m in suite.methods
+        for t in suite.tasks
+    }
+    methods = [m for m in suite.methods if any(len(scores[m.name, t.name]) for t in suite.tasks)]
+    tasks = [t for t in suite.tasks if any(len(scores[m.name, t.name]) for m in suite.methods)]
+    if not methods:
         return None
-    drawing = Drawing(figsize=(0.26 * len(methods) + 1.4, 1.7 * len(tasks) + 1.6))
-    axes = list(drawing.subplots(len(tasks), 1, sharex=True, squeeze=False).flat)
+    drawing = Drawing(figsize=(2.1 * len(tasks) + 4, 0.19 * len(methods) + 0.8))
+    axes = list(drawing.subplots(1, len(tasks), sharey=True, squeeze=False).flat)
     for axis, task in zip(axes, tasks, strict=True):
-        for x, method in enumerate(methods):
-            found = [
-                r.metrics["score"]
-                for r in records
-                if (r.method, r.task) == (method.name, task.name) and _score(r)
-            ]
-            if not found:
+        for place, method in enumerate(methods):
+            values = scores[method.name, task.name]
+            if not len(values):
                 continue
-            mean, low, high = bounds(mean_interval(np.array(found)))
-            axis.bar(x, mean, width=0.8, color=_colour(method), alpha=0.55)
-            axis.vlines(x, low, high, color="#111827", linewidth=1)
-            spots = x + np.linspace(-0.2, 0.2, len(found)) if len(found) > 1 else [x]
-            axis.plot(spots, found, ".", color="#111827", markersize=2.5)
+            mean, low, high = bounds(mean_interval(values))
+            hatch = "////" if method.kind in ("control", "ablation") else ""
+            axis.barh(
+                place, mean, color=look[method.name].color, alpha=0.55, hatch=hatch,
+                edgecolor="white", linewidth=0,
+            )  # fmt: skip
+            axis.hlines(place, low, high, color="#111827", linewidth=1)
+            spread = np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else np.zeros(1)
+            points(axis, values.tolist(), list(place + spread), look[method.name], zorder=3)
         axis.set_title(task.label)
-        axis.set_ylabel("score")
-        axis.margins(x=0.01)
-    names = [m.name for m in methods]
-    axes[-1].set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor")
+        axis.set_xlabel("score")
+        axis.margins(y=0.01)
+    axes[0].set_yticks(range(len(methods)), [m.label for m in methods], fontsize=7)
+    axes[0].invert_yaxis()
     return drawing
 
 
 def by_layer(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
-    """Mean Fisher information of each group by layer; columns are kinds, rows environments."""
-    methods = [m for m in suite.methods if m.name.startswith("fisher-")]
-    tasks = _tasks_of(records, suite, methods, "information-attn")
-    shown = [m for m in methods if _found(records, m, tasks, "information-attn")]
-    if not shown:
+    """Mean Fisher information of each group by layer; columns are methods, rows environments."""
+    tasks = _tasks(records, suite, "information-attn")
+    methods = [m for m in suite.methods if _having(records, m, tasks, "information-attn")]
+    if not methods:
         return None
-    drawing = Drawing(figsize=(2.6 * len(shown) + 0.4, 1.8 * len(tasks) + 0.6))
-    rows = drawing.subplots(len(tasks), len(shown), sharex=True, squeeze=False)
+    look = styles(GROUPS)
+    drawing = Drawing(figsize=(2.6 * len(methods) + 0.4, 1.8 * len(tasks) + 0.9))
+    rows = drawing.subplots(len(tasks), len(methods), sharex=True, squeeze=False)
     for row, task in zip(rows, tasks, strict=True):
-        for axis, method in zip(row, shown, strict=True):
-            for group in ("attn", "mlp", "ln"):
-                for record in _found(records, method, [task], f"information-{group}"):
+        for axis, method in zip(row, methods, strict=True):
+            for group in GROUPS:
+                for record in _having(records, method, [task], f"information-{group}"):
                     line = record.series[f"information-{group}"]
+                    layers = np.array(line.x) + 1
                     axis.plot(
-                        np.array(line.x) + 1, line.y, color=COLOURS[group], label=group,
-                        linewidth=0.8, alpha=0.8,
+                        layers, line.y, label=group, linewidth=0.8, markersize=3,
+                        alpha=0.8, **look[group]._asdict(),
                     )  # fmt: skip
-            axis.set_xticks(range(1, 1 + max(len(axis.lines[0].get_xdata()), 1)))
-            axis.set_title(f"{task.label}, {method.params['information']}")
-        row[0].set_ylabel("log10 of the mean")
+                    axis.set_xticks(layers)
+        row[0].set_ylabel(f"{task.label}\nlog10 of the mean")
+    for axis, method in zip(rows[0], methods, strict=True):
+        axis.set_title(textwrap.fill(method.label, 32), fontsize=8)
     for axis in rows[-1]:
         axis.set_xlabel("layer")
-    legend(drawing, list(rows.flat), 6)
+    legend(drawing, list(rows.flat), len(GROUPS))
     return drawing
 
 
 def recovery(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
     """Score against updates of the rest after the backbone was frozen."""
-    methods = [m for m in suite.methods if m.name in COLOURS]
-    tasks = _tasks_of(records, suite, methods, "recovery")
+    tasks = _tasks(records, suite, "recovery")
     if not tasks:
         return None
-    drawing, axes = panels(len(tasks), len(tasks), (2.7, 2.7), more=(0.3, 0))
+    grouped = cells(frame(records, suite))
+    drawing, axes = panels(len(tasks), len(tasks), (2.7, 2.7), more=(0.3, 0.4))
     for axis, task in zip(axes, tasks, strict=True):
-        for method in methods:
-            _line(axis, records, method, task, "recovery", color=COLOURS[method.name])
-        own = [
-            r.metrics["score"]
-            for r in records
-            if (r.method, r.task) == ("individual", task.name) and _score(r)
-        ]
-        if own:
-            axis.axhline(float(np.mean(own)), color=OWN, linestyle=":", label="individual")
-        axis.set_title(task.label)
+        _lines(axis, records, suite, task, "recovery")
+        individual = grouped[("individual", task.name, "score")].values
+        if len(individual):
+            label = suite.method("individual").label
+            axis.axhline(float(np.mean(individual)), color="#6b7280", linestyle=":", label=label)
         axis.set_xlabel("updates after freezing")
     axes[0].set_ylabel("normalised score")
-    legend(drawing, axes, 6)
+    legend(drawing, axes, 2)
     return drawing
 
 
-def _score(record: Record) -> bool:
-    return record.status == "ok" and "score" in record.metrics
+def _lines(axis: Axes, records: Sequence[Record], suite: Suite, task: Task, series: str) -> None:
+    """The means of a series over seeds, with their intervals: one line per method that has it."""
+    look = styles(m.name for m in suite.methods)
+    for method in suite.methods:
+        lines = [record.series[series] for record in _having(records, method, [task], series)]
+        if lines:
+            columns = np.array([line.y for line in lines]).T
+            intervals = [mean_interval(column) for column in columns]
+            interval_line(axis, lines[0].x, intervals, look[method.name], method.label)
+    axis.set_title(task.label)
 
 
-def _found(
+def _tasks(records: Sequence[Record], suite: Suite, series: str) -> list[Task]:
+    """The tasks of which some record has the series."""
+    names = {r.task for r in records if series in r.series}
+    return [task for task in suite.tasks if task.name in names]
+
+
+def _having(
     records: Sequence[Record], method: Method, tasks: Sequence[Task], series: str
 ) -> list[Record]:
-    names = {t.name for t in tasks}
+    """A method's records on the tasks that have the series."""
+    names = {task.name for task in tasks}
     return [
         r for r in records if r.method == method.name and r.task in names and series in r.series
     ]
-
-
-def _tasks_of(
-    records: Sequence[Record], suite: Suite, methods: Sequence[Method], series: str
-) -> list[Task]:
-    return [t for t in suite.tasks if any(_found(records, m, [t], series) for m in methods)]
-
-
-def _line(
-    axis: Axes, records: Sequence[Record], method: Method, task: Task, series: str, **style: Any
-) -> None:
-    """Mean over seeds with its interval."""
-    found = _found(records, method, [task], series)
-    if not found:
-        return
-    x = np.array(found[0].series[series].x)
-    values = np.array([r.series[series].y for r in found])
-    y, low, high = np.array([bounds(mean_interval(column)) for column in values.T]).T
-    axis.errorbar(
-        x, y, yerr=[y - low, high - y], label=method.name, marker="o", markersize=2.5,
-        linewidth=1.1, elinewidth=0.8, **style,
-    )  # fmt: skip
-
-
-def _colour(method: Method) -> str:
-    if method.kind in ("control", "ablation"):
-        return GREY
-    if method.kind == "baseline":
-        return OWN
-    groups = method.params.get("groups")
-    return COLOURS.get("-".join(map(str, groups)) if isinstance(groups, list) else "", "#7e22ce")

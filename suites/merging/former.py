@@ -10,11 +10,11 @@ Spec = dict[str, Any]
 
 def former(spec: Spec) -> Spec:
     """Today's specification of a trial or artifact in its former form."""
-    found = {**spec, "scale": {**spec["scale"], "params": _scale(spec["scale"]["params"])}}
+    former_spec = {**spec, "scale": {**spec["scale"], "params": _scale(spec["scale"]["params"])}}
     if "method" in spec:
         params = {k: v for k, v in spec["method"]["params"].items() if v is not None}
-        found["method"] = {**spec["method"], "params": params}
-    return found
+        former_spec["method"] = {**spec["method"], "params": params}
+    return former_spec
 
 
 def _scale(params: Spec) -> Spec:

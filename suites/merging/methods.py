@@ -191,26 +191,9 @@ def _rules() -> Iterator[Method]:
 
 def _frozen() -> Iterator[Method]:
     rows: tuple[tuple[str, str, str, str, Kind], ...] = (
-        (
-            "merged",
-            "different",
-            "mff",
-            "merge-freeze-finetune: different random initialisations",
-            "proposed",
-        ),
-        (
-            "merged",
-            "common",
-            "mff-common",
-            "merge-freeze-finetune: shared random initialisation",
-            "proposed",
-        ),
-        (
-            "merged",
-            "pretrained",
-            "mff-pretrained",
-            "merge-freeze-finetune: language model",
-            "proposed",
+        *(
+            ("merged", v, f"mff{_suffix(v)}", f"merge-freeze-finetune: {STARTS[v]}", "proposed")
+            for v in ("different", "common", "pretrained")
         ),
         ("random", "different", "frozen-random", "random frozen backbone, rest trained", "control"),
         (
@@ -221,11 +204,11 @@ def _frozen() -> Iterator[Method]:
             "control",
         ),
     )
-    for body, variant, name, label, kind in rows:
-        deviations = () if body == "merged" else _NOT_IN_PAPER
+    for backbone, variant, name, label, kind in rows:
+        deviations = () if backbone == "merged" else _NOT_IN_PAPER
         policies = f"policy-{{}}-{variant}"
         yield _method(
-            name, "frozen", policies, label, kind, _each("data-{}"), deviations, body=body
+            name, "frozen", policies, label, kind, _each("data-{}"), deviations, body=backbone
         )
 
 

@@ -130,7 +130,7 @@ def _figures() -> tuple[Figure, ...]:
             name="merged",
             title="Merged against individual",
             draw="suites.merging.figures:merged",
-            caption="Bars are means with 95 % intervals, points are seeds, grey bars are controls.",
+            caption="Bars are means with 95 % intervals, points are seeds; hatched are controls.",
         ),
         Figure(
             name="information",
@@ -158,7 +158,7 @@ def _datasets() -> tuple[Dataset, ...]:
             "and linear policies of augmented random search",
             sizes="trained policies as plain arrays",
             splits="none",
-            note="Only to make the policies that come with the suite anew: "
+            note="Only to rebuild the policies that come with the suite: "
             "python -m suites.merging.robots.build",
         ),
         Dataset(
@@ -186,7 +186,7 @@ def suite() -> Suite:
             year=2024,
         ),
         summary="Policies are trained on different robots, each by itself. Can parts of them be "
-        "averaged into one body that still works for each?",
+        "averaged into one backbone that still works for each?",
         methods=methods(),
         tasks=_tasks(),
         metrics=_metrics(),

@@ -1,4 +1,4 @@
-"""What trials do: individual policies, merged ones, paths between two, bodies frozen after a merge.
+"""What trials do: individual policies, merges, paths between two, backbones frozen after a merge.
 
 Every function evaluates on the task's environment with the same episodes; the first policy of a
 merge is that environment's own and supplies everything outside the merged groups.
@@ -24,7 +24,7 @@ from suites.merging.artifacts import (
     worlds,
 )
 from suites.merging.merge import alignment, rules, statistics
-from suites.merging.policy import model, training
+from suites.merging.policy import files, training
 from suites.merging.policy.groups import matches, select
 from suites.merging.policy.model import Attention, DecisionTransformer
 from suites.merging.robots.environments import ENVIRONMENTS, Environment, make, normalised
@@ -62,10 +62,10 @@ def path(ctx: Context) -> dict[str, float]:
     scores, halfway = [], {}
     for p in points:
         policy.load_state_dict(rules.interpolate(start, end, keys, p))
-        found = _evaluated(ctx, policy, stats)
-        scores.append(found["score"])
+        metrics = _evaluated(ctx, policy, stats)
+        scores.append(metrics["score"])
         if p == 0.5:
-            halfway = found
+            halfway = metrics
     ctx.series("path", points, scores, "share of the other policy")
     if not halfway:
         raise SpecError(f"points {points} of the path; 0.5 has to be one of them")
@@ -95,37 +95,37 @@ def changed(ctx: Context) -> dict[str, float]:
 
 
 def frozen(ctx: Context) -> dict[str, float]:
-    """A body that is frozen while the rest is trained on the task's own data.
+    """A backbone that is frozen while the rest is trained on the task's own data.
 
     `body`: `merged` (merge-freeze-finetune), or the controls `random` and `other`. The metrics are
     those after the last update; the curve is kept as `recovery`.
     """
     policies = _policies(ctx)
     policy, stats = policies[0]
-    own = _own_environment(ctx)
-    body, settings = ctx.settings(Merge).body, ctx.settings(MergingSettings)
-    if body == "merged":
+    env = _own_environment(ctx)
+    backbone, settings = ctx.settings(Merge).body, ctx.settings(MergingSettings)
+    if backbone == "merged":
         states: list[State] = [p.state_dict() for p, _ in policies]
         policy.load_state_dict(rules.average(states, select(states[0], FROZEN)))
     else:
-        _replace(policy, _donor(ctx, body, policies), FROZEN)
+        _replace(policy, _donor(ctx, backbone, policies), FROZEN)
     recipe = settings.trainings.frozen
     policy.to(ctx.device)
     curve = training.fit(
         ctx,
-        {own.name: policy},
-        {own.name: windows(ctx, read_data(ctx, own), stats, policy.shape)},
+        {env.name: policy},
+        {env.name: windows(ctx, read_data(ctx, env), stats, policy.shape)},
         recipe,
         settings.optimizer,
         frozen=FROZEN,
-        evaluate=lambda: {own.name: returns(ctx, policy, own, stats)},
+        evaluate=lambda: {env.name: returns(ctx, policy, env, stats)},
         evaluate_at=[0, *evenly(recipe, settings.frozen_evaluations)],
     )
-    found = _measured(ctx, curve)
-    found["retained"] = found["score"] - _own_score(ctx)
-    scores = [normalised(own, _mean(by_name[own.name])) for _, by_name in curve]
+    metrics = _measured(ctx, curve)
+    metrics["retained"] = metrics["score"] - _own_score(ctx)
+    scores = [normalised(env, _mean(by_name[env.name])) for _, by_name in curve]
     ctx.series("recovery", [update for update, _ in curve], scores, "updates")
-    return found
+    return metrics
 
 
 # -- rules of merging, by the names that methods use ---------------------------------------------
@@ -150,15 +150,15 @@ def _fisher(ctx: Context, policies: Policies, states: list[State], keys: list[st
     if kind is None:
         raise SpecError(f"{ctx.subject.name}: rule fisher needs `information`")
     blocks = select(states[0], ["blocks"])
-    found = [
+    information = [
         statistics.fisher(policy, _batches(ctx, env, policy, stats, kind), kind, blocks)
         for env, (policy, stats) in zip(_order(ctx), policies, strict=True)
     ]
     for group in ("attn", "mlp", "ln"):
         layers = range(policies[0][0].shape.layers)
-        means = [_mean_information(found[0], group, layer) for layer in layers]
+        means = [_mean_information(information[0], group, layer) for layer in layers]
         ctx.series(f"information-{group}", list(layers), means, "layer")
-    return rules.fisher(states, keys, found, floor=_coefficients(ctx).fisher_floor)
+    return rules.fisher(states, keys, information, floor=_coefficients(ctx).fisher_floor)
 
 
 def _regmean(ctx: Context, policies: Policies, states: list[State], keys: list[str]) -> State:
@@ -254,7 +254,7 @@ def _order(ctx: Context) -> list[Environment]:
 def _policies(ctx: Context) -> list[tuple[DecisionTransformer, Statistics]]:
     """The trained policies of all environments, the task's own first."""
     folders = [ctx.artifact(ctx.settings(Merge).policies.format(env.name)) for env in _order(ctx)]
-    loaded = [model.load(folder) for folder in folders]
+    loaded = [files.load(folder) for folder in folders]
     return [(policy.to(ctx.device), stats) for policy, stats in loaded]
 
 
@@ -288,9 +288,9 @@ def _batches(
     return [source.sample(settings.merge_batch, generator) for _ in range(count)]
 
 
-def _mean_information(found: State, group: str, layer: int) -> float:
+def _mean_information(information: State, group: str, layer: int) -> float:
     """Common logarithm of the mean over the group's parameters in one layer."""
-    parts = [v.flatten() for k, v in found.items() if k.startswith(f"blocks.{layer}.")
+    parts = [v.flatten() for k, v in information.items() if k.startswith(f"blocks.{layer}.")
              and matches(k, [group])]  # fmt: skip
     return math.log10(float(torch.cat(parts).mean()) + 1e-30)
 
@@ -300,10 +300,10 @@ def _copy(policy: DecisionTransformer) -> State:
 
 
 def _evaluated(ctx: Context, policy: DecisionTransformer, stats: Statistics) -> dict[str, float]:
-    own = _own_environment(ctx)
-    found = _measured(ctx, [(0, {own.name: returns(ctx, policy.eval(), own, stats)})])
-    del found["score-best"]  # nothing was trained: there is nothing to choose from
-    return found | {"retained": found["score"] - _own_score(ctx)}
+    env = _own_environment(ctx)
+    metrics = _measured(ctx, [(0, {env.name: returns(ctx, policy.eval(), env, stats)})])
+    del metrics["score-best"]  # nothing was trained: there is nothing to choose from
+    return metrics | {"retained": metrics["score"] - _own_score(ctx)}
 
 
 def _own_curve(ctx: Context) -> list[tuple[int, dict[str, list[float]]]]:
@@ -313,20 +313,20 @@ def _own_curve(ctx: Context) -> list[tuple[int, dict[str, list[float]]]]:
 
 def _own_score(ctx: Context) -> float:
     """The last score of the task's own policy as it was trained."""
-    own = _own_environment(ctx)
-    return normalised(own, _mean(_own_curve(ctx)[-1][1][own.name]))
+    env = _own_environment(ctx)
+    return normalised(env, _mean(_own_curve(ctx)[-1][1][env.name]))
 
 
 def _measured(ctx: Context, curve: Curve) -> dict[str, float]:
     """Metrics of evaluations in the order they were made."""
-    own = _own_environment(ctx)
-    lines = [by_name[own.name] for _, by_name in curve]
+    env = _own_environment(ctx)
+    lines = [by_name[env.name] for _, by_name in curve]
     last = _mean(lines[-1])
     variance = _mean([(value - last) ** 2 for value in lines[-1]])
     return {
-        "score": normalised(own, last),
+        "score": normalised(env, last),
         "return": last,
-        "score-best": normalised(own, max(map(_mean, lines))),
+        "score-best": normalised(env, max(map(_mean, lines))),
         "episode-sd": math.sqrt(variance),
     }
 

@@ -122,7 +122,7 @@ def align(
 
 def feed_forward(state: State) -> list[Units]:
     """The hidden units of every feed-forward layer whose names are known."""
-    found = []
+    groups = []
     for into, out, transposed in _FEED_FORWARD:
         tail = f".{out}.weight"
         for key in state:
@@ -136,8 +136,8 @@ def feed_forward(state: State) -> list[Units]:
             for name in into:
                 axes.append(Axis(f"{block}.{name}.weight", 1 if transposed else 0, 0, size))
                 axes.append(Axis(f"{block}.{name}.bias", 0, 0, size))
-            found.append(Units(key, (tuple(a for a in axes if a.key in state),)))
-    return found
+            groups.append(Units(key, (tuple(a for a in axes if a.key in state),)))
+    return groups
 
 
 def attention(state: State, heads: int) -> list[Units]:
@@ -146,7 +146,7 @@ def attention(state: State, heads: int) -> list[Units]:
     Raises:
         MethodError: `heads` does not divide the width.
     """
-    found = []
+    groups = []
     for key in state:
         if not key.endswith("attn.qkv.weight"):
             continue
@@ -161,8 +161,8 @@ def attention(state: State, heads: int) -> list[Units]:
         match = (*query, *keys)
         carry = (*value, Axis(f"{prefix}proj.weight", 1, 0, width))
         parts = tuple(tuple(a for a in axes if a.key in state) for axes in (match, carry))
-        found.append(Units(key, parts, heads))
-    return found
+        groups.append(Units(key, parts, heads))
+    return groups
 
 
 def residual_stream(state: State) -> Units:

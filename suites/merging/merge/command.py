@@ -85,11 +85,11 @@ def read(path: Path) -> Model:
     Raises:
         DataError: there is none, or it is corrupt.
     """
-    files, kept = _weight_files(path)
+    files, promised = _weight_files(path)
     state: dict[str, Tensor] = {}
     for file in files:
         state |= read_tensors(file)
-    missing = sorted(kept - state.keys())
+    missing = sorted(promised - state.keys())
     if missing or not state:
         raise DataError(f"{path}: {missing[0] if missing else 'every tensor'} is missing")
     return Model(path, state, {file.name: file_digest(file) for file in files})
@@ -267,8 +267,8 @@ def _parser() -> tool.Parser:
     add("--density", type=float, help="share of a task vector that ties keeps; 0.2 by default")
     add("--drop", type=float, help="share of a task vector that dare drops; 0.5 by default")
     add("--seed", type=int, help="of what dare drops; 0 by default")
-    add("--information", nargs="+", help="Fisher information, a file per model, same tensor names")
-    add("--grams", nargs="+", help="Gram matrices of inputs, a file per model, same tensor names")
+    add("--information", nargs="+", help="Fisher information, one file per model, same names")
+    add("--grams", nargs="+", help="Gram matrices of inputs, one file per model, same names")
     add("--align", action="store_true", help="first permute hidden units to match the first model")
     return parser
 

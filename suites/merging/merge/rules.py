@@ -29,14 +29,14 @@ def average(
     """sum_i w_i theta_i / sum_i w_i, with equal weights where none are given.
 
     Raises:
-        MethodError: models that do not fit, or weights that are not one a model, at least 0 and
+        MethodError: models that do not fit, or weights that are not one per model, at least 0 and
             not all 0.
     """
     shares = list(weights) if weights is not None else [1.0] * len(states)
     if len(shares) != len(states) or min(shares, default=0) < 0 or not 0 < sum(shares) < math.inf:
         raise MethodError(
             f"weights {shares} for {len(states)} models; "
-            "give one a model, at least 0 and not all of them 0"
+            "give one per model, at least 0 and not all of them 0"
         )
     return _merge(states, keys, lambda _, thetas: _weighted(shares, thetas) / sum(shares))
 
@@ -98,7 +98,7 @@ def fisher(
         raise MethodError(f"floor {floor}; it has to be a number above 0")
     if len(information) != len(states):
         raise MethodError(
-            f"information of {len(information)} models for {len(states)}; give one a model"
+            f"information of {len(information)} models for {len(states)}; give one per model"
         )
     check(states, keys=keys)
     called = ["model 1", *(f"the information of model {n}" for n in range(1, len(states) + 1))]

@@ -41,7 +41,8 @@ from torch.nn import functional as F
 from harness import tool
 from harness.errors import DataError, MethodError, UsageError
 from harness.store import write_atomic
-from suites.merging.policy import model
+from suites.merging.policy import files
+from suites.merging.policy.fast import unfolded
 from suites.merging.policy.groups import GROUPS, select
 from suites.merging.robots import trajectories
 from suites.merging.robots.trajectories import Batch, Windows
@@ -110,7 +111,7 @@ def grams(policy: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
         for key, layer in layers.items()
     }
     counts = dict.fromkeys(layers, 0)
-    with _prepared(policy, False, []), _watched(layers) as calls:
+    with _prepared(policy, False, []), _watched(policy, layers) as calls:
         for batch in batches:
             policy(*batch.inputs)
             for key, call in calls():
@@ -142,7 +143,7 @@ def _of_tokens(
 ) -> Iterator[tuple[str, Tensor]]:
     """Squared gradients of every token (and component), summed."""
     layers = {key: _layer(policy, key) for key in keys}
-    with _watched(layers) as calls:
+    with _watched(policy, layers) as calls:
         actions_BKA = policy(*batch.inputs)
         watched = list(calls())
     outputs = [call.output for _, call in watched]
@@ -224,6 +225,7 @@ def _layer(policy: nn.Module, key: str) -> nn.Module:
 
 @contextmanager
 def _watched(
+    policy: nn.Module,
     layers: dict[str, nn.Module] | dict[str, nn.Linear],
 ) -> Iterator[Callable[[], Iterator[tuple[str, Call]]]]:
     """Keeps every call of the layers; what is entered gives the calls since it was last asked."""
@@ -240,7 +242,8 @@ def _watched(
 
     hooks = [layer.register_forward_hook(keep) for layer in set(layers.values())]
     try:
-        yield taken
+        with unfolded(policy):
+            yield taken
     finally:
         for hook in hooks:
             hook.remove()
@@ -249,7 +252,7 @@ def _watched(
 @contextmanager
 def _prepared(policy: nn.Module, training: bool, parameters: Sequence[Tensor]) -> Iterator[None]:
     """Mode and gradients as they are wanted, and afterwards as they were."""
-    was = policy.training
+    mode = policy.training
     frozen = [parameter for parameter in parameters if not parameter.requires_grad]
     policy.train(training)
     for parameter in frozen:
@@ -257,7 +260,7 @@ def _prepared(policy: nn.Module, training: bool, parameters: Sequence[Tensor]) -
     try:
         yield
     finally:
-        policy.train(was)
+        policy.train(mode)
         for parameter in frozen:
             parameter.requires_grad_(False)
 
@@ -287,12 +290,12 @@ def measure(arguments: argparse.Namespace) -> str:
         raise UsageError(
             f"--batches {arguments.batches} --batch {arguments.batch}; both have to be 1 or more"
         )
-    policy, statistics = model.load(Path(arguments.policy))
+    policy, statistics = files.load(Path(arguments.policy))
     data, shape = trajectories.load(Path(arguments.data)), policy.shape
-    found = (data.states_NS.shape[1], data.actions_NA.shape[1])
-    if found != (shape.state_dim, shape.action_dim):
+    sizes = (data.states_NS.shape[1], data.actions_NA.shape[1])
+    if sizes != (shape.state_dim, shape.action_dim):
         raise DataError(
-            f"{arguments.data}: {found[0]} state and {found[1]} action components, the policy has "
+            f"{arguments.data}: {sizes[0]} state and {sizes[1]} action components, the policy has "
             f"{shape.state_dim} and {shape.action_dim}; give data of its own environment"
         )
     windows = Windows(data, statistics, shape.context, max_steps=shape.max_steps)

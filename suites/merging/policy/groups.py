@@ -1,6 +1,6 @@
 """Which tensors of a state dict a merge touches: attention, MLP, norms, whole blocks, everything.
 
-A group is told from the names alone, so it works for the policies of this suite and for the usual
+A group follows from the names alone, so it works for the policies of this suite and for the usual
 transformers: `blocks.0.attn.qkv.weight`, `transformer.h.0.mlp.c_fc.weight`,
 `model.layers.0.self_attn.q_proj.weight`, `encoder.layer.0.output.LayerNorm.bias`.
 
@@ -46,14 +46,14 @@ def matches(key: str, groups: Sequence[str]) -> bool:
     part = _part(block[1]) if block else None
     for group in groups:
         if "*" in group:
-            found = fnmatchcase(key, group)
+            member = fnmatchcase(key, group)
         elif group not in GROUPS:
             raise SpecError(
                 f"group {group!r} is unknown; use {', '.join(GROUPS)}, or a glob such as 'embed_*'"
             )
         else:
-            found = group in ("all", part) or (group == "blocks" and block is not None)
-        if found:
+            member = group in ("all", part) or (group == "blocks" and block is not None)
+        if member:
             return True
     return False
 
@@ -67,10 +67,10 @@ def select(state: Mapping[str, Any], groups: Sequence[str]) -> list[str]:
     floating = [key for key, value in state.items() if value.is_floating_point()]
     for group in groups:
         if not any(matches(key, [group]) for key in floating):
-            some = ", ".join(floating[:3])
+            shown = ", ".join(floating[:3])
             raise SpecError(
-                f"group {group!r} holds none of the {len(floating)} floating tensors ({some}, ...);"
-                " use another group, or a glob over the names"
+                f"group {group!r} holds none of the {len(floating)} floating tensors "
+                f"({shown}, ...); use another group, or a glob over the names"
             )
     return [key for key in floating if matches(key, groups)]
 

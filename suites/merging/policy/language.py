@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from harness.run import Context
 from harness.settings import AdamW
 from harness.training import State, adamw, clip, parameters, set_rate
-from suites.merging.policy.model import Block, DecisionTransformer, Shape, dropout, init_body
+from suites.merging.policy.fast import FastBlock, dropout
+from suites.merging.policy.model import DecisionTransformer, Shape, init_backbone
 from suites.merging.policy.training import Batches, Term
 from suites.merging.settings import Training
 
@@ -34,13 +35,13 @@ class LanguageModel(nn.Module):
             self.embed_token = nn.Embedding(VOCABULARY, shape.width)
             self.embed_position = nn.Embedding(positions, shape.width)
             self.blocks = nn.ModuleList(
-                Block(shape.width, shape.heads, shape.dropout, shape.activation)
+                FastBlock(shape.width, shape.heads, shape.dropout, shape.activation)
                 for _ in range(shape.layers)
             )
             self.ln_f = nn.LayerNorm(shape.width)
         self.to_empty(device="cpu")
         self.dropout = shape.dropout
-        init_body([self], generator)
+        init_backbone([self], generator)
 
     def forward(self, tokens_BT: Tensor) -> Tensor:
         """Logits of the next byte, [B,T,V]."""

@@ -81,12 +81,12 @@ def fit(
     optimizer = _optimizer(policies, recipe, settings, frozen, terms)
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     generators = {f"batch-{name}": ctx.torch_generator("batch", name) for name in policies}
-    drawing = {f"term-{n}": t.generator for n, t in enumerate(terms) if t.generator is not None}
-    more = {f"term-{n}": t.module for n, t in enumerate(terms) if t.module is not None}
+    drawn_from = {f"term-{n}": t.generator for n, t in enumerate(terms) if t.generator is not None}
+    modules = {f"term-{n}": t.module for n, t in enumerate(terms) if t.module is not None}
     state = State(
-        modules={**policies, **more},
+        modules={**policies, **modules},
         optimizers={"adamw": optimizer},
-        generators=generators | drawing,
+        generators=generators | drawn_from,
     )
     state.values["curve"] = []
     ctx.count(
@@ -94,7 +94,7 @@ def fit(
         updates=recipe.updates,
         flops=recipe.updates * sum(_flops(policies[n], windows[n], recipe) for n in policies),
     )
-    for module in (*policies.values(), *more.values()):
+    for module in (*policies.values(), *modules.values()):
         module.train()
     for done in ctx.steps(recipe.updates, state):
         if done == 0 and evaluate and 0 in evaluate_at:
@@ -154,10 +154,10 @@ def toward_start(policy: DecisionTransformer, strength: float) -> Term:
 
     Of the norm, not of its square, one term per tensor (released code, `--init_reg`).
     """
-    now = [(p, p.detach().clone()) for p in policy.blocks.parameters()]
+    starts = [(p, p.detach().clone()) for p in policy.blocks.parameters()]
 
     def loss(_done: int, _batches: Batches) -> Tensor:
-        return strength * torch.stack([(p - start).norm() for p, start in now]).sum()
+        return strength * torch.stack([(p - start).norm() for p, start in starts]).sum()
 
     return Term(loss)
 

@@ -79,17 +79,17 @@ def roll_out_mixture(ctx: Context) -> dict[str, JsonValue]:
         parts.append(roll_out(policy, env, steps, ingredient.noise, seed))
         rows.append({**ingredient._asdict(), **measured(parts[-1], env)})
         ctx.tick(done + 1, len(mixture))
-    whole = concatenate(parts)
+    trajectories = concatenate(parts)
     facts: dict[str, JsonValue] = {
         "environment": env.id,
         "quality": settings.quality,
         "source": settings.source,
         "recipe": rows,
-        **measured(whole, env),
+        **measured(trajectories, env),
         "gymnasium": version("gymnasium"),
         "mujoco": version("mujoco"),
     }
-    whole.save(ctx.out / TRAJECTORIES, facts)
+    trajectories.save(ctx.out / TRAJECTORIES, facts)
     return facts
 
 

@@ -30,8 +30,8 @@ def distil(teacher: Policy, env: Environment, width: int, seed: int) -> Policy:
     """
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
-    went = roll_out(teacher, env, _FIRST_STEPS, _NOISE, int(rng.integers(2**31)))
-    mean_S, std_S = went.states_NS.mean(0), went.states_NS.std(0) + np.float32(1e-3)
+    rolled = roll_out(teacher, env, _FIRST_STEPS, _NOISE, int(rng.integers(2**31)))
+    mean_S, std_S = rolled.states_NS.mean(0), rolled.states_NS.std(0) + np.float32(1e-3)
     layers = [
         (
             torch.randn(n, m, generator=generator).div_(m**0.5).requires_grad_(),
@@ -44,19 +44,19 @@ def distil(teacher: Policy, env: Environment, width: int, seed: int) -> Policy:
         arrays = tuple((w.detach().numpy(), b.detach().numpy()) for w, b in layers)
         return Policy(arrays, mean_S, std_S, clip=_CLIP, activation="tanh", output="tanh")
 
-    visited, told = [went.states_NS], [teacher.act(went.states_NS, 0)]
+    visited, answers = [rolled.states_NS], [teacher.act(rolled.states_NS, 0)]
     for count in range(_ROUNDS):
         if count:
             noise = _NOISE * (count % 2)
-            went = roll_out(student(), env, _MORE_STEPS, noise, int(rng.integers(2**31)))
-            visited.append(went.states_NS)
-            told.append(teacher.act(went.states_NS, 0))
+            rolled = roll_out(student(), env, _MORE_STEPS, noise, int(rng.integers(2**31)))
+            visited.append(rolled.states_NS)
+            answers.append(teacher.act(rolled.states_NS, 0))
         x_NS = ((np.concatenate(visited) - mean_S) / std_S).clip(-_CLIP, _CLIP)
         updates = _UPDATES if count < _ROUNDS - 1 else _LAST_UPDATES
         _regress(
             layers,
             torch.from_numpy(x_NS),
-            torch.from_numpy(np.concatenate(told)),
+            torch.from_numpy(np.concatenate(answers)),
             updates,
             generator,
         )

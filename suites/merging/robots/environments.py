@@ -66,10 +66,10 @@ def environment(name: str, version: str = "v5") -> Environment:
         SpecError: there is no environment of that name.
     """
     if name not in ENVIRONMENTS:
-        there = ", ".join(ENVIRONMENTS)
-        raise SpecError(f"unknown environment {name!r}; there are: {there}")
-    found = ENVIRONMENTS[name]
-    return dataclasses.replace(found, id=f"{found.id.rpartition('-')[0]}-{version}")
+        names = ", ".join(ENVIRONMENTS)
+        raise SpecError(f"unknown environment {name!r}; there are: {names}")
+    env = ENVIRONMENTS[name]
+    return dataclasses.replace(env, id=f"{env.id.rpartition('-')[0]}-{version}")
 
 
 def normalised(env: Environment, ret: float) -> float:
@@ -98,18 +98,18 @@ def make(env: Environment, **options: Any) -> "gymnasium.Env[Any, Any]":
         options = {"include_cfrc_ext_in_observation": False} | options
     try:
         with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # v4 is old
-            made = gymnasium.make(env.id, **options)
+            world = gymnasium.make(env.id, **options)
     except (gymnasium.error.Error, ImportError) as error:  # v2 and v3 have moved elsewhere
         reason = " ".join(str(error).split())
-        known = ", ".join(e.id for e in ENVIRONMENTS.values())
-        raise MethodError(f"no environment {env.id!r} ({reason}); there are: {known}") from None
-    found = (made.observation_space.shape, made.action_space.shape)
-    if found != ((env.state_dim,), (env.action_dim,)):
+        ids = ", ".join(e.id for e in ENVIRONMENTS.values())
+        raise MethodError(f"no environment {env.id!r} ({reason}); there are: {ids}") from None
+    shapes = (world.observation_space.shape, world.action_space.shape)
+    if shapes != ((env.state_dim,), (env.action_dim,)):
         raise MethodError(
-            f"{env.id} has state and action shapes {found[0]} and {found[1]}; "
+            f"{env.id} has state and action shapes {shapes[0]} and {shapes[1]}; "
             f"{env.name} needs ({env.state_dim},) and ({env.action_dim},)"
         )
-    return made
+    return world
 
 
 class LockStep:

@@ -159,15 +159,15 @@ def _fitted(policy: Policy, env: Environment, path: Path) -> Policy:
             f"policy {path}: {len(policy.mean_S)} inputs and {outputs} outputs, but {env.id} has "
             f"{shown} states and {env.action_dim} actions; choose a policy of {env.name}"
         )
-    kept = np.r_[:shown, shown + blind : len(policy.mean_S)]
+    seen = np.r_[:shown, shown + blind : len(policy.mean_S)]
     hidden = slice(shown, shown + blind)
     zeros = (-policy.mean_S[hidden] / policy.std_S[hidden]).clip(-policy.clip, policy.clip)
-    first = (np.ascontiguousarray(weight[:, kept]), bias + weight[:, hidden] @ zeros)
+    first = (np.ascontiguousarray(weight[:, seen]), bias + weight[:, hidden] @ zeros)
     return replace(
         policy,
         layers=(first, *rest),
-        mean_S=policy.mean_S[kept],
-        std_S=policy.std_S[kept],
+        mean_S=policy.mean_S[seen],
+        std_S=policy.std_S[seen],
         timed=timed,
     )
 

@@ -1,12 +1,17 @@
 """The suite's pictures: drawn from whatever records there are, the same bytes each time."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from harness import plan, registry
-from harness.record import Cost, Provenance, Record, Series
+from harness.record import Record, Series
 from harness.report.figure import draw
 from harness.suite import Suite
+from suites.merging import figures
 
+RecordOf = Callable[..., Record]
 NAMES = ["path", "merged", "information", "recovery"]
 
 
@@ -16,55 +21,25 @@ def merging() -> Suite:
 
 
 @pytest.fixture
-def records(merging: Suite) -> list[Record]:
-    cost = Cost(wall_seconds=1, cpu_seconds=1, peak_memory_bytes=1)
-    provenance = Provenance(
-        started="2025-01-01T00:00:00+00:00",
-        finished="2025-01-01T00:00:01+00:00",
-        commit=None,
-        dirty=None,
-        source_digest="0" * 64,
-        python="3.11",
-        packages={},
-        platform="Linux",
-        processor="toy",
-        cores=1,
-        memory_bytes=1,
-        accelerator=None,
-        threads=1,
-        flags={},
-        command=("harness",),
-    )
+def records(merging: Suite, record_of: RecordOf) -> list[Record]:
     methods = ("individual", "average-attn", "path-*", "fisher-*", "mff", "frozen-random")
     wanted = plan.Filters(methods, ("hopper", "walker2d"), (0, 1, 2))
-    made = []
-    for trial in plan.trials(merging, merging.scale("laptop"), "cpu", wanted)[0]:
-        score = 10.0 * trial.seed + len(trial.method.name)
-        series = {}
-        if trial.method.name.startswith("path"):
+    trials = plan.trials(merging, merging.scale("laptop"), "cpu", wanted)[0]
+    return [_record(record_of, trial) for trial in trials]
+
+
+def _record(record_of: RecordOf, trial: plan.Trial) -> Record:
+    score = 10.0 * trial.seed + len(trial.method.name)
+    series = {}
+    match str(trial.method.params["rule"] or trial.method.run.rpartition(":")[2]):
+        case "path":
             series["path"] = Series(x=(0.0, 0.5, 1.0), y=(score, 20.0, 1.0))
-        if trial.method.name.startswith("fisher"):
+        case "fisher":
             for group in ("attn", "mlp", "ln"):
                 series[f"information-{group}"] = Series(x=(0, 1, 2), y=(-3.0, -4.0, -score))
-        if trial.method.name in ("mff", "frozen-random"):
+        case "frozen":
             series["recovery"] = Series(x=(0, 500, 1000), y=(0.0, score, 2 * score))
-        record = Record(
-            id=trial.id,
-            suite="merging",
-            method=trial.method.name,
-            task=trial.task.name,
-            seed=trial.seed,
-            scale="laptop",
-            protocol=trial.task.protocol,
-            spec=trial.spec,
-            status="ok",
-            metrics={"score": score, "return": 10 * score},
-            series=series,
-            cost=cost,
-            provenance=provenance,
-        )
-        made.append(record)
-    return made
+    return record_of(trial, metrics={"score": score, "return": 10 * score}, series=series)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -93,18 +68,45 @@ def test_one_seed_is_enough_for_a_picture(merging: Suite, records: list[Record],
     assert draw(figure, merging, [r for r in records if r.seed == 0]).problem == ""
 
 
-def test_bars_show_every_seed_and_controls_are_grey(merging: Suite, records: list[Record]) -> None:
-    from suites.merging import figures
-
+def test_bars_show_every_seed_and_controls_are_hatched(
+    merging: Suite, records: list[Record]
+) -> None:
     figure = next(f for f in merging.figures if f.name == "merged")
     drawing = figures.merged(records, merging, figure)
     assert drawing is not None
     axis = drawing.axes[0]
-    assert [label.get_text() for label in drawing.axes[-1].get_xticklabels()] == [
-        m.name for m in merging.methods if m.name in {r.method for r in records}
-    ]
-    own = [r for r in records if (r.method, r.task) == ("individual", "hopper")]
-    individual = [r.metrics["score"] for r in own]
-    assert axis.patches[0].get_height() == pytest.approx(sum(individual) / 3)
-    assert sorted(axis.lines[0].get_ydata()) == sorted(individual)
-    assert figures._colour(merging.method("frozen-random")) == figures.GREY
+    shown = [m for m in merging.methods if m.name in {r.method for r in records}]
+    assert [label.get_text() for label in axis.get_yticklabels()] == [m.label for m in shown]
+    scores = [r.metrics["score"] for r in records if (r.method, r.task) == ("individual", "hopper")]
+    bars: Any = axis.patches
+    assert bars[0].get_width() == pytest.approx(sum(scores) / 3)
+    marks: Any = axis.collections[1]
+    assert sorted(marks.get_offsets()[:, 0]) == sorted(scores)
+    hatched = {m.name for m, bar in zip(shown, bars, strict=True) if bar.get_hatch()}
+    assert hatched == {"frozen-random"}
+
+
+@pytest.mark.parametrize(
+    ("name", "like"),
+    [
+        ("path", "path-attn"),
+        ("merged", "average-attn"),
+        ("information", "fisher-true-attn-common"),
+        ("recovery", "mff"),
+    ],
+)
+def test_a_method_added_by_one_line_is_drawn(
+    merging: Suite, record_of: RecordOf, name: str, like: str
+) -> None:
+    mine = merging.method(like).model_copy(update={"name": "mine", "label": "Mine"})
+    suite = merging.model_copy(update={"methods": (*merging.methods, mine)})
+    scale = suite.scale("laptop").model_copy(update={"methods": (like, "mine")})
+    wanted = plan.Filters((), ("hopper", "walker2d"), (0, 1))
+    records = [_record(record_of, t) for t in plan.trials(suite, scale, "cpu", wanted)[0]]
+    figure = next(f for f in suite.figures if f.name == name)
+    assert draw(figure, suite, records).problem == ""
+    drawing = registry.call(figure.draw)(records, suite, figure)
+    texts = [text.get_text() for legend in drawing.legends for text in legend.get_texts()]
+    texts += [axis.get_title() for axis in drawing.axes]
+    texts += [label.get_text() for label in drawing.axes[0].get_yticklabels()]
+    assert "Mine" in texts

@@ -5,10 +5,11 @@ import sys
 
 import pytest
 
-from harness import plan, registry
+from harness import registry
 from harness.suite import Suite
-from suites.merging.claims import THREE
+from suites.merging.methods import THREE
 from suites.merging.robots.environments import ENVIRONMENTS
+from suites.merging.settings import MergingSettings
 
 GROUPS = ("attn", "mlp", "attn-mlp")
 
@@ -47,7 +48,7 @@ def test_methods_need_the_policies_of_all_environments(merging: Suite) -> None:
 
 def test_the_fourth_robot_is_met_by_the_methods_that_have_a_policy_for_it(merging: Suite) -> None:
     for scale in merging.scales:
-        four = {m.name for m, t in plan.pairs(merging, scale) if t.name == "ant"}
+        four = {m.name for m, t in merging.pairs(scale) if t.name == "ant"}
         assert four == {"four-individual", *(f"four-average-{g}" for g in GROUPS)}
     assert not any("ant" in claim.tasks for claim in merging.claims)
     shown = {t.name for t in merging.tables if "ant" in t.tasks}
@@ -63,38 +64,34 @@ def test_artifacts_that_start_from_the_language_model_need_it(merging: Suite) ->
 
 def test_smoke_needs_no_data_and_runs_every_method(merging: Suite) -> None:
     scale = merging.scale("smoke")
-    assert {m.name for m, _ in plan.pairs(merging, scale)} == {m.name for m in merging.methods}
-    assert scale.params["source"] == "shipped"
+    assert {m.name for m, _ in merging.pairs(scale)} == {m.name for m in merging.methods}
+    assert scale.values["source"] == "shipped"
     files = {d.name: d.files for d in merging.datasets}
     assert not any(files[name] for a in merging.artifacts for name in a.datasets)
 
 
 def test_laptop_has_the_experiments_that_must_be_there(merging: Suite) -> None:
     scale = merging.scale("laptop")
-    names = {m.name for m, _ in plan.pairs(merging, scale)}
+    names = {m.name for m, _ in merging.pairs(scale)}
     averages = {f"average-{g}{s}" for g in GROUPS for s in ("", "-common")}
     assert averages <= names
     assert {"average-mlp-pretrained", "individual-pretrained"} <= names
     assert {"path-attn", "path-mlp"} <= names
     assert {"mff", "frozen-random", "frozen-other", "attention-other", "attention-random"} <= names
     assert {"fisher-paper-attn-common", "fisher-true-attn-common", "average-attn-common"} <= names
-    assert scale.params["points"] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert scale.values["points"] == [0.0, 0.25, 0.5, 0.75, 1.0]
     assert len(scale.seeds) == 5
-    assert int(str(scale.params["episodes"])) >= 20
+    assert int(str(scale.values["episodes"])) >= 20
 
 
 @pytest.mark.parametrize("scale", ["smoke", "laptop", "gpu", "paper"])
 def test_no_scale_leaves_a_claim_open(merging: Suite, scale: str) -> None:
-    names = {m.name for m, _ in plan.pairs(merging, merging.scale(scale))}
+    names = {m.name for m, _ in merging.pairs(merging.scale(scale))}
     assert {name for c in merging.claims for name in (c.a, getattr(c, "b", c.a))} <= names
 
 
-def test_every_scale_hands_over_the_same_parameters(merging: Suite) -> None:
-    keys = {frozenset(scale.params) for scale in merging.scales}
-    assert len(keys) == 1
-    assert {frozenset(s.params["recipes"]) for s in merging.scales} == {  # type: ignore[arg-type]
-        frozenset({"policy", "multitask", "finetuned", "frozen", "language"})
-    }
+def test_every_scale_hands_over_the_same_settings(merging: Suite) -> None:
+    assert {type(scale.settings) for scale in merging.scales} == {MergingSettings}
 
 
 def test_references_name_metrics_and_tasks_that_exist(merging: Suite) -> None:

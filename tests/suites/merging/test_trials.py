@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -11,14 +10,15 @@ from safetensors.torch import load_file
 
 from harness import plan, registry
 from harness.data import Sources
-from harness.errors import DataError, SpecError
+from harness.errors import SpecError
 from harness.run import DONE, Context, Job, execute
 from harness.store import Store
 from suites.merging import artifacts
 from suites.merging import trials as methods
-from suites.merging.policy import model
+from suites.merging.policy import files
 from suites.merging.policy.model import DecisionTransformer
 from suites.merging.robots.environments import environment, normalised
+from suites.merging.settings import Merge
 
 OTHERS = {"hopper": "halfcheetah", "halfcheetah": "walker2d", "walker2d": "hopper"}
 """The next environment: the second policy of a path."""
@@ -102,7 +102,7 @@ def test_an_individual_policy_is_its_last_evaluation(smoke: World) -> None:
 
 def test_the_recorded_evaluation_is_that_of_the_saved_weights(smoke: World) -> None:
     metrics, ctx = smoke.run("individual")
-    policy, stats = model.load(ctx.artifact("policy-hopper-different"))
+    policy, stats = files.load(ctx.artifact("policy-hopper-different"))
     again = artifacts.returns(ctx, policy, artifacts.world(ctx, "hopper"), stats)
     assert sum(again) / len(again) == metrics["return"]
 
@@ -191,7 +191,7 @@ def test_other_merges_and_changes_touch_what_they_name(
         assert all(".ln_" in name for name in moved)
         assert torch.equal(found["blocks.0.ln_1.weight"], torch.ones_like(own["ln_f.weight"]))
     else:
-        groups = [f".{group}." for group in ctx.param("groups")]
+        groups = [f".{group}." for group in ctx.settings(Merge).groups or ()]
         assert moved
         assert all(any(g in name for g in groups) for name in moved)
     assert set(metrics) <= set(ctx.task.reports)
@@ -275,30 +275,3 @@ def test_the_forgetful_one_never_trains_the_layers_of_two_environments(smoke: Wo
 
 def test_equal_seeds_give_equal_numbers(smoke: World) -> None:
     assert smoke.run("mff")[0] == smoke.run("mff")[0]
-
-
-def test_data_that_are_not_there_are_one_line(smoke: World, tmp_path: Path) -> None:
-    suite = registry.load("merging")
-    trials, nodes = plan.trials(
-        suite, suite.scale("paper"), "cpu", plan.Filters(("individual",), ("hopper",), (0,))
-    )
-    node = next(n for n in nodes.values() if n.artifact.name == "data-hopper")
-    ctx = Context(trials[0], smoke.store, Sources(tmp_path, tmp_path / "hub"), node=node)
-    with pytest.raises(DataError, match=r"hopper_medium_expert-v2\.hdf5 not found; point") as one:
-        artifacts.make_data(ctx)
-    assert "\n" not in str(one.value)
-
-
-def test_a_truncated_file_of_d4rl_is_one_line(smoke: World, tmp_path: Path) -> None:
-    suite = registry.load("merging")
-    trials, nodes = plan.trials(
-        suite, suite.scale("paper"), "cpu", plan.Filters(("individual",), ("hopper",), (0,))
-    )
-    node = next(n for n in nodes.values() if n.artifact.name == "data-hopper")
-    folder = tmp_path / "mujoco" / "d4rl"
-    folder.mkdir(parents=True)
-    (folder / "hopper_medium_expert-v2.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 50)
-    ctx = Context(trials[0], smoke.store, Sources(tmp_path, tmp_path / "hub"), node=node)
-    with pytest.raises(DataError, match="cannot be read as HDF5") as one:
-        artifacts.make_data(ctx)
-    assert "\n" not in str(one.value)

@@ -259,8 +259,8 @@ def bad_index(t: Path, m: list[str]) -> list[str]:
         (wrong_type, [], 1, f"{KEYS[0]} is [4, 12] float16 in "),
         (no_tensor, [], 1, f"{KEYS[0]} is nothing in "),
         (with_nan, [], 1, f"{KEYS[0]} is not finite once merged"),
-        (truncated, [], 1, "cut.safetensors: not a whole safetensors file"),
-        (lost_shard, [], 1, "model-00002-of-00002.safetensors: not a whole safetensors file"),
+        (truncated, [], 1, "cut.safetensors is not an intact safetensors file"),
+        (lost_shard, [], 1, "model-00002-of-00002.safetensors does not exist"),
         (short_shard, [], 1, "C: transformer.h.0.attn.bias is missing"),
         (bad_index, [], 1, "model.safetensors.index.json: not an index of shards"),
         (lambda t, m: [m[0], str(t / "D")], [], 1, "D: no .safetensors file, nor a folder with"),
@@ -296,7 +296,7 @@ def test_whatever_is_wrong_is_one_line_and_writes_nothing(
     assert run("average", chosen, tmp_path / "out", "--include", "attn", *more) == code
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("merge: ")
+    assert err.startswith("merge-checkpoints: ")
     assert line in err
     assert err.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before
@@ -329,22 +329,22 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(
     before = sorted(tmp_path.rglob("*"))
     assert run("average", models, tmp_path / "out") == 4
     assert capsys.readouterr().err == (
-        f"merge: cannot write {tmp_path}/out: No space left on device; free space or make its "
-        "folder writable\n"
+        f"merge-checkpoints: cannot write {tmp_path}/out: No space left on device; free space or "
+        "make the folder writable, then run the same command again\n"
     )
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_the_command_runs_as_a_module(models: list[str], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "suites.merging.merge.command", "--out", str(tmp_path / "o")]
+    command = [sys.executable, "-m", "suites.merging.merge", "--out", str(tmp_path / "o")]
     done = subprocess.run(
         [*command, "--method", "average", "--models", *models], capture_output=True, text=True,
-        cwd=Path(merge.__file__).parents[2], check=False,
+        cwd=Path(merge.__file__).parents[3], check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     bad = subprocess.run(
         [*command, "--method", "average", "--models", *models], capture_output=True, text=True,
-        cwd=Path(merge.__file__).parents[2], check=False,
+        cwd=Path(merge.__file__).parents[3], check=False,
     )  # fmt: skip
     assert (bad.returncode, bad.stdout) == (2, "")
-    assert bad.stderr.startswith("merge: --out ")
+    assert bad.stderr.startswith("merge-checkpoints: --out ")

@@ -14,7 +14,9 @@ from harness.errors import DataError, MethodError
 from suites.merging.merge import command as merge
 from suites.merging.merge import rules
 from suites.merging.merge.statistics import fisher, grams, main
-from suites.merging.policy.model import DecisionTransformer, Shape, save
+from suites.merging.policy.fast import FastDecisionTransformer
+from suites.merging.policy.files import save
+from suites.merging.policy.model import DecisionTransformer, Shape
 from suites.merging.robots.trajectories import Batch, Trajectories, Windows, statistics
 
 
@@ -24,7 +26,7 @@ def policy(heads: int = 1, activation: str = "relu", dropout: float = 0.0) -> De
         dropout=dropout, activation=activation,  # type: ignore[arg-type]
     )  # fmt: skip
     generator = torch.Generator().manual_seed(0)
-    made = DecisionTransformer(shape, generator).eval()
+    made = FastDecisionTransformer(shape, generator).eval()
     for parameter in made.parameters():
         parameter.data += 0.5 * torch.randn(parameter.shape, generator=generator)
     return made
@@ -335,10 +337,11 @@ def test_the_command_repeats_with_its_seed_and_says_so(files: Path, kind: str) -
 
 
 def test_the_command_measures_windows_of_the_data(files: Path) -> None:
-    from suites.merging import model, trajectories
+    from suites.merging.policy import files as policies
+    from suites.merging.robots import trajectories
 
     data = trajectories.load(files / "data.safetensors")
-    made, stats = model.load(files / "A")
+    made, stats = policies.load(files / "A")
     source, generator = Windows(data, stats, 3), torch.Generator().manual_seed(0)
     batches = [source.sample(3, generator) for _ in range(2)]
     expected = grams(made, batches)
@@ -379,6 +382,6 @@ def test_the_command_says_in_one_line_what_is_wrong(
         assert main(words) == code
         done = capsys.readouterr()
         assert line in done.err
-        assert done.err.startswith("information: ")
+        assert done.err.startswith("python -m suites.merging.merge.statistics: ")
         assert (done.out, done.err.count("\n")) == ("", 1)
         assert not (files / "new").exists()

@@ -12,6 +12,7 @@ import torch
 from harness.errors import MethodError
 from suites.merging.policy import evaluation
 from suites.merging.policy.evaluation import evaluate
+from suites.merging.policy.fast import FastDecisionTransformer
 from suites.merging.policy.model import DecisionTransformer, Shape
 from suites.merging.robots.environments import ENVIRONMENTS, Environment
 from suites.merging.robots.trajectories import Statistics
@@ -26,7 +27,7 @@ STATISTICS = Statistics(
 
 def _policy(env: Environment = HOPPER, seed: int = 0) -> DecisionTransformer:
     shape = Shape(env.state_dim, env.action_dim, width=16, layers=2, context=CONTEXT, dropout=0.0)
-    policy = DecisionTransformer(shape, torch.Generator().manual_seed(seed))
+    policy = FastDecisionTransformer(shape, torch.Generator().manual_seed(seed))
     with torch.no_grad():
         for p in policy.parameters():  # fresh weights are too small for the past to matter
             p.mul_(2.0)
@@ -133,7 +134,7 @@ def test_threads_share_the_groups_and_change_no_bit(
     def act(x_BTD: torch.Tensor) -> torch.Tensor:
         used.append((threading.get_ident(), torch.get_num_threads()))
         assert not policy.training
-        return DecisionTransformer.act(policy, x_BTD)
+        return FastDecisionTransformer.act(policy, x_BTD)
 
     monkeypatch.setattr(policy, "act", act)
     found = []
@@ -155,7 +156,7 @@ def test_threads_share_the_groups_and_change_no_bit(
 
 
 def test_the_target_and_the_past_are_looked_at() -> None:
-    class Spy(DecisionTransformer):
+    class Spy(FastDecisionTransformer):
         calls: list[tuple[torch.Tensor, ...]]
         lengths: list[int]
 

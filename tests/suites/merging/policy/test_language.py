@@ -11,11 +11,13 @@ from torch.nn import functional as F
 from harness import plan, registry
 from harness.data import Sources
 from harness.run import Context
+from harness.settings import AdamW
 from harness.store import Store
 from suites.merging.policy import language
+from suites.merging.policy.fast import FastDecisionTransformer
 from suites.merging.policy.language import LanguageModel
-from suites.merging.policy.model import DecisionTransformer, Shape
-from suites.merging.policy.training import Recipe
+from suites.merging.policy.model import Shape
+from suites.merging.settings import Training
 
 SHAPE = Shape(3, 2, width=32, layers=2, context=4, max_steps=50, dropout=0.0)
 
@@ -66,7 +68,8 @@ def test_the_loss_is_of_the_next_byte() -> None:
 
 
 def test_training_beats_the_frequencies_of_bytes(context: Any) -> None:
-    late = language.fit(context(), model(32), Recipe(120, 16, 1e-2, 10, "cosine"))
+    recipe = Training(updates=120, batch=16, lr=1e-2, warmup=10)
+    late = language.fit(context(), model(32), recipe, AdamW(weight_decay=1e-4, clip=0.25))
     counts = torch.bincount(language.text().long()).double()
     shares = counts[counts > 0] / counts.sum()
     entropy = -(shares * shares.log()).sum().item()
@@ -74,7 +77,7 @@ def test_training_beats_the_frequencies_of_bytes(context: Any) -> None:
 
 
 def test_a_policy_starts_from_the_body(context: Any) -> None:
-    network, policy = model(), DecisionTransformer(SHAPE, torch.Generator().manual_seed(9))
+    network, policy = model(), FastDecisionTransformer(SHAPE, torch.Generator().manual_seed(9))
     with torch.no_grad():
         network.ln_f.weight += 0.5
     own = {k: v.clone() for k, v in policy.state_dict().items()}
@@ -92,7 +95,7 @@ def test_a_policy_starts_from_the_body(context: Any) -> None:
 
 
 def test_co_training_moves_the_policys_own_blocks() -> None:
-    network, policy = model(), DecisionTransformer(SHAPE, torch.Generator().manual_seed(9))
+    network, policy = model(), FastDecisionTransformer(SHAPE, torch.Generator().manual_seed(9))
     generator = torch.Generator().manual_seed(2)
     term = language.co_training(
         policy, network.state_dict(), batch=3, weight=0.5, generator=generator

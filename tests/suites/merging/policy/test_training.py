@@ -14,14 +14,18 @@ from harness import plan, registry
 from harness.data import Sources
 from harness.errors import Diverged
 from harness.run import Context, Interrupted
+from harness.settings import AdamW
 from harness.store import Store
 from suites.merging.policy import training
+from suites.merging.policy.fast import FastDecisionTransformer
 from suites.merging.policy.model import DecisionTransformer, Shape
-from suites.merging.policy.training import Recipe, Term
+from suites.merging.policy.training import Term
 from suites.merging.robots.trajectories import Batch, Trajectories, Windows, statistics
+from suites.merging.settings import Training
 
 SHAPE = Shape(3, 2, width=16, layers=2, context=4, max_steps=60, dropout=0.1)
-RECIPE = Recipe(updates=12, batch=6, lr=1e-2, warmup=3, schedule="cosine")
+RECIPE = Training(updates=12, batch=6, lr=1e-2, warmup=3)
+ADAMW = AdamW(weight_decay=1e-4, clip=0.25)
 
 
 @pytest.fixture
@@ -49,7 +53,7 @@ def data(seed: int = 0, dims: tuple[int, int] = (3, 2)) -> Windows:
 
 
 def fresh(seed: int = 0) -> DecisionTransformer:
-    return DecisionTransformer(SHAPE, torch.Generator().manual_seed(seed))
+    return FastDecisionTransformer(SHAPE, torch.Generator().manual_seed(seed))
 
 
 def test_the_loss_is_the_mean_over_what_is_not_padded() -> None:
@@ -92,7 +96,7 @@ def test_training_is_adamw_with_clipping_step_by_step(context: Any) -> None:
     expected.shape = expected_shape
     expected.eval()
     windows = data()
-    training.fit(ctx, {"hopper": found}, {"hopper": windows}, RECIPE)
+    training.fit(ctx, {"hopper": found}, {"hopper": windows}, RECIPE, ADAMW)
 
     draws = ctx.torch_generator("batch", "hopper")
     optimizer = torch.optim.AdamW(expected.parameters(), weight_decay=1e-4)
@@ -113,9 +117,8 @@ def test_training_is_adamw_with_clipping_step_by_step(context: Any) -> None:
 
 def test_training_learns(context: Any) -> None:
     ctx = context()
-    training.fit(
-        ctx, {"hopper": fresh()}, {"hopper": data()}, Recipe(150, 32, 3e-3, 10, "constant")
-    )
+    recipe = Training(updates=150, batch=32, lr=3e-3, warmup=10, decay="constant")
+    training.fit(ctx, {"hopper": fresh()}, {"hopper": data()}, recipe, ADAMW)
     losses = [loss for _, loss in ctx._curves["loss"]]
     assert np.mean(losses[-10:]) < 0.15 * np.mean(losses[:5])
 
@@ -133,6 +136,7 @@ def test_an_interrupted_training_goes_on_bit_for_bit(
             {"hopper": policy},
             {"hopper": data()},
             RECIPE,
+            ADAMW,
             terms=[noise, training.toward_start(policy, 0.1)],
             evaluate=lambda: {"hopper": [float(policy.ln_f.weight.detach().sum())]},
             evaluate_at=(0, 6, 12),
@@ -166,7 +170,7 @@ def test_frozen_parameters_stay_and_the_others_move(context: Any) -> None:
     before = {k: v.clone() for k, v in policy.state_dict().items()}
     ctx = context()
     training.fit(
-        ctx, {"hopper": policy}, {"hopper": data()}, RECIPE, frozen=("attn", "mlp", "ln_f.*")
+        ctx, {"hopper": policy}, {"hopper": data()}, RECIPE, ADAMW, frozen=("attn", "mlp", "ln_f.*")
     )
     for name, value in policy.state_dict().items():
         stays = ".attn." in name or ".mlp." in name or name.startswith("ln_f")
@@ -183,12 +187,13 @@ def test_policies_that_share_a_body_train_it_once_with_the_sum_of_their_losses(
     two.blocks, two.ln_f, two.embed_time = one.blocks, one.ln_f, one.embed_time
     windows = {"hopper": data(0), "walker2d": data(1)}
     start = {k: v.clone() for k, v in one.state_dict().items()}
+    still = RECIPE.model_copy(update={"updates": 1, "lr": 0.0})
     ctx = context()
-    training.fit(ctx, {"hopper": one, "walker2d": two}, windows, Recipe(1, 6, 0.0, 0, "constant"))
+    training.fit(ctx, {"hopper": one, "walker2d": two}, windows, still, ADAMW)
     unique = {id(p): p for q in (one, two) for p in q.parameters()}
     assert ctx.counts["parameters"] == sum(p.numel() for p in unique.values())
     assert all(torch.equal(v, start[k]) for k, v in one.state_dict().items())  # a rate of zero
-    training.fit(context(), {"hopper": one, "walker2d": two}, windows, RECIPE)
+    training.fit(context(), {"hopper": one, "walker2d": two}, windows, RECIPE, ADAMW)
     assert torch.equal(one.blocks[0].mlp.up.weight, two.blocks[0].mlp.up.weight)
     assert not torch.equal(one.embed_state.weight, two.embed_state.weight)
     assert not torch.equal(one.embed_state.weight, start["embed_state.weight"])
@@ -198,26 +203,26 @@ def test_what_asks_for_no_gradient_is_not_trained(context: Any) -> None:
     policy = fresh()
     policy.embed_state.requires_grad_(False)
     before = policy.embed_state.weight.clone()
-    training.fit(context(), {"hopper": policy}, {"hopper": data()}, RECIPE)
+    training.fit(context(), {"hopper": policy}, {"hopper": data()}, RECIPE, ADAMW)
     assert torch.equal(policy.embed_state.weight, before)
 
 
 def test_a_diverging_training_is_reported_as_such(context: Any) -> None:
     broken = Term(lambda done, _: torch.tensor(float("nan") if done else 1.0, requires_grad=True))
     with pytest.raises(Diverged, match="loss"):
-        training.fit(context(), {"h": fresh()}, {"h": data()}, RECIPE, terms=[broken])
+        training.fit(context(), {"h": fresh()}, {"h": data()}, RECIPE, ADAMW, terms=[broken])
 
 
 def test_the_rate_rises_and_then_stays_or_falls() -> None:
-    recipe = Recipe(100, 1, 2.0, 10, "cosine")
-    rates = [training.learning_rate(recipe, n) for n in range(100)]
+    recipe = Training(updates=100, batch=1, lr=2.0, warmup=10)
+    rates = [recipe.rate(done) for done in range(100)]
     assert rates[0] == pytest.approx(0.2)
     assert rates[9] == rates[10] == pytest.approx(2.0)
     assert rates[55] == pytest.approx(1.0)
     assert rates[99] == pytest.approx(0.0, abs=1e-3)
-    constant = Recipe(100, 1, 2.0, 10, "constant")
-    assert {training.learning_rate(constant, n) for n in range(10, 100)} == {2.0}
-    assert training.learning_rate(Recipe(1, 1, 2.0, 0, "cosine"), 0) == 2.0
+    constant = recipe.model_copy(update={"decay": "constant"})
+    assert {constant.rate(done) for done in range(10, 100)} == {2.0}
+    assert Training(updates=1, batch=1, lr=2.0).rate(0) == 2.0
 
 
 def test_the_pull_toward_the_start_is_a_sum_of_norms() -> None:
@@ -265,7 +270,7 @@ def test_batches_are_those_of_the_environment_alone(context: Any) -> None:
 
         windows.sample = keep  # type: ignore[method-assign]
         training.fit(
-            context(), {"hopper": fresh(run)}, {"hopper": windows}, RECIPE,
+            context(), {"hopper": fresh(run)}, {"hopper": windows}, RECIPE, ADAMW,
             frozen=("mlp",) if run else (),
         )  # fmt: skip
     assert len(seen[0]) == 12

@@ -1,11 +1,9 @@
-"""Policies and rollouts: forward passes against plain loops, files, shipped policies, datasets."""
+"""Policies and rollouts: forward passes against plain loops, files, shipped policies."""
 
 import dataclasses
-import json
 import os
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -13,8 +11,7 @@ import numpy as np
 import pytest
 
 from harness.errors import DataError, SpecError
-from suites.merging.robots import experts, trajectories
-from suites.merging.robots.distillation import distil
+from suites.merging.robots import experts
 from suites.merging.robots.environments import ENVIRONMENTS, normalised
 from suites.merging.robots.experts import (
     Policy,
@@ -222,46 +219,6 @@ def test_shipped_experts_do_their_task_here(name: str) -> None:
     assert np.median(returns_T) > 0.85 * 0.3 * env.expert_return
 
 
-def _context(out: Path, data: Path | None = None, **params: Any) -> Any:
-    """As much of the engine's context as an artifact function of this module uses."""
-    given = {"environment": "hopper", "version": "v5", "source": "shipped", "steps": 80} | params
-    notes: list[str] = []
-    out.mkdir()
-    return SimpleNamespace(
-        out=out,
-        param=given.__getitem__,
-        dataset=lambda name: {"mujoco-policies": data}[name],
-        stream=lambda *keys: sum(map(len, map(str, keys))),
-        generated=notes.append,
-        tick=lambda *_: None,
-        notes=notes,
-    )
-
-
-@pytest.mark.parametrize("quality", ["expert", "medium", "medium-expert", "medium-replay"])
-def test_a_dataset_is_rolled_out_by_its_recipe(tmp_path: Path, quality: Any) -> None:
-    facts: Any = experts.make_dataset(_context(tmp_path / "a", quality=quality))
-    again = experts.make_dataset(_context(tmp_path / "b", quality=quality))
-    assert facts == again == json.loads(json.dumps(facts))
-    files = [tmp_path / x / "trajectories.safetensors" for x in "ab"]
-    assert files[0].read_bytes() == files[1].read_bytes()
-    data = trajectories.load(files[0])
-    assert data.states_NS.shape[1] == 11
-    recipe = SHIPPED["hopper"][quality]
-    assert [(r["policy"], r["noise"]) for r in facts["recipe"]] == [i[:2] for i in recipe]
-    assert sum(r["steps"] for r in facts["recipe"]) == facts["steps"] == len(data.rewards_N) >= 80
-    assert sum(i.share for i in recipe) == pytest.approx(1)
-    assert facts["environment"] == "Hopper-v5"
-    assert facts["return_mean"] == pytest.approx(data.returns_T.mean(), abs=0.1)
-
-
-def test_unknown_qualities_and_sources_are_told(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="unknown quality 'best'; there are: expert, medium"):
-        experts.make_dataset(_context(tmp_path / "a", quality="best"))
-    with pytest.raises(SpecError, match="unknown source of policies 'web'; there are: shipped"):
-        experts.make_dataset(_context(tmp_path / "b", quality="expert", source="web"))
-
-
 def test_every_policy_of_the_recipes_has_a_digest() -> None:
     named = {i.policy for recipes in FOLDER.values() for r in recipes.values() for i in r}
     named |= {source.policy for source in MADE_FROM.values()}
@@ -269,31 +226,6 @@ def test_every_policy_of_the_recipes_has_a_digest() -> None:
     assert all(sum(i.share for i in r) == 1 for e in FOLDER.values() for r in e.values())
     shipped_roles = {i.policy for e in SHIPPED.values() for r in e.values() for i in r}
     assert shipped_roles == {"expert", "medium"}
-
-
-def test_a_student_learns_what_its_teacher_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"_FIRST_STEPS": 400, "_MORE_STEPS": 200, "_ROUNDS": 2}.items():
-        monkeypatch.setattr(f"suites.merging.robots.distillation.{name}", value)
-    monkeypatch.setattr("suites.merging.robots.distillation._UPDATES", 50)
-    monkeypatch.setattr("suites.merging.robots.distillation._LAST_UPDATES", 600)
-    teacher = shipped(HOPPER)
-    student, again = (distil(teacher, SHORT, 32, seed=0) for _ in range(2))
-    seen = roll_out(teacher, SHORT, 200, 0.1, seed=7)
-    told = teacher.act(seen.states_NS, 0)
-    error = ((student.act(seen.states_NS, 0) - told) ** 2).mean()
-    assert error < 0.15 * told.var()
-    assert np.array_equal(student.layers[0][0], again.layers[0][0])
-    assert [weight.shape for weight, _ in student.layers] == [(32, 11), (32, 32), (3, 32)]
-
-
-def test_the_command_line_tells_what_is_missing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code = experts.main(["--data", str(tmp_path), "--only", "hopper-expert"])
-    err = capsys.readouterr().err
-    assert code == 1
-    assert err.count("\n") == 1
-    assert "berkeley-cs294-experts/Hopper.npz" in err
 
 
 @pytest.mark.data

@@ -21,7 +21,8 @@ from harness import tool
 from harness.errors import MethodError, UsageError
 from harness.store import write_atomic
 from suites.merging.policy.evaluation import play
-from suites.merging.policy.model import DecisionTransformer, load
+from suites.merging.policy.files import load
+from suites.merging.policy.model import DecisionTransformer
 from suites.merging.robots.environments import (
     ENVIRONMENTS,
     Environment,
@@ -152,9 +153,9 @@ def _record_all(args: argparse.Namespace) -> str:
         policy, statistics = load(folder)
         path = args.out if args.out.suffix else args.out / f"{folder.name}.gif"
         path.parent.mkdir(parents=True, exist_ok=True)
-        steps, found = record(policy, env, statistics, path, seed=args.seed, target=args.target)
-        score = normalised(env, found)
-        lines.append(f"{path}: {env.id}, {steps} steps, return {found:.0f}, score {score:.1f}")
+        steps, returned = record(policy, env, statistics, path, seed=args.seed, target=args.target)
+        score = normalised(env, returned)
+        lines.append(f"{path}: {env.id}, {steps} steps, return {returned:.0f}, score {score:.1f}")
     return "\n".join(lines)
 
 

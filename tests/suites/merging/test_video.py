@@ -10,8 +10,11 @@ import pytest
 import torch
 
 from harness.errors import MethodError, UsageError
-from suites.merging.policy import model, video
+from suites.merging import video
+from suites.merging.policy import files
 from suites.merging.policy.evaluation import evaluate
+from suites.merging.policy.fast import FastDecisionTransformer
+from suites.merging.policy.model import DecisionTransformer, Shape
 from suites.merging.robots.environments import ENVIRONMENTS
 from suites.merging.robots.trajectories import Statistics
 
@@ -19,9 +22,9 @@ HOPPER = dataclasses.replace(ENVIRONMENTS["hopper"], max_steps=30)
 STATISTICS = Statistics(np.zeros(11, np.float32), np.ones(11, np.float32))
 
 
-def _policy() -> model.DecisionTransformer:
-    shape = model.Shape(11, 3, width=16, layers=1, context=3, dropout=0.0)
-    return model.DecisionTransformer(shape, torch.Generator().manual_seed(0)).eval()
+def _policy() -> DecisionTransformer:
+    shape = Shape(11, 3, width=16, layers=1, context=3, dropout=0.0)
+    return FastDecisionTransformer(shape, torch.Generator().manual_seed(0)).eval()
 
 
 @pytest.fixture
@@ -57,7 +60,7 @@ def test_a_gif_shows_the_evaluated_episode_in_real_time(tmp_path: Path) -> None:
 def test_the_command_line_records_a_saved_policy(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model.save(_policy(), STATISTICS, tmp_path / "policy")
+    files.save(_policy(), STATISTICS, tmp_path / "policy")
     out = tmp_path / "video.gif"
     words = ["--policy", str(tmp_path / "policy"), "--env", "hopper", "--out", str(out)]
     assert video.main([*words, "--steps", "12"]) == 0
@@ -71,7 +74,7 @@ def test_every_policy_gets_a_video_in_the_environment_it_was_trained_on(
 ) -> None:
     folders = [tmp_path / "policy-one", tmp_path / "policy-two"]
     for folder in folders:
-        model.save(_policy(), STATISTICS, folder)
+        files.save(_policy(), STATISTICS, folder)
         (folder / "curve.json").write_text('[[10, {"hopper": [1.0, 2.0]}]]')
     words = ["--policy", *map(str, folders), "--steps", "8"]
     assert video.main([*words, "--out", str(tmp_path / "videos")]) == 0
@@ -85,7 +88,7 @@ def test_every_policy_gets_a_video_in_the_environment_it_was_trained_on(
 def test_a_policy_that_does_not_say_its_environment_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model.save(_policy(), STATISTICS, tmp_path / "policy")
+    files.save(_policy(), STATISTICS, tmp_path / "policy")
     words = ["--policy", str(tmp_path / "policy"), "--out", str(tmp_path / "video.gif")]
     assert video.main(words) == 2
     assert "add --env" in capsys.readouterr().err
@@ -94,7 +97,7 @@ def test_a_policy_that_does_not_say_its_environment_is_told(
 def test_without_opengl_there_is_one_clear_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model.save(_policy(), STATISTICS, tmp_path / "policy")
+    files.save(_policy(), STATISTICS, tmp_path / "policy")
     words = ["--policy", str(tmp_path / "policy"), "--env", "hopper"]
 
     def fail(*_: Any, **__: Any) -> Any:

@@ -1,0 +1,59 @@
+"""Policies on disk: `model.safetensors`, and `config.json` with shape and normalisation."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+
+from harness.errors import DataError
+from harness.store import write_atomic
+from suites.merging.policy.fast import FastDecisionTransformer
+from suites.merging.policy.model import DecisionTransformer, Shape
+from suites.merging.robots.trajectories import Statistics
+
+
+def save(policy: DecisionTransformer, statistics: Statistics, folder: Path) -> None:
+    """Writes `model.safetensors` and `config.json`, each atomically."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "shape": asdict(policy.shape),
+        "state_mean": statistics.mean_S.tolist(),
+        "state_std": statistics.std_S.tolist(),
+    }
+    tensors = {k: v.detach().cpu().contiguous() for k, v in policy.state_dict().items()}
+    write_atomic(folder / "model.safetensors", to_bytes(tensors))
+    write_atomic(folder / "config.json", json.dumps(config, indent=1).encode())
+
+
+def load(folder: Path) -> tuple[FastDecisionTransformer, Statistics]:
+    """A saved policy, in evaluation mode, with the statistics that its states are normalised by.
+
+    Raises:
+        DataError: a file is missing, corrupt, or the two do not belong together.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        shape = Shape(**config["shape"])
+        statistics = Statistics(
+            np.array(config["state_mean"], np.float32), np.array(config["state_std"], np.float32)
+        )
+        policy = FastDecisionTransformer(shape, torch.Generator())
+        policy.load_state_dict(load_file(folder / "model.safetensors"))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = _first_lines(str(error).splitlines())
+        raise DataError(
+            f"policy {folder}: cannot be read ({reason}); it needs config.json and "
+            "model.safetensors as the suite writes them"
+        ) from None
+    return policy.eval(), statistics
+
+
+def _first_lines(lines: Iterable[str]) -> str:
+    """The message's first two lines as one: torch names the key that is wrong in the second."""
+    return " ".join(line.strip() for line in list(lines)[:2]) or "empty message"
