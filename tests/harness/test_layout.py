@@ -21,6 +21,7 @@ HEAVY = ("torch", "pandas", "scipy", "matplotlib", "numpy", "numba", "jinja2", "
 # top; a module of a package (`report`, `executors`) counts as the package, which may import itself.
 ALLOWED = {
     "errors": set(),
+    "patience": {"errors"},
     "suite": set(),
     "stats": set(),
     "drawing": {"stats"},
@@ -35,11 +36,15 @@ ALLOWED = {
     "runs": {"errors", "record", "stats", "suite"},
     "claims": {"errors", "runs", "stats", "suite"},
     "report": {"claims", "errors", "record", "registry", "runs", "stats", "store", "suite"},
+    "context": {"cost", "data", "errors", "patience", "plan", "record", "store", "suite"},
+    "failures": {"context", "errors", "record"},
     "run": {
-        "cost", "data", "errors", "plan", "provenance", "record", "registry", "store", "suite",
+        "context", "cost", "data", "errors", "failures", "plan", "provenance", "record", "registry",
+        "store", "suite",
     },
     "executors": {
-        "data", "errors", "plan", "provenance", "record", "registry", "run", "store", "suite",
+        "data", "errors", "failures", "patience", "plan", "provenance", "record", "registry", "run",
+        "store", "suite",
     },
     "console": {"executors", "plan", "record", "run", "store", "suite"},
     "options": {"errors", "plan", "suite"},
@@ -49,7 +54,8 @@ ALLOWED = {
     },
 }  # fmt: skip
 FOR_SUITES = {
-    "data", "drawing", "errors", "record", "run", "runs", "stats", "store", "suite", "training",
+    "context", "data", "drawing", "errors", "record", "run", "runs", "stats", "store", "suite",
+    "training",
 }  # fmt: skip
 
 
