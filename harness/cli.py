@@ -1,8 +1,8 @@
 """The commands. What they do lies in other modules; nothing imports this one.
 
 Exit codes: 0 done; 1 trials failed, or an unexpected error; 2 wrong usage or a suite that does
-not hold together; 3 a claim is contradicted (`claims --strict`); 4 corrupt or unwritable files;
-130 interrupted.
+not hold together; 3 a claim is contradicted (`claims --strict`); 4 corrupt or unwritable files, or
+a full disk; 130 interrupted.
 """
 
 import os
@@ -183,7 +183,7 @@ def run(
     store = _store(results)
     store.sweep(_STALE_SECONDS)
     deadline = None if limit is None else time.monotonic() + options.seconds(limit)
-    damaged = 0
+    damaged = failed = 0
     plans, work, known = [], [], []
     for suite in _suites(names, scale):
         loaded = store.load(suite.name)
@@ -209,13 +209,13 @@ def run(
             finished = Local(workers, deadline).run(work, watch)
         if watch.busy:
             out.print(f"{len(watch.busy)} trials are being run by another process")
+        if watch.full:
+            raise StoreError(f"{watch.full}; stopped, {watch.kept()}")
         if not finished:
             command = " ".join(["harness", *sys.argv[1:]])
-            err.print(f"stopped; everything is saved, resume with: {command}", markup=False)
+            err.print(f"stopped; {watch.kept()}, resume with: {command}", markup=False)
             raise typer.Exit(130)
         failed = len(watch.failures)
-    else:
-        failed = 0
     absent = sum(step.state == "no data" for made in plans for step in made.steps)
     if failed:
         err.print(f"{failed} failed; fix the cause, then rerun them with --rerun failed")

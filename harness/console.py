@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from harness.executors import Event, Work
 from harness.plan import Node, Plan
 from harness.record import Record
-from harness.run import BUSY, DONE, FAILED, Job
+from harness.run import BUSY, DONE, FAILED, FULL, INTERRUPTED, Job
 from harness.store import Store
 
 _LINE_SECONDS = 30.0
@@ -116,6 +116,9 @@ class Watch:
         self._whole = self._bars.add_task("trials", total=self._total, left="")
         self.failures: list[tuple[Job, str]] = []
         self.busy: list[Job] = []
+        self.full = ""
+        """Why nothing more can be written, in one line."""
+        self._unsaved: list[str] = []
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -154,6 +157,12 @@ class Watch:
         waiting = [job for key, job in self._left.items() if key not in self._running]
         return (started + sum(self._estimate.of_job(job) for job in waiting)) / self._workers
 
+    def kept(self) -> str:
+        """What is on the disk of those jobs that were stopped."""
+        if not self._unsaved:
+            return "everything is saved"
+        return f"everything is saved but {'; '.join(self._unsaved)}"
+
     def _trials_left(self) -> int:
         return sum(job.artifact is None for job in self._left.values())
 
@@ -175,6 +184,10 @@ class Watch:
                 self._say(f"[green]ok[/] {job.title}, {duration(event.seconds)}")
         elif outcome.code == BUSY:
             self.busy.append(job)
+        elif outcome.code in (INTERRUPTED, FULL):
+            self.full = self.full or (outcome.line if outcome.code == FULL else "")
+            if outcome.line:
+                self._unsaved.append(job.title)
         elif outcome.code == FAILED:
             self.failures.append((job, outcome.line))
             self._console.print(

@@ -4,6 +4,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from harness.record import Cost
@@ -12,20 +13,27 @@ from harness.record import Cost
 class Meter:
     """Measures the process that it is made in, from then on.
 
-    `earlier` is the cost of the sessions before an interruption.
+    `earlier` is the cost of the sessions before an interruption. `clock` gives the seconds of the
+    wall clock; one that stands still while the process is stopped keeps that time out.
     """
 
-    def __init__(self, device: str, earlier: Cost | None = None) -> None:
+    def __init__(
+        self,
+        device: str,
+        earlier: Cost | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._device = device
         self._earlier = earlier
-        self._wall = time.monotonic()
+        self._clock = clock
+        self._wall = clock()
         self._cpu = _cpu_seconds()
         self._joules = _joules(device)
 
     def read(self) -> Cost:
         """The cost so far, earlier sessions included."""
         cost = Cost(
-            wall_seconds=time.monotonic() - self._wall,
+            wall_seconds=self._clock() - self._wall,
             cpu_seconds=_cpu_seconds() - self._cpu,
             peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             peak_vram_bytes=_peak_vram(self._device),

@@ -4,8 +4,9 @@
 `Context`, and commits the record: whatever happens, a trial ends as a record or stays resumable.
 """
 
-import hashlib
-import math
+import contextlib
+import numbers
+import os
 import random
 import shutil
 import signal
@@ -13,34 +14,35 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-from filelock import Timeout
-from pydantic import JsonValue, ValidationError
+from filelock import BaseFileLock, Timeout
+from pydantic import JsonValue
 
 from harness import provenance, registry
-from harness.cost import Meter
+from harness.context import Context, Interrupted, Progress, Resumable, TimeLimit
 from harness.data import Sources
 from harness.errors import DataError, Diverged, HarnessError, MethodError, SpecError, StoreError
+from harness.failures import classify, here, place, shown, unwritable, without_folders
 from harness.plan import Filters, Node, Trial, trials
-from harness.record import Cost, Record, Series, Status
-from harness.settings import S, resolve
-from harness.store import Checkpoint, Store, write_atomic
-from harness.suite import Artifact, Method, Task
+from harness.record import Cost, Record, Status
+from harness.store import Store, write_atomic
 
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
+__all__ = [
+    "BUSY", "DONE", "FAILED", "FULL", "INTERRUPTED", "STOPS", "Context", "Interrupted", "Job",
+    "Outcome", "Progress", "Resumable", "TimeLimit", "execute", "failure", "settle_libraries",
+]  # fmt: skip
 
-DONE, FAILED, BUSY, INTERRUPTED = 0, 1, 75, 130
-"""Exit codes of a trial's process: record `ok`; record of a failure; locked elsewhere; stopped."""
+DONE, FAILED, FULL, BUSY, INTERRUPTED = 0, 1, 4, 75, 130
+"""Exit codes of a trial's process: record `ok`; failure; disk full; locked elsewhere; stopped."""
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""Signals that ask a trial, or a whole run, to save and stop."""
 
-_CHECKPOINT_SECONDS = 20.0
-_PROGRESS_SECONDS = 0.5
-_CURVE_POINTS = 40
+Function = Callable[[Context], Any]
+"""What a method or an artifact names: it returns metrics, or what to keep of the artifact."""
 
 
 class Job(NamedTuple):
@@ -80,385 +82,159 @@ class Outcome(NamedTuple):
     """How a job ended."""
 
     code: int
-    """`DONE`, `FAILED`, `BUSY` or `INTERRUPTED`."""
+    """`DONE`, `FAILED`, `FULL`, `BUSY` or `INTERRUPTED`."""
     line: str = ""
-    """What went wrong, in one line."""
+    """What went wrong, in one line; of a job that was stopped, what was not saved."""
     recorded: bool = True
     """False where a failure left no record: the environment was at fault, not the trial."""
-
-
-class Progress(NamedTuple):
-    """How far a job is."""
-
-    step: int
-    total: int
-
-
-class Resumable(Protocol):
-    """What `Context.tick` saves and `Context.restore` fills; see `harness.training.State`."""
-
-    def pack(self) -> tuple[bytes, dict[str, JsonValue]]:
-        """The state as safetensors bytes and JSON."""
-        ...
-
-    def unpack(self, checkpoint: Checkpoint) -> None:
-        """Takes the state back from a verified checkpoint."""
-        ...
-
-
-class Interrupted(BaseException):
-    """The trial was asked to stop and has saved its state. Not an error, so not an Exception."""
-
-
-class TimeLimit(MethodError):
-    """The trial passed its wall-clock limit."""
-
-
-class Context:
-    """What a method or artifact function gets: its specification, and the engine's services."""
-
-    def __init__(
-        self,
-        trial: Trial,
-        store: Store,
-        sources: Sources,
-        *,
-        node: Node | None = None,
-        seconds: float = math.inf,
-        source_digest: str = "",
-        notify: Callable[[Progress], None] | None = None,
-    ) -> None:
-        self.suite = trial.suite
-        self.scale = trial.scale
-        self.device = trial.device
-        """`cpu`, `cuda` or `cuda:<n>`."""
-        self.dtype = trial.suite.dtype
-        self.subject: Method | Artifact = node.artifact if node else trial.method
-        """The method or artifact that is run."""
-        self.seed: int = (node.seed or 0) if node else trial.seed
-        self.id = node.id if node else trial.id
-        self._task = node.task if node else trial.task
-        self._needs = node.needs if node else trial.needs
-        self.datasets: tuple[str, ...] = tuple((node or trial).spec["data"])
-        """The external datasets that it may read."""
-        self._store = store
-        self._sources = sources
-        self._seconds = seconds
-        self.source_digest = source_digest
-        """Of what is run; empty where nobody asks."""
-        self._notify = notify
-        self.out: Path = store.trial_folder(self.id) / "out"
-        """Folder that an artifact function fills."""
-        self.counts: dict[str, int] = {}
-        self.all_series: dict[str, Series] = {}
-        self.origins: dict[str, str] = {}
-        self._curves: dict[str, list[tuple[int, float]]] = {}
-        self._checkpoint = store.checkpoint(self.id)
-        if self._checkpoint and self._checkpoint.meta.get("source_digest") != source_digest:
-            store.clear_checkpoints(self.id)  # begun by different code
-            self._checkpoint = None
-        earlier = self._checkpoint.meta.get("cost") if self._checkpoint else None
-        self._meter = Meter(self.device, Cost.model_validate(earlier) if earlier else None)
-        self.stopping = threading.Event()
-        """Set when the trial was asked to stop; `tick` acts on it."""
-        self._last_save = time.monotonic()
-        self._last_notice = -math.inf
-
-    # -- what is to be done -----------------------------------------------------------------------
-
-    @property
-    def task(self) -> Task:
-        """The task; an artifact has one only if it is made over tasks."""
-        if self._task is None:
-            raise MethodError(
-                f"artifact {self.subject.name} is not made over tasks: it has no task"
-            )
-        return self._task
-
-    def settings(self, model: type[S]) -> S:
-        """Settings of that type: each field from the method, else the task, else the scale.
-
-        Raises:
-            SpecError: none of them has a field that has no default, or a value is out of range.
-        """
-        layers = (self.subject.params, self._task.params if self._task else {}, self.scale.values)
-        return resolve(model, layers, self.subject.name)
-
-    def param(self, name: str) -> Any:
-        """A number or name from the method, else the task, else the scale.
-
-        Raises:
-            SpecError: none of them has it.
-        """
-        layers = (self.subject.params, self._task.params if self._task else {}, self.scale.values)
-        for layer in layers:
-            if name in layer:
-                return layer[name]
-        there = ", ".join(sorted({key for layer in layers for key in layer})) or "none"
-        raise SpecError(
-            f"{self.subject.name} asks for parameter {name!r}; method, task and scale have: {there}"
-        )
-
-    def stream(self, purpose: str, *keys: str | int) -> int:
-        """A 63-bit seed for one purpose: `data`, `init`, `batch`, `dropout`, `env`, `eval`, ...
-
-        Depends on the trial's seed, the purpose and the keys alone, so that methods with equal
-        seeds see equal data: comparisons are paired. Add the method's name as a key to part them.
-        """
-        text = "\0".join(map(str, (self.suite.name, self.seed, purpose, *keys)))
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-
-    def torch_generator(self, purpose: str, *keys: str | int) -> "torch.Generator":
-        """A private CPU generator on that stream."""
-        import torch
-
-        return torch.Generator().manual_seed(self.stream(purpose, *keys))
-
-    def numpy_generator(self, purpose: str, *keys: str | int) -> "np.random.Generator":
-        """A private numpy generator on that stream."""
-        import numpy as np
-
-        return np.random.default_rng(self.stream(purpose, *keys))
-
-    # -- what it stands on ------------------------------------------------------------------------
-
-    def artifact(self, name: str) -> Path:
-        """The folder of an artifact that the method said it needs, verified.
-
-        Raises:
-            MethodError: it was not named in `needs`.
-            StoreError: it is corrupt or gone.
-        """
-        if name not in self._needs:
-            raise MethodError(f"{self.subject.name} reads artifact {name!r} but does not need it")
-        folder = self._store.artifact(self.suite.name, name, self._needs[name])
-        if folder is None:
-            raise MethodError(f"artifact {name!r} has not been made; run the suite again")
-        return folder
-
-    def dataset(self, name: str) -> Path:
-        """The folder that a dataset's file paths start from, every file verified.
-
-        Raises:
-            MethodError: neither the task nor the artifact says that it reads it.
-            DataError: it is missing or corrupt.
-        """
-        if name not in self.datasets:
-            raise MethodError(
-                f"{self.subject.name} reads dataset {name!r}, which is not among its datasets: "
-                f"{', '.join(self.datasets) or 'none'}"
-            )
-        found = self._sources.verified({d.name: d for d in self.suite.datasets}[name])
-        self.origins[name] = found.origin
-        return found.folder
-
-    # -- what it leaves ---------------------------------------------------------------------------
-
-    def count(self, **counts: int) -> None:
-        """Notes counted budgets: `parameters`, `updates`, `flops`, ..."""
-        self.counts.update({name: int(value) for name, value in counts.items()})
-
-    def series(
-        self, name: str, x: Sequence[float], y: Sequence[float], x_label: str = "step"
-    ) -> None:
-        """Keeps a short curve or histogram in the record, to six significant digits."""
-        self.all_series[name] = Series(x=_rounded(x), y=_rounded(y), x_label=x_label)
-
-    def generated(self, name: str) -> None:
-        """Notes that data were generated by the trial itself."""
-        self.origins[name] = "generated"
-
-    def log(self, step: int, **scalars: float) -> None:
-        """Adds a point to the trial's curves, which the record keeps thinned.
-
-        Raises:
-            Diverged: a scalar is NaN or infinite.
-        """
-        for name, value in scalars.items():
-            if not math.isfinite(value):
-                raise Diverged(f"{name} is {value} at step {step}")
-            self._curves.setdefault(name, []).append((step, float(value)))
-
-    # -- interruption -----------------------------------------------------------------------------
-
-    def restore(self, state: Resumable) -> int:
-        """Fills `state` from the trial's checkpoint; returns the steps done, 0 without one."""
-        if self._checkpoint is None:
-            return 0
-        state.unpack(self._checkpoint)
-        curves: Any = self._checkpoint.meta["curves"]
-        self._curves = {name: [tuple(point) for point in line] for name, line in curves.items()}
-        return self._checkpoint.step
-
-    def steps(self, total: int, state: Resumable) -> Iterator[int]:
-        """The updates that are still to be made, from 0; restores, saves and stops in between.
-
-        `state` must be what a fresh process needs to do the next step. Used as
-        `for step in ctx.steps(total, state): ...`; raises what `tick` raises.
-        """
-        for step in range(self.restore(state), total):
-            yield step
-            self.tick(step + 1, total, state)
-
-    def tick(self, step: int, total: int, state: Resumable | None = None) -> None:
-        """To be called after every step: progress, checkpoints, stopping, the time limit.
-
-        `state` must be what a fresh process needs to do step `step + 1`. Without it nothing is
-        saved, and a stopped trial starts afresh.
-
-        Raises:
-            Interrupted: the trial was asked to stop; its state is saved.
-            TimeLimit: it has run longer than it may.
-        """
-        now = time.monotonic()
-        if self._notify and now - self._last_notice > _PROGRESS_SECONDS:
-            self._last_notice = now
-            self._notify(Progress(step, total))
-        stop = self.stopping.is_set()
-        if state is not None and (stop or now - self._last_save > _CHECKPOINT_SECONDS):
-            tensors, meta = state.pack()
-            self._store.save_checkpoint(
-                self.id,
-                step,
-                tensors,
-                {
-                    **meta,
-                    "curves": {name: list(map(list, line)) for name, line in self._curves.items()},
-                    "cost": self.cost().model_dump(mode="json"),
-                    "source_digest": self.source_digest,
-                },
-            )
-            self._last_save = time.monotonic()
-        if stop:
-            raise Interrupted
-        if self.cost().wall_seconds > self._seconds:
-            raise TimeLimit(f"stopped after {self._seconds:.0f} s at step {step} of {total}")
-
-    def cost(self) -> Cost:
-        """What the trial has cost so far, earlier sessions included."""
-        return self._meter.read()
-
-    def finished_series(self) -> dict[str, Series]:
-        """The kept series and the thinned curves."""
-        curves = {}
-        for name, line in self._curves.items():
-            last = len(line) - 1
-            count = min(_CURVE_POINTS, len(line))
-            kept = sorted({round(i * last / max(count - 1, 1)) for i in range(count)})
-            x, y = zip(*(line[i] for i in kept), strict=True)
-            curves[name] = Series(x=_rounded(x), y=_rounded(y))
-        return curves | self.all_series
 
 
 def execute(
     job: Job,
     notify: Callable[[Progress], None] | None = None,
     *,
-    grace: float | None = None,
     held: Callable[[], None] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    asked: Callable[[], bool] | None = None,
 ) -> Outcome:
     """Runs a job to its end in this process.
 
     A method that fails leaves a record that says so. Corrupt data, a full disk or a suite that
     does not hold together leave none: they are the environment's, and the trial stays to be run.
 
-    `grace`, for a process that does nothing else: seconds from being asked to stop until the
-    kernel ends the process, should its method not have come to a step by then. `held` is called
-    once the job's lock is held: until then its working folder is another process's to remove.
+    `held` is called once the job's lock is held: until then its working folder is another
+    process's to remove. `clock` measures what the trial costs and its limit; `asked` tells
+    whether it is to stop, besides the signals of `STOPS`.
     """
-    store = Store(Path(job.results), Path(job.cache))
-    lock = store.lock(job.id)
     try:
-        # A trial can be left to whoever has it. An artifact is waited for: others need it.
-        lock.acquire(timeout=0 if job.artifact is None else -1)
+        store = Store(Path(job.results), Path(job.cache))
+        with _locked(store, job):
+            if held is not None:
+                held()
+            return _execute(job, store, notify, clock, asked)
     except Timeout:
         return Outcome(BUSY, "another process is at work on it")
-    try:
-        if held is not None:
-            held()
-        trial, node = _rebuild(job)
-        if not job.force and _finished(job, node, store):
-            store.clear_trial(job.id)
-            return Outcome(DONE)
-        function = registry.call(node.artifact.make if node else trial.method.run)
-        settle_libraries(job.threads, job.device)
-        sources = Sources.of(Path(job.data) if job.data else None, store.cache)
-        context = Context(
-            trial,
-            store,
-            sources,
-            node=node,
-            seconds=job.seconds,
-            source_digest=job.source_digest,
-            notify=notify,
-        )
-        _seed_libraries(context)
-        with _Signals(context, grace):
-            if node is not None:
-                return _make(context, node, function, store)
-            record = _run(context, job, trial, function)
-            store.commit(record)
-        if record.status != "ok":
-            return Outcome(FAILED, f"{record.status}: {record.error}")
-        store.clear_trial(trial.id)
-        return Outcome(DONE)
-    except Interrupted:
-        return Outcome(INTERRUPTED)
+    except Interrupted as stop:
+        return Outcome(INTERRUPTED, str(stop))
     except HarnessError as error:
-        return Outcome(FAILED, str(error), recorded=False)
-    finally:
-        lock.release()
+        return Outcome(FULL if unwritable(error) else FAILED, str(error), recorded=False)
+    except OSError as error:
+        line = f"{error.filename or 'input/output'}: {error.strerror or error}"
+        return Outcome(FULL if unwritable(error) else FAILED, line, recorded=False)
 
 
-def _run(
-    context: Context, job: Job, trial: Trial, function: Callable[[Context], Mapping[str, float]]
-) -> Record:
-    started = provenance.now()
-    status: Status = "ok"
-    error: str | None = None
-    metrics: dict[str, float] = {}
-    try:
-        metrics = _checked(function(context), trial)
-    except (DataError, SpecError, StoreError):
-        raise
-    except Exception as problem:  # every failure of a method becomes a record
-        status, error = _classify(problem)
-        _keep_traceback(context, problem)
-    return _record(
-        job,
-        trial,
-        started,
-        status=status,
-        error=error,
-        metrics=metrics,
-        counts=context.counts,
-        series=context.finished_series(),
-        data=context.origins,
-        cost=context.cost(),
-    )
-
-
-def _make(
-    context: Context,
-    node: Node,
-    function: Callable[[Context], Mapping[str, JsonValue] | None],
+def _execute(
+    job: Job,
     store: Store,
+    notify: Callable[[Progress], None] | None,
+    clock: Callable[[], float],
+    asked: Callable[[], bool] | None,
 ) -> Outcome:
+    trial, node = _rebuild(job)
+    if not job.force and _finished(job, node, store):
+        store.clear_trial(job.id)
+        return Outcome(DONE)
+    path = node.artifact.make if node else trial.method.run
+    function = _imported(path)
+    settle_libraries(job.threads, job.device)
+    context = Context(
+        trial,
+        store,
+        Sources.of(Path(job.data) if job.data else None, store.cache),
+        node=node,
+        seconds=job.seconds,
+        source_digest=job.source_digest,
+        notify=notify,
+        clock=clock,
+        asked=asked,
+    )
+    _seed_libraries(context)
+    with _Signals(context):
+        if node is not None:
+            return _make(context, node, function, store)
+        return _run(context, job, trial, function, store)
+
+
+def _imported(path: str) -> Function:
+    try:
+        return registry.call(path)
+    except HarnessError:
+        raise
+    except BaseException as problem:  # a module may do anything as it is imported
+        raise SpecError(
+            f"{path}: the module cannot be imported: {classify(problem)[1]}{place(problem, None)}"
+        ) from None
+
+
+def _run(context: Context, job: Job, trial: Trial, function: Function, store: Store) -> Outcome:
+    started = provenance.now()
+    line = where = ""
+    try:
+        metrics = _checked(_called(context, function), trial)
+        record = _record(job, trial, started, status="ok", metrics=metrics, **_left(context))
+    except (DataError, SpecError, StoreError, Interrupted):
+        raise
+    except BaseException as problem:  # every failure of a method becomes a record
+        if unwritable(problem):
+            store.probe(job.suite, job.scale)  # the disk's failure, not the method's
+        status, line = classify(problem)
+        error = without_folders(line)
+        where = place(problem, function) + _keep_traceback(context, problem)
+        try:
+            record = _record(job, trial, started, status=status, error=error, **_left(context))
+        except Exception:  # what it left is part of what is wrong
+            cost = context.cost()
+            record = _record(job, trial, started, status=status, error=error, cost=cost)
+    store.commit(record)
+    if record.status != "ok":
+        return Outcome(FAILED, f"{record.status}: {line}{where}")
+    store.clear_trial(trial.id)
+    return Outcome(DONE)
+
+
+def _make(context: Context, node: Node, function: Function, store: Store) -> Outcome:
     shutil.rmtree(context.out, ignore_errors=True)  # what an interrupted attempt left
     context.out.mkdir(parents=True, exist_ok=True)
     try:
-        info = dict(function(context) or {})
-    except HarnessError:
+        info: dict[str, JsonValue] = dict(_called(context, function) or {})
+        if not context.out.is_dir():
+            raise MethodError(f"artifact {node.artifact.name} removed the folder it was to fill")
+    except (HarnessError, Interrupted):
         raise
-    except Exception as problem:  # one line for people, the traceback in a file
-        path = _keep_traceback(context, problem)
-        raise MethodError(f"{_classify(problem)[1]}; the traceback is in {path}") from None
+    except BaseException as problem:  # one line for people, the traceback in a file
+        line = classify(problem)[1] + place(problem, function)
+        line += _keep_traceback(context, problem)
+        return Outcome(FULL if unwritable(problem) else FAILED, line, recorded=False)
     info["cost"] = context.cost().model_dump(mode="json")
-    info["source_digest"] = context.source_digest
-    folder = store.artifact_folder(context.suite.name, node.artifact.name, node.id)
+    info["source_digest"] = context._source_digest
+    folder = store.artifact_folder(context._suite.name, node.artifact.name, node.id)
     store.commit_artifact(folder, context.out, node.spec, info)
     store.clear_trial(node.id)
     return Outcome(DONE)
+
+
+def _called(context: Context, function: Function) -> Any:
+    """What a method or artifact function returns, to the process that it began in.
+
+    A process that it forked off, and that comes out of it too, ends here without a word.
+    """
+    try:
+        with _steady():
+            return function(context)
+    finally:
+        if os.getpid() != context._process:
+            os._exit(0)
+        context._closed = True
+
+
+def _left(context: Context) -> dict[str, Any]:
+    """What the trial leaves besides its metrics."""
+    return {
+        "counts": context.counts,
+        "series": context.finished_series(),
+        "data": context._origins,
+        "cost": context.cost(),
+    }
 
 
 def failure(job: Job, status: Status, error: str, started: str) -> Record:
@@ -468,6 +244,7 @@ def failure(job: Job, status: Status, error: str, started: str) -> Record:
 
 
 def _record(job: Job, trial: Trial, started: str, **outcome: Any) -> Record:
+    """A record, built of nothing that the method can have changed but what it left."""
     return Record(
         id=trial.id,
         suite=trial.suite.name,
@@ -488,11 +265,11 @@ def _record(job: Job, trial: Trial, started: str, **outcome: Any) -> Record:
     )
 
 
-def _keep_traceback(context: Context, problem: Exception) -> Path:
+def _keep_traceback(context: Context, problem: BaseException) -> str:
     path = context.out.parent / "error.txt"
     text = "".join(traceback.format_exception(problem))
     write_atomic(path, text.encode(errors="backslashreplace"))
-    return path
+    return f"; log: {shown(path)}"
 
 
 def _rebuild(job: Job) -> tuple[Trial, Node | None]:
@@ -517,32 +294,40 @@ def _finished(job: Job, node: Node | None, store: Store) -> bool:
     return store.find(job.id, job.suite, job.scale) is not None
 
 
-def _checked(metrics: Mapping[str, float], trial: Trial) -> dict[str, float]:
-    must, may = trial.task.metrics, trial.task.optional
-    if not set(must) <= set(metrics) <= {*must, *may}:
+def _checked(metrics: Any, trial: Trial) -> dict[str, float]:
+    if not isinstance(metrics, Mapping):
         raise MethodError(
-            f"method {trial.method.name} returned metrics {sorted(metrics)}, task "
+            f"method {trial.method.name} returned {type(metrics).__name__}, not metrics by name"
+        )
+    must, may = trial.task.metrics, trial.task.optional
+    # Read once, and past what a class of the method's own may do when it is read.
+    given = dict(dict.items(metrics) if isinstance(metrics, dict) else metrics.items())
+    if odd := [name for name in given if not isinstance(name, str)]:
+        raise MethodError(
+            f"method {trial.method.name} returned a metric named by {type(odd[0]).__name__}, "
+            "not by text"
+        )
+    if not set(must) <= set(given) <= {*must, *may}:
+        raise MethodError(
+            f"method {trial.method.name} returned metrics {sorted(given)}, task "
             f"{trial.task.name} wants {sorted(must)} and allows {sorted(may)}"
         )
-    for name, value in metrics.items():
-        if not math.isfinite(value):
-            raise Diverged(f"metric {name} is {value}")
-    return {name: float(metrics[name]) for name in (*must, *may) if name in metrics}
+    values = {name: _number(name, value) for name, value in given.items()}
+    return {name: values[name] for name in (*must, *may) if name in values}
 
 
-def _classify(problem: Exception) -> tuple[Status, str]:
-    """The status of an exception, and one line that says what happened."""
-    line = _printable((str(problem).splitlines() or [""])[0])
-    name = type(problem).__name__
-    if isinstance(problem, Diverged):
-        return "diverged", line
-    if isinstance(problem, TimeLimit):
-        return "timeout", line
-    if isinstance(problem, MemoryError) or name == "OutOfMemoryError" or "alloc" in line:
-        return "oom", f"{name}: {line}"
-    if isinstance(problem, ValidationError):
-        line = _printable(problem.errors()[0]["msg"])
-    return "failed", line if isinstance(problem, HarnessError) else f"{name}: {line}"
+def _number(name: str, value: Any) -> float:
+    if callable(item := getattr(value, "item", None)):
+        value = item()  # of numpy or torch
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise MethodError(f"metric {name} is of type {type(value).__name__}, not a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise MethodError(f"metric {name} is beyond what a float holds") from None
+    if not -sys.float_info.max <= number <= sys.float_info.max:
+        raise Diverged(f"metric {name} is {number}")
+    return number
 
 
 def settle_libraries(threads: int, device: str) -> None:
@@ -565,17 +350,46 @@ def _seed_libraries(context: Context) -> None:
         torch.manual_seed(seed)
 
 
-class _Signals:
-    """While it is open, SIGINT and SIGTERM ask the trial to stop at its next step."""
+@contextlib.contextmanager
+def _locked(store: Store, job: Job) -> Iterator[None]:
+    """Holds the job's lock. A trial can be left to whoever has it; others need an artifact."""
+    lock: BaseFileLock = store.lock(job.id)
+    lock.acquire(timeout=0 if job.artifact is None else -1)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # the method has closed it
+            lock.release()
 
-    def __init__(self, context: Context, grace: float | None) -> None:
+
+@contextlib.contextmanager
+def _steady() -> Iterator[None]:
+    """Puts back what a method changes of its process, so that its record is written as ever."""
+    folder, mask = here(), os.umask(0o022)
+    os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(mask)
+        with contextlib.suppress(OSError):  # it is gone
+            os.chdir(folder or "/")
+        for handle in range(3):
+            try:
+                os.fstat(handle)
+            except OSError:  # closed: the next file, a record, would get what is printed
+                os.open(os.devnull, os.O_RDWR)
+
+
+class _Signals:
+    """While it is open, the signals of `STOPS` ask the trial to stop at its next step."""
+
+    def __init__(self, context: Context) -> None:
         self._context = context
-        self._grace = grace
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> None:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in STOPS:
                 self._before[number] = signal.signal(number, self._stop)
 
     def __exit__(self, *_: object) -> None:
@@ -584,14 +398,3 @@ class _Signals:
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._context.stopping.set()
-        if self._grace is not None:
-            signal.setitimer(signal.ITIMER_REAL, self._grace)
-
-
-def _printable(line: str) -> str:
-    """The line with everything that a terminal or JSON would trip over written as an escape."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
-
-
-def _rounded(values: Sequence[float]) -> tuple[float, ...]:
-    return tuple(float(f"{float(value):.6g}") for value in values)

@@ -42,8 +42,8 @@ class Executor(Protocol):
         """Runs all work, each after what it needs; calls `observe` on every event.
 
         Returns:
-            False where it was stopped before the end, by a signal or a deadline; everything that
-            was stopped resumes from its checkpoint when the same work is run again.
+            False where it was stopped before the end, by a signal, a deadline or a full disk; all
+            that was stopped resumes from its checkpoint when the same work is run again.
         """
         ...
 
@@ -74,9 +74,9 @@ def work(
             device=made.device,
             id=identity,
             artifact=artifact.name if artifact else None,
-            results=str(store.results),
-            cache=str(store.cache),
-            data=str(sources.local) if sources.local else None,
+            results=str(store.results.absolute()),  # whatever becomes of the working folder
+            cache=str(store.cache.absolute()),
+            data=str(sources.local.absolute()) if sources.local else None,
             threads=made.scale.threads,
             seconds=made.scale.trial_seconds,
             commit=commit.commit,

@@ -1,11 +1,13 @@
-"""This machine: one process per job, forked from a server with the heavy modules imported."""
+"""This machine: one process per job, forked from a server that has imported heavy modules once.
+
+Each job has a supervisor, which ends all of it; see `harness.executors.supervisor`.
+"""
 
 import contextlib
 import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 import types
 from collections.abc import Callable, Iterator, Sequence
@@ -15,24 +17,31 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from harness import provenance
-from harness.errors import MethodError
-from harness.executors import Event, Work
-from harness.run import DONE, FAILED, INTERRUPTED, Job, Outcome, Progress, execute, failure
+from harness.errors import MethodError, StoreError
+from harness.executors import Event, Work, family
+from harness.executors.supervisor import TRIAL, Command, End, supervise
+from harness.failures import shown, unwritable
+from harness.patience import Patience
+from harness.record import Status
+from harness.run import (
+    DONE,
+    FAILED,
+    FULL,
+    INTERRUPTED,
+    STOPS,
+    Job,
+    Outcome,
+    Progress,
+    failure,
+)
 from harness.store import Store
 
 PRELOAD = "HARNESS_PRELOAD"
 """Environment variable that tells the fork server which suites to load before it forks."""
-_STOPS = (signal.SIGINT, signal.SIGTERM)
-_EXIT_SECONDS = 5.0
-"""How long a process that has said its last word may take to end."""
-_GRACE_SECONDS = 60.0
-"""How long a job may take to reach its next step after it was asked to stop."""
-_MONTH = 30 * 86400.0
-_SERVER_DIED = 255
-"""Exit code that a process seems to have when the fork server died before it."""
+_SAME_SECONDS = 0.5
+"""Signals so close to each other are one: a terminal and a wrapper pass on the same Ctrl-C."""
 _NOT_RUN = "not run: an artifact that it needs failed"
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -46,12 +55,11 @@ _THREAD_VARIABLES = (
 class _Running:
     job: Job
     process: ForkServerProcess
+    """Its supervisor."""
     messages: Connection
     slot: int
     since: float
     started: str
-    outcome: Outcome | None = None
-    """Kept until the process has ended, which is a moment after it said how."""
 
 
 class Local:
@@ -61,81 +69,76 @@ class Local:
         self._workers = workers
         self._deadline = deadline
         """On the monotonic clock; jobs that run at that moment are asked to stop."""
+        self._running: list[_Running] = []
         self._stops = 0
+        self._last_stop = float("-inf")
+        self._full = False
+        """Whether nothing more can be written."""
+        self._patience = Patience()
 
     def run(self, work: Sequence[Work], observe: Callable[[Event], None]) -> bool:
         """See `harness.executors.Executor.run`."""
         if not work:
             return True
+        self._patience = Patience.read()
         threads = str(max(item.job.threads for item in work))
         os.environ.update(dict.fromkeys(_THREAD_VARIABLES, threads), PYTHONHASHSEED="0")
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         context = multiprocessing.get_context("forkserver")
         os.environ[PRELOAD] = ",".join(sorted({item.job.suite for item in work}))
         context.set_forkserver_preload(["harness.executors.local", "harness.executors.preload"])
-        self._stops = 0
-        before = {number: signal.signal(number, self._count_stop) for number in _STOPS}
-        running: list[_Running] = []
-        try:
-            _start_server()
-            return self._drive(list(work), running, context, observe)
-        finally:
-            for item in running:
-                item.process.kill()
-                item.process.join()
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        self._stops, self._full = 0, False
+        self._last_stop = float("-inf")
+        with self._signals():
+            family.adopt()
+            try:
+                return self._drive(list(work), context, self._shielded(observe))
+            finally:
+                self._end_all()
+                family.adopt(False)
 
     def _drive(
         self,
         waiting: list[Work],
-        running: list[_Running],
         context: multiprocessing.context.ForkServerContext,
         observe: Callable[[Event], None],
     ) -> bool:
         ended: dict[str, Outcome] = {}
-        asked: float | None = None
-        while waiting or running:
-            stop = self._stops > 0 or _passed(self._deadline)
+        asked = False
+        while waiting or self._running:
+            stop = self._stops > 0 or self._full or _passed(self._deadline)
             if self._stops > 1:
                 return False
-            if stop and asked is None:
-                asked = time.monotonic()
-                for item in running:
-                    item.process.terminate()
-            if stop and not running:
+            if stop and not asked:
+                asked = True
+                self._tell("stop")
+            if stop and not self._running:
                 return False
             if not stop:
-                self._launch(waiting, running, ended, context, observe)
-            if not running:
+                self._launch(waiting, ended, context, observe)
+            if not self._running:
                 continue
-            # Without the fork server a process seems to have ended; then its pipe is what counts.
-            handles: list[Any] = [i.process.sentinel for i in running if i.process.is_alive()]
-            wait([*handles, *(item.messages for item in running)], timeout=0.5)
-            for item in list(running):
-                late = _late(item, asked)
-                if late:
-                    item.process.kill()
-                    item.process.join()
-                outcome = _hear(item, observe, late)
+            wait([item.messages for item in self._running], timeout=0.5)
+            for item in list(self._running):
+                outcome = self._hear(item, observe)
                 if outcome is not None:
-                    running.remove(item)
+                    self._full = self._full or outcome.code == FULL
+                    self._running.remove(item)
                     ended[item.job.id] = outcome
                     seconds = time.monotonic() - item.since
                     observe(Event(item.job, outcome=outcome, seconds=seconds))
-        return not any(outcome.code == INTERRUPTED for outcome in ended.values())
+        return not any(outcome.code in (INTERRUPTED, FULL) for outcome in ended.values())
 
     def _launch(
         self,
         waiting: list[Work],
-        running: list[_Running],
         ended: dict[str, Outcome],
         context: multiprocessing.context.ForkServerContext,
         observe: Callable[[Event], None],
     ) -> None:
-        pending = {item.job.id for item in waiting} | {item.job.id for item in running}
+        pending = {item.job.id for item in waiting} | {item.job.id for item in self._running}
         for item in list(waiting):
-            if len(running) >= self._workers:
+            if len(self._running) >= self._workers:
                 return
             if item.after & pending:
                 continue
@@ -152,118 +155,198 @@ class Local:
                 ended[item.job.id] = Outcome(FAILED, line, recorded=False)
                 observe(Event(item.job, outcome=ended[item.job.id]))
                 continue
-            slots = {other.slot for other in running}
+            slots = {other.slot for other in self._running}
             slot = next(n for n in range(self._workers) if n not in slots)
-            running.append(_start(item.job, slot, context))
+            self._running.append(_start(item.job, slot, context))
             observe(Event(item.job))
 
-    def _count_stop(self, _number: int, _frame: FrameType | None) -> None:
-        self._stops += 1
+    def _hear(self, item: _Running, observe: Callable[[Event], None]) -> Outcome | None:
+        """Passes on a job's messages; its outcome once it and all that it started are gone."""
+        end: End | None = None
+        try:
+            while end is None and item.messages.poll():
+                message: Progress | End = item.messages.recv()
+                if isinstance(message, Progress):
+                    seconds = time.monotonic() - item.since
+                    observe(Event(item.job, progress=message, seconds=seconds))
+                else:
+                    end = message
+        except (EOFError, OSError):  # the supervisor was killed, and the kernel killed the trial
+            end = End()
+            self._end_orphans(item)
+        if end is None:
+            return None
+        _close(item, self._patience.exit)
+        outcome = end.outcome or _post_mortem(item, end)
+        if outcome.code == FAILED and not outcome.recorded:
+            store = Store(Path(item.job.results), Path(item.job.cache))
+            try:
+                store.probe(item.job.suite, item.job.scale)
+            except StoreError as error:  # no fault of this one
+                return Outcome(FULL, str(error), recorded=False)
+        return outcome
+
+    def _tell(self, command: Command) -> None:
+        for item in self._running:
+            with contextlib.suppress(OSError):  # it has just ended
+                item.messages.send(command)
+
+    def _end_all(self) -> None:
+        """Kills what still runs; in a second as a rule, and never later than patience lasts."""
+        self._tell("kill")
+        until = time.monotonic() + 2 * self._patience.exit
+        for item in self._running:
+            if not _ends(item, until):
+                item.process.kill()
+                self._end_orphans(item)
+            _close(item, self._patience.exit)
+        self._running.clear()
+
+    def _end_orphans(self, item: _Running) -> None:
+        """Ends what a job started when its supervisor was killed before it could."""
+        supervisors = {other.process.pid for other in self._running if other is not item}
+        family.await_end(item.process.pid or 0, self._patience.exit)  # then we have adopted them
+        family.end(
+            self._patience.exit,
+            lambda child: child not in supervisors and family.from_fork_server(child, TRIAL),
+        )
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """While it is open, signals stop the run in good order, or pause it."""
+        handlers = {**dict.fromkeys(STOPS, self._count_stop), signal.SIGTSTP: self._pause}
+        before = {}
+        for number, handler in handlers.items():
+            ignored = signal.getsignal(number) == signal.SIG_IGN
+            if not ignored or number in (signal.SIGINT, signal.SIGTERM):  # else: under nohup
+                before[number] = signal.signal(number, handler)
+        try:
+            yield
+        finally:
+            for number, old in before.items():
+                signal.signal(number, old)
+
+    def _count_stop(self, number: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        again = now - self._last_stop > _SAME_SECONDS and number != signal.SIGHUP
+        self._last_stop = now
+        if self._stops == 0 or again:
+            self._stops += 1
+
+    def _pause(self, _number: int, _frame: FrameType | None) -> None:
+        """Stops with all jobs, as Ctrl-Z asks; resumes with all jobs."""
+        self._tell("pause")
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self._tell("resume")
+
+    def _shielded(self, observe: Callable[[Event], None]) -> Callable[[Event], None]:
+        """The observer; a terminal or pipe that is gone stops the run, which saves first."""
+
+        def shielded(event: Event) -> None:
+            try:
+                observe(event)
+            except OSError:
+                self._stops = max(self._stops, 1)
+
+        return shielded
 
 
 def _start(job: Job, slot: int, context: multiprocessing.context.ForkServerContext) -> _Running:
     if job.device == "cuda":
         job = job._replace(device=f"cuda:{slot}")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(job, theirs), daemon=False)
-    try:
-        with _no_script():
-            process.start()
-    except (EOFError, ConnectionError) as error:
-        raise MethodError(
-            f"the process that trials fork from died as it loaded {os.environ[PRELOAD]} "
-            f"({type(error).__name__}); what it said is above"
-        ) from None
-    theirs.close()
+    for attempt in (1, 2):  # the server may have been killed a moment ago
+        ours, theirs = context.Pipe(duplex=True)
+        process = context.Process(target=supervise, args=(job, theirs), daemon=True)
+        try:
+            with _no_script():
+                _start_server()
+                process.start()
+            break
+        except (EOFError, ConnectionError) as error:
+            ours.close()
+            if attempt == 2:
+                raise MethodError(
+                    "the process that trials fork from died as it loaded "
+                    f"{os.environ[PRELOAD]} ({type(error).__name__}); what it said is above"
+                ) from None
+        finally:
+            theirs.close()
     return _Running(job, process, ours, slot, time.monotonic(), provenance.now())
 
 
-def _child(job: Job, messages: Connection) -> None:
-    """Runs one job in its own process; what libraries print goes to the trial's log."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the owner passes it on
-    _end_with_owner()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
-    # The last resort for a method that is stuck outside Python when its owner is gone.
-    signal.setitimer(signal.ITIMER_REAL, min(job.seconds, _MONTH) + 3 * _GRACE_SECONDS)
-
-    def redirect() -> None:
-        with Store(Path(job.results), Path(job.cache)).open_log(job.id) as log:
-            for stream in (sys.stdout, sys.stderr):
-                stream.flush()
-                os.dup2(log.fileno(), stream.fileno())
-
-    def notify(progress: Progress) -> None:
-        try:
-            messages.send(progress)
-        except OSError:  # the owner is gone
-            signal.raise_signal(signal.SIGTERM)
-
-    outcome = execute(job, notify, grace=2 * _GRACE_SECONDS, held=redirect)
-    with contextlib.suppress(OSError):  # the record or the checkpoint is on the disk
-        messages.send(outcome)
-    sys.exit(outcome.code)
-
-
-def _hear(item: _Running, observe: Callable[[Event], None], late: str) -> Outcome | None:
-    """Passes on a job's messages; its outcome once its process has ended."""
-    ended = not item.process.is_alive()  # before reading, so that nothing is said after it
-    try:
-        while item.messages.poll():
-            message = item.messages.recv()
-            if isinstance(message, Progress):
-                seconds = time.monotonic() - item.since
-                observe(Event(item.job, progress=message, seconds=seconds))
-            else:
-                item.outcome = message
-        ended = ended and (bool(late) or item.process.exitcode != _SERVER_DIED)
-    except (EOFError, OSError):
-        item.process.join(timeout=_EXIT_SECONDS)
-        ended = not item.process.is_alive()
-    if not ended:
-        return None
-    item.process.join()
+def _close(item: _Running, seconds: float) -> None:
+    """Lets a supervisor that has said its last word end, and waits for it no longer than that."""
     item.messages.close()
-    return item.outcome or _post_mortem(item, late)
+    item.process.join(seconds)
+    if item.process.is_alive():
+        item.process.kill()
+        item.process.join(seconds)
+    with contextlib.suppress(OSError):  # the fork server's child, unless that was killed
+        os.waitpid(item.process.pid or 0, os.WNOHANG)
 
 
-def _post_mortem(item: _Running, late: str) -> Outcome:
+def _ends(item: _Running, until: float) -> bool:
+    """Whether a supervisor says its last word by then."""
+    try:
+        while item.messages.poll(max(0.0, until - time.monotonic())):
+            if isinstance(item.messages.recv(), End):
+                return True
+    except (EOFError, OSError):
+        pass
+    return False
+
+
+def _post_mortem(item: _Running, end: End) -> Outcome:
     """The outcome of a job whose process died without a word."""
-    code = item.process.exitcode or 0
-    if _left_record(item):
-        return Outcome(DONE)
-    if late == "stop" or -code in (signal.SIGTERM, signal.SIGINT):
-        return Outcome(INTERRUPTED)
-    if late == "limit":
-        status, line = "timeout", f"no step within its limit of {item.job.seconds:.0f} s; killed"
+    job, store = item.job, Store(Path(item.job.results), Path(item.job.cache))
+    if (left := _left(item, store)) is not None:
+        return left
+    code = end.code
+    if end.cause == "stop" or (code is not None and -code in STOPS):
+        return Outcome(INTERRUPTED, "it was killed before it reached its next step")
+    status: Status = "failed"
+    if end.cause == "limit":
+        status, line = "timeout", f"no step within its limit of {job.seconds:.0f} s; killed"
+    elif code is None:
+        line = "the process that supervises it was killed"
+    elif code == -signal.SIGKILL and end.memory:
+        status, line = "oom", "killed by the system, which was out of memory"
     elif code == -signal.SIGKILL:
-        status, line = "oom", "killed by the system, most likely out of memory"
+        line = "killed by signal 9 (by the system or another process)"
     elif code < 0:
-        status, line = "failed", f"the process died of {signal.Signals(-code).name}"
+        line = f"the process died of {_signal_name(-code)}"
     else:
-        status, line = "failed", f"the process ended with code {code} and left no record"
-    if item.job.artifact is not None:
-        return Outcome(FAILED, line, recorded=False)
-    store = Store(Path(item.job.results), Path(item.job.cache))
-    store.commit(failure(item.job, status, line, item.started))  # type: ignore[arg-type]
-    return Outcome(FAILED, f"{status}: {line}")
+        line = f"the process ended with code {code} and left no record"
+    log = store.trial_folder(job.id) / "log.txt"
+    where = f"; log: {shown(log)}" if log.exists() else ""
+    if job.artifact is not None:
+        return Outcome(FAILED, line + where, recorded=False)
+    try:
+        store.commit(failure(job, status, line, item.started))
+    except StoreError as error:
+        return Outcome(FULL if unwritable(error) else FAILED, str(error), recorded=False)
+    return Outcome(FAILED, f"{status}: {line}{where}")
 
 
-def _left_record(item: _Running) -> bool:
-    """Whether the process died between its good record and its last word."""
-    if item.job.artifact is not None:
-        return False
-    store = Store(Path(item.job.results), Path(item.job.cache))
-    found = store.find(item.job.id, item.job.suite, item.job.scale)
-    return found is not None and found.status == "ok" and found.provenance.started >= item.started
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal has none
+        return f"signal {number}"
 
 
-def _late(item: _Running, asked: float | None) -> str:
-    now = time.monotonic()
-    if asked is not None and now - asked > _GRACE_SECONDS:
-        return "stop"
-    if now - item.since > item.job.seconds + _GRACE_SECONDS:
-        return "limit"
-    return ""
+def _left(item: _Running, store: Store) -> Outcome | None:
+    """What the process committed before it died: the record or artifact counts, not its end."""
+    job = item.job
+    if job.artifact is not None:
+        source = store.artifact_source(job.suite, job.artifact, job.id)
+        return Outcome(DONE) if source == job.source_digest else None
+    found = store.find(job.id, job.suite, job.scale)
+    if found is None or found.provenance.started < item.started:
+        return None
+    if found.status == "ok":
+        return Outcome(DONE)
+    return Outcome(FAILED, f"{found.status}: {found.error}")
 
 
 def _passed(deadline: float | None) -> bool:
@@ -277,7 +360,7 @@ def _start_server() -> None:
     start or hear of a process. What it forks lets them through when it is ready to act on them.
     """
     resource_tracker.ensure_running()  # would let the signals through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
         forkserver.ensure_running()
     finally:
@@ -293,14 +376,3 @@ def _no_script() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = script
-
-
-def _end_with_owner() -> None:
-    """Asks this process to stop once the one that started the run is gone, by whatever means."""
-
-    def watch() -> None:
-        if (owner := multiprocessing.parent_process()) is not None:
-            owner.join()
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -15,7 +15,7 @@ from harness.data import Sources
 from harness.executors import Event, Work
 from harness.plan import Plan
 from harness.record import Record
-from harness.run import BUSY, DONE, FAILED, INTERRUPTED, Job, Outcome, Progress
+from harness.run import BUSY, DONE, FAILED, FULL, INTERRUPTED, Job, Outcome, Progress
 from harness.store import MANIFEST, Store
 from harness.suite import Artifact
 
@@ -151,6 +151,20 @@ def test_a_log_gets_failures_only(made: Plan) -> None:
     )
     assert [j.title for j, _ in watch.failures] == titles[2:4]
     assert [j.title for j in watch.busy] == titles[1:2]
+
+
+def test_a_watch_names_what_a_stopped_run_did_not_save(made: Plan) -> None:
+    watch, file = watched(made)
+    for index, outcome in enumerate((Outcome(INTERRUPTED), Outcome(DONE))):
+        watch(Event(job(made, index), outcome=outcome))
+    assert (watch.kept(), watch.full) == ("everything is saved", "")
+    titles = [job(made, index).title for index in range(5)]
+    watch(Event(job(made, 2), outcome=Outcome(INTERRUPTED, "it saves no state")))
+    watch(Event(job(made, 3), outcome=Outcome(FULL, "no space", recorded=False)))
+    watch(Event(job(made, 4), outcome=Outcome(FULL, "no more space", recorded=False)))
+    assert watch.kept() == f"everything is saved but {'; '.join(titles[2:])}"
+    assert watch.full == "no space"
+    assert (watch.failures, file.getvalue()) == ([], "")
 
 
 def test_a_log_gets_a_line_now_and_then(made: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ HEAVY = ("torch", "pandas", "scipy", "matplotlib", "numpy", "numba", "jinja2", "
 ALLOWED = {
     "errors": set(),
     "lazy": set(),
+    "patience": {"errors"},
     "settings": {"errors"},
     "suite": {"settings"},
     "stats": set(),
@@ -37,14 +38,19 @@ ALLOWED = {
     "runs": {"errors", "record", "stats", "suite"},
     "claims": {"errors", "runs", "settings", "stats", "suite"},
     "report": {"claims", "errors", "record", "registry", "runs", "stats", "store", "suite"},
+    "context": {
+        "cost", "data", "errors", "patience", "plan", "record", "settings", "store", "suite",
+    },
+    "failures": {"context", "errors", "record"},
     "run": {
-        "cost", "data", "errors", "plan", "provenance", "record", "registry", "settings", "store",
-        "suite",
+        "context", "cost", "data", "errors", "failures", "plan", "provenance", "record", "registry",
+        "settings", "store", "suite",
     },
     "tool": {"errors"},
     "migrate": {"errors", "plan", "record", "suite"},
     "executors": {
-        "data", "errors", "plan", "provenance", "record", "registry", "run", "store", "suite",
+        "data", "errors", "failures", "patience", "plan", "provenance", "record", "registry", "run",
+        "store", "suite",
     },
     "console": {"executors", "plan", "record", "run", "store", "suite"},
     "options": {"errors", "plan", "suite"},
@@ -56,8 +62,8 @@ ALLOWED = {
     },
 }  # fmt: skip
 FOR_SUITES = {
-    "data", "drawing", "errors", "lazy", "record", "run", "runs", "settings", "stats", "store",
-    "suite", "tool", "training",
+    "context", "data", "drawing", "errors", "lazy", "record", "run", "runs", "settings", "stats",
+    "store", "suite", "tool", "training",
 }  # fmt: skip
 
 

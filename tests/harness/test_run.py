@@ -1,9 +1,13 @@
 """One trial in this process: what its context offers, and how it ends."""
 
+import copy
+import errno
+import fractions
 import functools
 import hashlib
 import math
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,7 @@ import numpy as np
 import pytest
 from pydantic import Field
 
+import harness.context
 from harness import executors, plan, registry, run
 from harness.data import Sources
 from harness.errors import DataError, Diverged, HarnessError, MethodError, SpecError, StoreError
@@ -113,12 +118,27 @@ def test_parameters_come_from_the_method_then_the_task_then_the_scale(context: A
     assert made.param("lift") == 1.0
     assert made.param("steps") == 40
     scale = made.scale.model_copy(update={"params": {"lift": 7, "width": 3}})
-    made.scale = scale
+    made._scale = scale
     assert made.param("lift") == 1.0
     assert made.param("width") == 3
-    made.subject = made.subject.model_copy(update={"params": {"steps": None}})
+    made._subject = made.subject.model_copy(update={"params": {"steps": None}})
     assert made.param("steps") is None
     assert made.param("lift") == 7
+
+
+def test_what_a_method_changes_of_its_parameters_changes_nothing(context: Any) -> None:
+    made = context(method="walk", task="short")
+    made._subject = made._subject.model_copy(update={"params": {"layers": [1], "at": {"b": []}}})
+    spec = copy.deepcopy((made._subject.params, made._task.params, made._scale.params))
+    made.param("layers").append(2)
+    made.param("at")["b"].append(2)
+    made.subject.params["layers"].append(2)
+    made.task.params["steps"] = 0
+    made.scale.params["more"] = 0
+    made.suite.tasks[0].params["steps"] = 0
+    assert (made.param("layers"), made.subject.params["at"]) == ([1], {"b": []})
+    assert (made._subject.params, made._task.params, made._scale.params) == spec
+    assert registry.load("toy").tasks[0].params == {"steps": 40}
 
 
 def test_an_unknown_parameter_lists_what_there_is(context: Any) -> None:
@@ -213,7 +233,7 @@ def test_data_are_verified_and_their_origin_noted(context: Any, tmp_path: Path) 
     (tmp_path / "online" / "words.txt").write_bytes(b"one two three\n")
     assert made.dataset("online") == tmp_path
     made.generated("noise")
-    assert made.origins == {"online": "local", "noise": "generated"}
+    assert made._origins == {"online": "local", "noise": "generated"}
     (tmp_path / "online" / "words.txt").write_bytes(b"one two three")
     with pytest.raises(DataError, match="is corrupt"):
         made.dataset("online")
@@ -278,7 +298,7 @@ def test_a_logged_value_that_is_no_number_is_divergence(context: Any, value: flo
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(run, "time", made)
+    monkeypatch.setattr(harness.context, "time", made)
     return made
 
 
@@ -409,9 +429,11 @@ def test_a_failing_method_leaves_a_record(job: Any, store: Store, method: str, s
     outcome = run.execute(made)
     record = only(store)
     assert (outcome.code, outcome.recorded) == (run.FAILED, True)
-    assert outcome.line == f"{status}: {record.error}"
+    log = store.trial_folder(made.id) / "error.txt"
+    assert outcome.line.startswith(f"{status}: {record.error}")
+    assert outcome.line.endswith(f"; log: {log}")
     assert record.status == status
-    assert "Traceback" in (store.trial_folder(made.id) / "error.txt").read_text()
+    assert "Traceback" in log.read_text()
     assert not store.locked(made.id)
 
 
@@ -419,8 +441,17 @@ def test_a_failing_method_leaves_a_record(job: Any, store: Store, method: str, s
     ("error", "status", "line"),
     [
         (MemoryError("much"), "oom", "MemoryError: much"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "oom", "RuntimeError: Def"),
-        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA"), "oom", "OutOfMemoryError: CUDA"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "oom", "OSError: [Errno 12] Cannot"),
+        (RuntimeError("out of memory: can't allocate"), "failed", "RuntimeError: out of memory"),
+        (ValueError("the allocation is negative"), "failed", "ValueError: the allocation"),
+        (SystemExit(0), "failed", "SystemExit: 0"),
+        (KeyboardInterrupt(), "failed", "KeyboardInterrupt: "),
+        (ValueError("x" * 10**6), "failed", f"ValueError: {'x' * 500}..."),
+        (
+            OSError(2, "Gone", "/home/me/data/a.txt"),
+            "failed",
+            "FileNotFoundError: [Errno 2] Gone: 'a.txt'",
+        ),
         (Diverged("loss is nan"), "diverged", "loss is nan"),
         (run.TimeLimit("stopped"), "timeout", "stopped"),
         (MethodError("broke its word"), "failed", "broke its word"),
@@ -433,7 +464,7 @@ def test_every_exception_has_a_status_and_a_line(
     job: Any,
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
-    error: Exception,
+    error: BaseException,
     status: str,
     line: str,
 ) -> None:
@@ -444,6 +475,86 @@ def test_every_exception_has_a_status_and_a_line(
     run.execute(job("walk"))
     assert only(store).status == status
     assert (only(store).error or "").startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "line"),
+    [
+        ({"height": True}, "metric height is of type bool, not a number"),
+        ({"height": np.bool_(True)}, "metric height is of type bool, not a number"),
+        ({"height": "high"}, "metric height is of type str, not a number"),
+        ({"height": 1j}, "metric height is of type complex, not a number"),
+        ({"height": [1.0]}, "metric height is of type list, not a number"),
+        ({"height": np.ones(2)}, "ValueError: can only convert an array of size 1"),
+        ({"height": 10**400}, "metric height is beyond what a float holds"),
+        ({1: 1.0}, "method walk returned a metric named by int, not by text"),
+        ([1.0], "method walk returned list, not metrics by name"),
+        (7, "method walk returned int, not metrics by name"),
+    ],
+)
+def test_metrics_that_are_no_numbers_are_a_failure_of_the_method(
+    job: Any, store: Store, monkeypatch: pytest.MonkeyPatch, metrics: Any, line: str
+) -> None:
+    monkeypatch.setattr(registry, "call", lambda _: lambda _: metrics)
+    assert run.execute(job("walk")).code == run.FAILED
+    assert only(store).status == "failed"
+    assert (only(store).error or "").startswith(line)
+
+
+@pytest.mark.parametrize(
+    "value", [2, np.float32(2), np.int8(2), np.array(2.0), fractions.Fraction(2)]
+)
+def test_numbers_of_other_kinds_are_metrics(
+    job: Any, store: Store, monkeypatch: pytest.MonkeyPatch, value: Any
+) -> None:
+    class Tricky(dict[str, Any]):
+        """Says something else whenever it is asked."""
+
+        def __getitem__(self, _: str) -> Any:
+            raise KeyError("not today")
+
+        def __iter__(self) -> Any:
+            raise RuntimeError("not today")
+
+    monkeypatch.setattr(registry, "call", lambda _: lambda _: Tricky(height=value))
+    assert run.execute(job("walk")).code == run.DONE
+    assert only(store).metrics == {"height": 2.0}
+    assert type(only(store).metrics["height"]) is float
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(n, run.FULL) for n in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)]
+    + [(errno.EFBIG, run.FAILED)],
+)
+def test_a_disk_that_is_full_is_told_from_what_only_this_trial_cannot_write(
+    job: Any, store: Store, monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    def commit(_: Store, __: Record) -> None:
+        raise StoreError("cannot write it") from OSError(number, "as it is")
+
+    monkeypatch.setattr(Store, "commit", commit)
+    assert run.execute(job("walk", "toy")) == (code, "cannot write it", False)
+
+
+def test_a_disk_that_a_method_finds_full_is_only_full_if_the_store_finds_it_so(
+    job: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def method(_: Context) -> dict[str, float]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(registry, "call", lambda _: method)
+    made = job("walk")
+    with monkeypatch.context() as patch:
+
+        def probe(*_: object) -> None:
+            raise StoreError("cannot write") from OSError(errno.ENOSPC, "No space")
+
+        patch.setattr(Store, "probe", probe)
+        assert run.execute(made) == (run.FULL, "cannot write", False)
+    assert store.load().records == []
+    assert run.execute(made).code == run.FAILED
+    assert only(store).error == "OSError: [Errno 28] No space left on device"
 
 
 def test_a_series_that_does_not_fit_is_a_failure_of_the_method(
@@ -558,7 +669,7 @@ def test_a_failing_artifact_leaves_no_record_but_a_traceback(job: Any, store: St
     made = job("read-broken", "toy-chain", artifact="broken")
     outcome = run.execute(made)
     assert (outcome.code, outcome.recorded) == (run.FAILED, False)
-    assert outcome.line.startswith("OSError: the kiln is cold; the traceback is in ")
+    assert re.match(r"OSError: the kiln is cold \(\S*methods\.py:\d+\); log: ", outcome.line)
     assert "kiln" in Path(outcome.line.rpartition(" ")[2]).read_text()
     assert store.load().records == []
     assert store.artifact("toy-chain", "broken", made.id) is None

@@ -1,20 +1,25 @@
 """The executor of this machine: order, workers, dependents, locks, deadlines."""
 
+import errno
 import math
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from harness import executors, plan, registry
 from harness.data import Sources
+from harness.errors import StoreError
 from harness.executors import Event, Work
 from harness.executors.local import Local
-from harness.run import BUSY, DONE, FAILED, INTERRUPTED
+from harness.executors.supervisor import End
+from harness.run import BUSY, DONE, FAILED, FULL, INTERRUPTED
 from harness.store import Store
 
 TOY = Path(__file__).parents[2] / "toy"
@@ -202,10 +207,13 @@ def test_a_process_that_says_nothing_is_judged_by_its_end(work: Any, store: Stor
     log = Log()
     assert Local(3).run(work("toy-faults", methods), log) is True
     lines = {e.job.method: e.outcome.line for e in log.ended().values() if e.outcome}
-    assert lines == {r.method: f"{r.status}: {r.error}" for r in store.load().records}
-    assert {r.method: r.status for r in store.load().records} == {
-        "exits": "failed", "sigkill": "oom", "sigsegv": "failed"
-    }  # fmt: skip
+    records = {r.method: r for r in store.load().records}
+    assert lines == {
+        name: f"{r.status}: {r.error}; log: {store.trial_folder(r.id) / 'log.txt'}"
+        for name, r in records.items()
+    }
+    assert {name: r.status for name, r in records.items()} == dict.fromkeys(methods, "failed")
+    assert records["sigkill"].error == "killed by signal 9 (by the system or another process)"
 
 
 def test_a_good_record_outlives_a_process_that_dies_right_after_it(
@@ -214,20 +222,108 @@ def test_a_good_record_outlives_a_process_that_dies_right_after_it(
     import harness.executors.local as module
 
     (item,) = work("toy", ("walk",), ("short",), (0,))
-    heard = module._hear
+    heard = module.Connection.recv
 
-    def deaf(running: Any, observe: Any, late: str) -> Any:
-        outcome = heard(running, observe, late)
-        if outcome is None:
-            return None
-        running.outcome = None
-        return module._post_mortem(running, late)
+    def deaf(connection: Any) -> Any:
+        message = heard(connection)
+        return message._replace(outcome=None, code=3) if isinstance(message, End) else message
 
-    monkeypatch.setattr(module, "_hear", deaf)
+    monkeypatch.setattr(module.Connection, "recv", deaf)
     log = Log()
     assert Local(1).run([item], log) is True
     assert [e.outcome.code for e in log.ended().values() if e.outcome] == [DONE]
     assert [r.status for r in store.load().records] == ["ok"]
+
+
+@pytest.mark.parametrize(("memory", "status"), [(True, "oom"), (False, "failed")])
+def test_a_killed_process_was_out_of_memory_only_if_the_kernel_counted_it(
+    work: Any, store: Store, monkeypatch: pytest.MonkeyPatch, memory: bool, status: str
+) -> None:
+    import harness.executors.local as module
+
+    (item,) = work("toy-faults", ("sigkill",))
+    heard = module.Connection.recv
+
+    def told(connection: Any) -> Any:
+        message = heard(connection)
+        return message._replace(memory=memory) if isinstance(message, End) else message
+
+    monkeypatch.setattr(module.Connection, "recv", told)
+    Local(1).run([item], Log())
+    assert [r.status for r in store.load().records] == [status]
+
+
+def test_a_terminal_that_is_gone_stops_the_run_which_saves(work: Any, store: Store) -> None:
+    def observe(event: Event) -> None:
+        if event.progress is not None and event.progress.step > 5:
+            raise BrokenPipeError("nobody reads")
+
+    assert Local(1).run(work("toy", ("walk",), ("long",)), observe) is False
+    assert len({path.parent for path in store.cache.glob("trials/*/checkpoint-*.json")}) == 1
+    assert store.load().records == []
+
+
+def test_a_record_that_only_the_owner_cannot_write_is_a_full_disk(
+    work: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def commit(*_: object) -> None:
+        raise StoreError("cannot write it") from OSError(errno.ENOSPC, "full")
+
+    todo, log = work("toy-faults", ("sigkill", "walk")), Log()
+    monkeypatch.setattr(Store, "commit", commit)
+    assert Local(1).run([w for w in todo if w.job.method == "sigkill"], log) is False
+    (outcome,) = [e.outcome for e in log.ended().values()]
+    assert outcome == (FULL, "cannot write it", False)
+
+
+def test_jobs_name_absolute_folders(
+    work: Any, toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    suite, sources = registry.load("toy"), Sources(Path("data"), Path("cache"))
+    store = Store(Path("results"), Path("cache"))
+    made = plan.make(suite, suite.scale("smoke"), [], store, sources)
+    job = executors.work(made, store, sources, source=tmp_path)[0].job
+    assert (job.results, job.cache, job.data) == tuple(
+        str(tmp_path / name) for name in ("results", "cache", "data")
+    )
+
+
+@pytest.mark.parametrize(
+    ("signals", "stops"),
+    [
+        ([(signal.SIGINT, 0)], 1),
+        ([(signal.SIGINT, 0), (signal.SIGINT, 0.1)], 1),
+        ([(signal.SIGINT, 0), (signal.SIGINT, 0.6)], 2),
+        ([(signal.SIGHUP, 0), (signal.SIGHUP, 2), (signal.SIGHUP, 9)], 1),
+        ([(signal.SIGHUP, 0), (signal.SIGTERM, 2)], 2),
+    ],
+)
+def test_signals_close_together_are_one_and_a_hangup_never_insists(
+    monkeypatch: pytest.MonkeyPatch, signals: list[tuple[int, float]], stops: int
+) -> None:
+    import harness.executors.local as module
+
+    local = Local(1)
+    for number, moment in signals:
+        clock = SimpleNamespace(monotonic=lambda at=moment: 50 + at)
+        monkeypatch.setattr(module, "time", clock)
+        local._count_stop(number, None)
+    assert local._stops == stops
+
+
+def test_a_hangup_that_is_ignored_stays_so(work: Any) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    seen = []
+
+    def observe(_: Event) -> None:
+        seen.append(signal.getsignal(signal.SIGHUP))
+
+    try:
+        assert Local(1).run(work("toy", ("walk",), ("short",), (0,)), observe) is True
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert set(seen) == {signal.SIG_IGN}
 
 
 def test_children_run_with_fixed_threads_hashes_and_no_terminal(work: Any, store: Store) -> None:

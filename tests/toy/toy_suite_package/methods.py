@@ -23,8 +23,6 @@ import numpy as np
 from pydantic import JsonValue
 from safetensors.numpy import load_file, save
 
-import harness.executors.local
-import harness.run
 from harness.run import Context
 from harness.store import Checkpoint
 from harness.suite import Dataset
@@ -34,10 +32,9 @@ Metrics = dict[str, float]
 
 def warm_up() -> None:
     """Sets how often trials save and how long they may take to stop; called before they fork."""
-    if given := os.environ.get("TOY_GRACE_SECONDS"):
-        harness.executors.local._GRACE_SECONDS = float(given)
-    if given := os.environ.get("TOY_CHECKPOINT_SECONDS"):
-        harness.run._CHECKPOINT_SECONDS = float(given)
+    for name in ("GRACE", "CHECKPOINT"):
+        if given := os.environ.get(f"TOY_{name}_SECONDS"):
+            os.environ[f"HARNESS_{name}_SECONDS"] = given
 
 
 def note(ctx: Context, what: str) -> None:
