@@ -12,11 +12,22 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
-from harness import console, options, plan, registry, terminal
+from harness import console, migrate, options, plan, registry, terminal
+from harness.arguments import (
+    Data,
+    Device,
+    Names,
+    Pick,
+    Rerun,
+    Results,
+    ScaleName,
+    Seeds,
+    folder_option,
+)
 from harness.data import Sources
 from harness.errors import ClaimError, DataError, StoreError, UsageError, quoted
 from harness.record import Record
@@ -34,30 +45,6 @@ app = typer.Typer(
 )
 _STALE_SECONDS = 60.0
 """A temporary file that has lain so long has lost its writer."""
-
-
-def _folder(option: str, text: str) -> Any:
-    def parse(given: str | Path) -> Path:
-        return options.folder(given, option)
-
-    return typer.Option(option, help=text, parser=parse, metavar="PATH")
-
-
-Names = Annotated[list[str] | None, typer.Argument(help="Suites; all by default.")]
-ScaleName = Annotated[str, typer.Option("--scale", help="smoke, laptop, gpu or paper.")]
-Pick = Annotated[list[str] | None, typer.Option(help="Names or globs, separated by commas.")]
-Seeds = Annotated[list[str] | None, typer.Option(help="Seeds, e.g. 0,1,5-9.")]
-Results = Annotated[Path, _folder("--results", "Folder of the records.")]
-Data = Annotated[
-    Path | None, _folder("--data", "Folder of external datasets; else HARNESS_DATA, else none.")
-]
-Device = Annotated[
-    str, typer.Option(help="cpu, cuda, or auto: a GPU for the scales gpu and paper.")
-]
-Rerun = Annotated[
-    Literal["none", "failed", "stale", "all"],
-    typer.Option(help="Which recorded trials to run again."),
-]
 
 
 @app.command("list")
@@ -254,7 +241,9 @@ def status(names: Names = None, results: Results = Path("results"), data: Data =
 @app.command()
 def report(
     results: Results = Path("results"),
-    reports: Annotated[Path, _folder("--reports", "Folder of the reports.")] = Path("reports"),
+    reports: Annotated[Path, folder_option("--reports", "Folder of the reports.")] = Path(
+        "reports"
+    ),
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail where the reports are out of date.")
     ] = False,
@@ -478,6 +467,30 @@ def gc(
             shutil.rmtree(folder)
     swept = 0 if dry_run else store.sweep(_STALE_SECONDS)
     out.print(f"{len(gone)} folders, {swept} temporary files")
+
+
+@app.command("migrate")
+def migrate_records(
+    names: Names = None,
+    results: Results = Path("results"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+) -> None:
+    """Gives records the identities of today where a suite only renamed its settings."""
+    store = _store(results)
+    stays = Counter[str]()
+    for suite in _suites(names, None):
+        records = _records(store, suite)
+        former = registry.call(suite.former) if suite.former else dict
+        found = migrate.migrate(suite, records, former)
+        for move in found.moves:
+            if not dry_run:
+                store.commit(move.new)
+                store.remove(move.old)
+        stays.update(f"{suite.name}: {reason}" for _, reason in found.left)
+        done = "would be migrated" if dry_run else "migrated"
+        out.print(f"{suite.name}: {len(found.moves)} of {len(records)} records {done}")
+    for line, count in sorted(stays.items()):
+        err.print(f"{line}; {count} records stay as they are", markup=False)
 
 
 def main() -> NoReturn:

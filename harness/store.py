@@ -151,6 +151,18 @@ class Store:
         write_atomic(path, (text + "\n").encode())
         return path
 
+    def remove(self, record: Record) -> None:
+        """Removes a record whose content now stands under another identity.
+
+        Raises:
+            StoreError: the folder is not writable.
+        """
+        path = self.results / record.suite / record.scale / record.file_name
+        try:
+            path.unlink()
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+
     def probe(self, suite: str, scale: str) -> None:
         """Fails early, before any training, where records could not be written.
 

@@ -55,8 +55,10 @@ ALLOWED = {
     "console": {"executors", "plan", "record", "run", "store", "suite"},
     "options": {"errors", "plan", "suite"},
     "terminal": {"errors"},
+    "arguments": {"options"},
     "cli": {
-        "claims", "console", "data", "errors", "executors", "options", "plan", "provenance",
+        "arguments", "claims", "console", "data", "errors", "executors", "migrate", "options",
+        "plan", "provenance",
         "record", "registry", "report", "run", "runs", "stats", "store", "suite",
         "terminal",
     },
