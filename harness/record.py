@@ -17,6 +17,9 @@ from harness.suite import Name, Spec
 SCHEMA_VERSION = 1
 """Of the record's own layout. Raised when a field changes its meaning."""
 
+READABLE = (1,)
+"""Layouts that this harness reads."""
+
 Status = Literal["ok", "diverged", "oom", "timeout", "failed"]
 
 

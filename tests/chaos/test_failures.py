@@ -203,8 +203,8 @@ def test_a_damaged_artifact_is_one_line_and_doctor_removes_it(project: Any) -> N
     done = project.run(*pick, "--rerun", "all")
     assert done.code == 4
     assert done.err == (
-        f"harness: {path}: damaged or missing; `harness doctor --repair` removes it, "
-        "`harness run` remakes it\n"
+        f"harness: {path}: corrupt or missing; `harness doctor --repair` removes it, "
+        "`harness run` rebuilds it\n"
     )
     assert project.run("doctor").code == 4
     assert project.run("doctor", "--repair").code == 0

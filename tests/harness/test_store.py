@@ -15,7 +15,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from harness import store as store_module
+from harness.cache import MARKER
+from harness.checkpoints import KEPT
 from harness.errors import MethodError, StoreError
 from harness.record import digest
 from harness.store import MANIFEST, Store, file_digest, parse_record, write_atomic
@@ -271,8 +272,10 @@ def corrupted(written, change):
         (lambda w: b"null", "schema version None"),
         (lambda w: b"[]", "schema version None"),
         (lambda w: b"{}", "schema version None"),
-        (lambda w: corrupted(w, lambda c: c.update(schema_version=2)),
-         "schema version 2, this harness reads 1"),
+        (lambda w: corrupted(w, lambda c: c.update(schema_version=0)),
+         "schema version 0, this harness reads 1"),
+        (lambda w: corrupted(w, lambda c: c.update(schema_version=True)), "schema version True"),
+        (lambda w: corrupted(w, lambda c: c.update(schema_version="2")), "schema version '2'"),
         (lambda w: corrupted(w, lambda c: c.update(seed=-1)), "field seed: "),
         (lambda w: corrupted(w, lambda c: c.pop("status")), "field status: Field required"),
         (lambda w: corrupted(w, lambda c: c.update(more=1)), "field more: Extra inputs"),
@@ -349,31 +352,6 @@ def test_records_under_another_name_are_damaged(store, record):
     assert store.find(record.id, "toy", "smoke") is None
 
 
-def test_what_is_no_plain_file_is_damaged(store, record):
-    path = store.commit(record)
-    aside = path.replace(store.results / "elsewhere")
-    path.symlink_to(aside)
-    folder, pipe = path.with_name("folder.json"), path.with_name("pipe.json")
-    folder.mkdir()
-    os.mkfifo(pipe)
-    loaded = store.load()
-    assert loaded.records == []
-    assert {item.path for item in loaded.damaged} == {path, folder, pipe}
-    assert {item.reason for item in loaded.damaged} == {"not a plain file"}
-    assert store.find(record.id, "toy", "laptop") is None
-
-
-def test_an_unreadable_file_is_damaged(store, record, monkeypatch):
-    store.commit(record)
-
-    def fail(_):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(Path, "read_bytes", fail)
-    assert "Input/output error" in store.load().damaged[0].reason
-    assert store.find(record.id, "toy", "laptop") is None
-
-
 def test_other_files_are_left_alone(store, record):
     path = store.commit(record)
     for name in ("note.txt", f"{path.name}.corrupt-1", ".tmp-1-x.json.part"):
@@ -395,7 +373,7 @@ def test_quarantine_keeps_the_content_and_numbers_up(store, record):
 def test_quarantine_gives_up_at_ten_thousand(store, record, monkeypatch):
     path = store.commit(record)
     monkeypatch.setattr(Path, "exists", lambda _: True)
-    with pytest.raises(StoreError, match="ten thousand damaged copies beside it"):
+    with pytest.raises(StoreError, match="ten thousand corrupt copies beside it"):
         store.quarantine(path)
     monkeypatch.undo()
     assert path.exists()
@@ -411,7 +389,8 @@ def test_a_file_that_cannot_be_moved_aside_is_one_line(store, record):
 def test_the_probe_leaves_nothing_and_names_what_is_in_the_way(store):
     store.probe("toy", "laptop")
     assert [p for p in store.results.rglob("*") if p.is_file()] == []
-    assert [p for p in store.cache.rglob("*") if p.is_file()] == []
+    left = sorted(p.relative_to(store.cache) for p in store.cache.rglob("*") if p.is_file())
+    assert left == [Path(MARKER), Path("suites/toy")]
     blocked = Store(store.results, store.cache / "file" / "below")
     (store.cache / "file").write_text("a file")
     with pytest.raises(StoreError, match=r"cannot write .*file/below/\.probe"):
@@ -580,7 +559,7 @@ def test_a_damaged_artifact_is_one_line_with_the_way_out(store, damage):
     with pytest.raises(StoreError) as error:
         store.artifact("toy", "gold", digest(SPEC))
     assert str(error.value).startswith(str(folder))
-    assert "`harness doctor --repair` removes it, `harness run` remakes it" in str(error.value)
+    assert "`harness doctor --repair` removes it, `harness run` rebuilds it" in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -588,7 +567,7 @@ def test_an_artifact_under_another_identity_is_damaged(store):
     folder = make_artifact(store)
     other = store.artifact_folder("toy", "gold", "f" * 64)
     shutil.copytree(folder, other)
-    with pytest.raises(StoreError, match="damaged"):
+    with pytest.raises(StoreError, match="corrupt"):
         store.artifact("toy", "gold", "f" * 64)
 
 
@@ -619,7 +598,7 @@ def test_an_unfinished_artifact_is_none(store):
     (folder / MANIFEST).unlink()
     assert store.artifact("toy", "gold", digest(SPEC)) is None
     assert list(store.artifacts()) == [folder]
-    with pytest.raises(StoreError, match=r"artifact\.json: unreadable"):
+    with pytest.raises(StoreError, match=r"artifact\.json: missing"):
         store.check_artifact(folder)
     work = store.trial_folder("0" * 64) / "out"
     work.mkdir(parents=True)
@@ -633,7 +612,7 @@ def test_what_an_artifact_returns_must_be_json(store):
 
 
 def test_an_artifact_that_cannot_be_put_in_place_is_one_line(store):
-    store.cache.mkdir(parents=True)
+    store.claim()
     (store.cache / "artifacts").write_text("a file")
     with pytest.raises(StoreError, match=r"cannot write .*gold-\w{12}: "):
         make_artifact(store)
@@ -650,7 +629,7 @@ def test_a_log_is_added_to(store):
 
 
 def test_a_log_that_cannot_be_written_is_one_line(store):
-    store.cache.mkdir(parents=True)
+    store.claim()
     (store.cache / "trials").write_text("a file")
     with pytest.raises(StoreError, match=r"cannot write .*log\.txt: .*; free space or make the "):
         store.open_log(IDENTITY)
@@ -794,12 +773,14 @@ def test_no_flipped_bit_in_a_state_is_ever_loaded(store, place, bit, kind):
 
 # -- sweeping --------------------------------------------------------------------------------------
 
+LEFT = f".tmp-{'0123456789abcdef' * 2}-x.json"
+
 
 def test_sweeping_removes_what_killed_writers_left(store, record):
     path = store.commit(record)
     save(store, 9)
     for folder in (path.parent, store.results, store.trial_folder(IDENTITY), store.cache):
-        (folder / ".tmp-0123-x.json").write_text("half")
+        (folder / LEFT).write_text("half")
     assert store.sweep() == 4
     assert store.sweep() == 0
     assert store.load().records == [record]
@@ -807,7 +788,7 @@ def test_sweeping_removes_what_killed_writers_left(store, record):
 
 
 def test_what_a_living_writer_may_need_is_left(store, record):
-    fresh = store.commit(record).with_name(".tmp-0123-x.json")
+    fresh = store.commit(record).with_name(LEFT)
     fresh.write_text("half")
     assert store.sweep(age=60) == 0
     assert fresh.exists()
@@ -842,4 +823,4 @@ def test_a_writer_killed_half_way_leaves_the_old_record_and_one_thing_to_sweep(s
 
 
 def test_two_kept_states_are_what_the_docstring_says():
-    assert store_module._KEPT_CHECKPOINTS == 2
+    assert KEPT == 2
