@@ -17,7 +17,8 @@ from harness.errors import StoreError, Unreadable
 
 TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{32}-.+", re.DOTALL)
 """Names of the files that `write_atomic` fills before it renames them."""
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
+"""Bytes read back at a time: there may be little memory left where a failure is written down."""
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -69,7 +70,7 @@ def check_written(path: Path, data: bytes, named: Path | None = None) -> None:
     """
     rest = memoryview(data)
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
+        while chunk := file.read(min(_CHUNK, len(rest) + 1)):
             if chunk != rest[: len(chunk)]:
                 break
             rest = rest[len(chunk) :]

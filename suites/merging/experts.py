@@ -386,7 +386,7 @@ def main(words: Sequence[str] | None = None) -> int:
     names = [f"{name}-{role}" for name, role in MADE_FROM]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME")
     args = parser.parse_args(words)
-    folder = args.data or Path(os.environ.get("HARNESS_DATA", "data"))
+    folder = args.data or Path(os.environ.get("HARNESS_DATA") or "data")
     try:
         for wanted in args.only:
             name, role = wanted.split("-")

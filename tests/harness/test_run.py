@@ -180,7 +180,7 @@ def test_an_artifact_is_verified_before_it_is_read(context: Any, store: Store) -
     store.commit_artifact(home, maker.out, maker_spec(maker), {})
     assert made.artifact("by-seed") == home
     (home / "value.txt").write_text("4")
-    with pytest.raises(StoreError, match=r"value\.txt: damaged or missing"):
+    with pytest.raises(StoreError, match=r"value\.txt: corrupt or missing"):
         made.artifact("by-seed")
 
 
