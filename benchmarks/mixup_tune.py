@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     given = parser.parse_args()
-    if given.data is None:
+    if not given.data:
         parser.error("no data folder: give --data or set HARNESS_DATA")
     scores: dict[str, dict[float, list[float]]] = {}
     seconds = 0.0

@@ -5,8 +5,6 @@ not hold together; 3 a claim is contradicted (`claims --strict`); 4 corrupt or u
 a full disk; 130 interrupted.
 """
 
-import os
-import shutil
 import sys
 import time
 from collections import Counter
@@ -16,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from harness import console, migrate, options, plan, registry, terminal
+from harness import console, migrate, options, plan, registry, terminal, upkeep
 from harness.arguments import (
     Data,
     Device,
@@ -31,7 +29,7 @@ from harness.arguments import (
 from harness.data import Sources
 from harness.errors import ClaimError, DataError, StoreError, UsageError, quoted
 from harness.record import Record
-from harness.store import Damaged, Store
+from harness.store import Damaged, Store, location
 from harness.suite import Scale, Suite
 from harness.terminal import err, out
 
@@ -142,6 +140,8 @@ def show_plan(
             there = "to be built" if node in first else "built"
             out.print(f"  artifact {node.artifact.name}: {there}")
         _power(suite, made.scale, records)
+    if store.is_new():
+        out.print(f"no records yet: {results} does not exist", markup=False)
 
 
 @app.command()
@@ -217,11 +217,11 @@ def run(
 @app.command()
 def status(names: Names = None, results: Results = Path("results"), data: Data = None) -> None:
     """Progress of each suite, at every scale that has records."""
-    store = _store(results)
+    suites, store = _suites(names, None), _store(results, read=True)
     sources = _data(data)
     rows = []
     damaged = 0
-    for suite in _suites(names, None):
+    for suite in suites:
         loaded = store.load(suite.name)
         damaged += len(loaded.damaged)
         _tell_damaged(loaded.damaged)
@@ -236,6 +236,7 @@ def status(names: Names = None, results: Results = Path("results"), data: Data =
     console.table(("suite", "scale", "trials", "spent"), rows, out)
     if damaged:
         raise typer.Exit(StoreError.exit_code)
+    console.nothing(out, results, suites, {row[0] for row in rows}, names)
 
 
 @app.command()
@@ -251,19 +252,25 @@ def report(
     """Writes tables, figures and pages from the records alone."""
     from harness.report import site
 
-    store = _store(results)
+    store = _store(results, read=True)
     suites = _suites(None, None)
     records = [r for suite in suites for r in _records(store, suite)]
+    if not records:
+        raise StoreError(f"no records in {results}: nothing to report; {reports} stays as it is")
+    keep = site.orphans(suites, results, reports)
+    for line in keep.values():
+        err.print(line, markup=False)
     current, stale = plan.standing(suites, records)
     printed = {suite.name: registry.references(suite) for suite in suites}
     different = site.generate(
-        suites, records, reports, references=printed, current=current, stale=stale, check=check
-    )
-    if check and different:
+        suites, records, reports, references=printed, current=current, stale=stale, check=check,
+        keep=keep,
+    )  # fmt: skip
+    if check and (different or keep):
         for item in different[:20]:
             err.print(f"{item.path}: {item.what}", markup=False)
         raise StoreError(
-            f"{len(different)} files in {reports} are not what {results} generates; "
+            f"{len(different) + len(keep)} files in {reports} are not what {results} generates; "
             "run `harness report`"
         )
     pages = sorted({f"{r.suite}/{r.scale}" for r in records})
@@ -286,9 +293,9 @@ def claims(
     from harness.report.verdict import remark
     from harness.runs import frame
 
-    store = _store(results)
-    against = 0
-    for suite in _suites(names, scale or None):
+    suites, store = _suites(names, scale or None), _store(results, read=True)
+    against, seen = 0, set()
+    for suite in suites:
         records = _records(store, suite)
         current, _ = plan.standing([suite], records)
         for size in suite.scales:
@@ -306,12 +313,14 @@ def claims(
                 )
                 for v in verdicts
             ]
+            seen.add(suite.name)
             out.print(f"{suite.name} at {size.name} scale")
             console.table(("claim", "verdict", "difference [95 %]", "n", "remark"), rows, out)
             out.print()
             against += sum(v.outcome == "contradicted" for v in verdicts)
     if strict and against:
         raise ClaimError(f"{against} claims are contradicted by the records")
+    console.nothing(out, results, suites, seen, names, scale)
 
 
 @app.command()
@@ -338,7 +347,7 @@ def compare(
         if name not in {m.name for m in suite.methods}:
             there = [m.name for m in suite.methods]
             raise UsageError(registry.unknown("method", name, there, f"harness show {suite.name}"))
-    store = _store(results)
+    store = _store(results, read=True)
     records = _records(store, suite)
     current, _ = plan.standing([suite], records)
     here = [r for r in records if r.scale == scale and r.id in current[suite.name]]
@@ -428,29 +437,21 @@ def doctor(
     ] = False,
 ) -> None:
     """Checks every record, artifact and identity; says what is wrong."""
-    store = _store(results)
+    store, problems, left = _store(results, read=True), 0, 0
     loaded = store.load()
-    problems = 0
-    for item in loaded.damaged:
+    for problem in upkeep.check(store, loaded.damaged, repair):
         problems += 1
-        done = f"; moved to {store.quarantine(item.path).name}" if repair else ""
-        err.print(f"{item.path}: {item.reason}{done}", markup=False)
-    for folder in store.artifacts():
-        try:
-            store.check_artifact(folder)
-        except StoreError as error:
-            problems += 1
-            if repair:
-                shutil.rmtree(folder)
-            err.print(f"{error}{'; removed' if repair else ''}", markup=False)
+        left += not problem.repaired
+        err.print(problem.line, markup=False)
     registry.every()  # warns of those that are broken
     known = set(registry.origins())
     for record in loaded.records:
         if record.suite not in known:
             err.print(f"{record.suite}/{record.file_name}: no suite of that name", markup=False)
     out.print(f"{len(loaded.records)} records intact, {problems} problems")
-    if problems and not repair:
-        raise StoreError(f"{problems} corrupt files; `harness doctor --repair` moves them aside")
+    if left:
+        way = "the lines above say why" if repair else "`harness doctor --repair` moves them aside"
+        raise StoreError(f"{left} corrupt files; {way}")
 
 
 @app.command()
@@ -459,14 +460,12 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
 ) -> None:
     """Removes artifacts, checkpoints and temporary files that no suite refers to; no records."""
-    store = _store(results)
-    gone = plan.leftovers(store)
-    for folder in gone:
-        out.print(f"{'would remove' if dry_run else 'removed'} {folder}", markup=False)
-        if not dry_run:
-            shutil.rmtree(folder)
+    store, gone = _store(results, read=True), 0
+    for line, goes in upkeep.tidy(store, dry_run):
+        gone += goes
+        out.print(line, markup=False)
     swept = 0 if dry_run else store.sweep(_STALE_SECONDS)
-    out.print(f"{len(gone)} folders, {swept} temporary files")
+    out.print(f"{gone} folders, {swept} temporary files")
 
 
 @app.command("migrate")
@@ -498,18 +497,22 @@ def main() -> NoReturn:
     raise SystemExit(terminal.run(app))
 
 
-def _store(results: Path) -> Store:
-    return Store(results, Path(os.environ.get("HARNESS_CACHE", ".harness")))
+def _store(results: Path, read: bool = False) -> Store:
+    store = Store(results, location())
+    return store.existing() if read else store
 
 
 def _data(local: Path | None) -> Sources:
-    return Sources.of(local, Path(os.environ.get("HARNESS_CACHE", ".harness")))
+    return Sources.of(local, location())
 
 
 def _suites(names: Sequence[str] | None, scale: str | None) -> list[Suite]:
     named = [registry.load(name) for name in options.suites(names)]
     suites = named or registry.every()
     if scale is not None:
+        if not names and all(_lacks(s, scale) for s in suites):
+            there = {s.name for suite in suites for s in suite.scales}
+            raise UsageError(registry.unknown("scale", scale, there, "harness list"))
         suites = [s for s in suites if (not names and _lacks(s, scale)) or _scale(s, scale)]
     return suites
 

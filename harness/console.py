@@ -2,7 +2,8 @@
 
 import statistics
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,11 +11,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from harness.errors import UsageError
 from harness.executors import Event, Work
 from harness.plan import Node, Plan
 from harness.record import Record
 from harness.run import BUSY, DONE, FAILED, FULL, INTERRUPTED, Job
 from harness.store import Store
+from harness.suite import Suite
 
 _LINE_SECONDS = 30.0
 
@@ -208,6 +211,28 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], console: Con
     for row in rows:
         made.add_row(*(escape(str(cell)) for cell in row))
     console.print(made)
+
+
+def nothing(
+    console: Console,
+    results: Path,
+    suites: Sequence[Suite],
+    shown: Collection[str],
+    names: Sequence[str] | None,
+    scale: str = "",
+) -> None:
+    """Says in one line where there was nothing to show, of all suites or of those that were named.
+
+    Raises:
+        UsageError: a suite or the scale was named, and has no records.
+    """
+    empty = [suite.name for suite in suites if suite.name not in shown]
+    what = f"{', '.join(empty) if names else 'any suite'}{f' at {scale} scale' if scale else ''}"
+    line = f"no current records of {what} in {results}; `harness run` makes them"
+    if (names and empty) or (scale and not shown):
+        raise UsageError(line)
+    if not shown:
+        console.print(line, markup=False)
 
 
 def counted(counts: Mapping[Any, int]) -> str:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness import registry
+from harness.cache import Cache
 from harness.errors import DataError, HarnessError
-from harness.store import file_digest
+from harness.files import file_digest, is_file
 from harness.suite import Dataset
 
 
@@ -46,9 +47,15 @@ class Sources(NamedTuple):
         return cls(local, cache / "data")
 
     def find(self, dataset: Dataset) -> Found | None:
-        """Where all of a dataset's files are, without reading them; None where they are not."""
+        """Where all of a dataset's files are, without reading them; None where they are not.
+
+        Raises:
+            Unreadable: that cannot be told: no permission, a failing disk, ...
+        """
         for folder, origin in ((self.local, "local"), (self.hub, "hub")):
-            if folder is not None and all((folder / file).is_file() for file in dataset.files):
+            if folder is not None and all(
+                is_file(folder / file, strict=False) for file in dataset.files
+            ):
                 return Found(folder, origin)
         return None
 
@@ -77,6 +84,7 @@ class Sources(NamedTuple):
         """
         if dataset.fetch is None:
             raise DataError(f"dataset {dataset.name}: cannot be fetched; {self.missing(dataset)}")
+        Cache(self.hub.parent).claim()
         self.hub.mkdir(parents=True, exist_ok=True)
         try:
             registry.call(dataset.fetch)(dataset, self.hub)

@@ -59,6 +59,13 @@ class StoreError(HarnessError):
     exit_code = 4
 
 
+class Unreadable(StoreError):
+    """What is there but cannot be judged: no permission, a failing disk, a newer layout.
+
+    It stays as it is: it is neither corrupt nor missing.
+    """
+
+
 class ClaimError(HarnessError):
     """A claim contradicted by the records, when the caller asked to be strict about it."""
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from harness import registry
 from harness.data import Sources
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.record import Record, digest
 from harness.store import Store
 from harness.suite import SPEC_VERSION, Artifact, Method, Scale, Suite, Task, select
@@ -281,31 +281,66 @@ def is_stale(record: Record, method: Method) -> bool:
 
 
 def leftovers(store: Store) -> list[Path]:
-    """Folders of the cache that no suite refers to any more, or whose trial has its record."""
-    if not any(store.artifacts()) and not any(store.unfinished()):
+    """Folders of the cache that no suite refers to any more, or whose trial has its record.
+
+    What may be of a suite that is not here (`strangers`) is none. Nor is what is in use.
+
+    Raises:
+        StoreError: the cache is not the harness's own, or records cannot be read.
+    """
+    if not store.owned() or not (any(store.artifacts()) or any(store.unfinished())):
         return []
+    strange = strangers(store)
     wanted: set[str] = set()
-    for suite in registry.every():
-        for scale in suite.scales:
-            for device in ("cpu", "cuda"):
-                found, nodes = trials(suite, scale, device)
-                wanted |= {trial.id for trial in found} | set(nodes)
-    broken = registry.broken()  # what they refer to is not known
+    for name in registry.origins():
+        if name not in strange:
+            wanted |= _identities(registry.load(name))
     finished = {r.id for r in store.load().records if r.status == "ok"}
     made, pending = {key[:12] for key in wanted}, {key[:32] for key in wanted - finished}
+    recorded = {key[:32] for key in finished}
+    built = {path.name.rpartition("-")[2] for path in store.artifacts() if store.is_built(path)}
     # Folders are listed after the records: a trial that finishes in between is still pending.
     return [
         *(
             folder
             for folder in store.artifacts()
-            if folder.name.rpartition("-")[2] not in made and folder.parent.name not in broken
+            if folder.parent.name not in strange and folder.name.rpartition("-")[2] not in made
         ),
         *(
             folder
             for folder in store.unfinished()
-            if not broken and folder.name not in pending and not store.locked(folder.name)
+            if (folder.name in recorded or not strange)
+            and (folder.name not in pending or folder.name[:12] in built)
+            and not store.locked(folder.name)
         ),
     ]
+
+
+def strangers(store: Store) -> dict[str, str]:
+    """Suites that have worked here and cannot be asked what they refer to, with the reason.
+
+    Raises:
+        Unreadable: the results or the cache folder cannot be listed.
+    """
+    here = registry.origins()
+    there = store.noted_suites() | store.suites()
+    found = dict.fromkeys(sorted(there - set(here)), "not installed")
+    for name in here:
+        try:
+            registry.load(name)
+        except HarnessError as error:
+            found[name] = str(error)
+    return found
+
+
+def _identities(suite: Suite) -> set[str]:
+    """Identities of all trials and artifacts that a suite refers to, on any device."""
+    wanted: set[str] = set()
+    for scale in suite.scales:
+        for device in ("cpu", "cuda"):
+            found, nodes = trials(suite, scale, device)
+            wanted |= {trial.id for trial in found} | set(nodes)
+    return wanted
 
 
 def standing(
@@ -329,7 +364,7 @@ def standing(
 
 def _state(trial: Trial, record: Record | None, store: Store) -> tuple[State, str]:
     if record is None:
-        if any(store.trial_folder(trial.id).glob("checkpoint-*.json")):
+        if store.states(trial.id):
             return "interrupted", "interrupted; resumes from its checkpoint"
         return "missing", "no record yet"
     if record.status != "ok":

@@ -61,7 +61,7 @@ def capture(
     started: str, commit: Commit, source_digest: str, device: str, threads: int
 ) -> Provenance:
     """The provenance of a trial that ends now in this process."""
-    flags = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+    flags = {name: os.environ[name] for name in _VARIABLES if os.environ.get(name)}
     if (torch := sys.modules.get("torch")) is not None:
         flags["deterministic_algorithms"] = str(torch.are_deterministic_algorithms_enabled())
         flags["threads_in_effect"] = str(torch.get_num_threads())

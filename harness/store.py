@@ -1,36 +1,63 @@
 """Records, artifacts and checkpoints on disk: atomic, checksummed, locked, checked.
 
     results/<suite>/<scale>/<record>.json          records, kept in git
-    <cache>/artifacts/<suite>/<name>-<id>/         files and `artifact.json`
-    <cache>/trials/<id>/                           checkpoints, log, traceback of unfinished trials
-    <cache>/locks/<id>.lock                        held by the process that works on it
+    <cache>/...                                    see `harness.cache`
 
-A file is either whole or absent: it is written beside its place, flushed to the disk and renamed.
+A file is either whole or absent: it is written beside its place, flushed to the disk, read back
+and renamed. What is there and cannot be read is an error, never "absent" and never "corrupt".
 """
 
 import contextlib
-import hashlib
 import json
 import os
-import shutil
+import re
 import time
-import uuid
-from collections.abc import Iterator, Mapping
+import warnings
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple, Self
 
-from filelock import FileLock, Timeout
-from pydantic import JsonValue, ValidationError
+from pydantic import ValidationError
 
-from harness.errors import MethodError, StoreError
+from harness.artifacts import Artifacts
+from harness.cache import MANIFEST, location
+from harness.checkpoints import Checkpoint, Checkpoints
+from harness.errors import StoreError, Unreadable
+from harness.files import (
+    TEMPORARY,
+    cannot_read,
+    cannot_write,
+    entries,
+    file_digest,
+    folders,
+    is_absent,
+    is_folder,
+    publish,
+    quarantine,
+    read_plain,
+    write_atomic,
+    write_verified,
+)
 from harness.record import READABLE, Record, canonical, digest
 
-MANIFEST = "artifact.json"
-_KEPT_CHECKPOINTS = 2
+__all__ = [
+    "MANIFEST",
+    "Checkpoint",
+    "Damaged",
+    "Loaded",
+    "Store",
+    "file_digest",
+    "location",
+    "parse_record",
+    "publish",
+    "write_atomic",
+]
+
+_PLAIN = re.compile(r"[a-z0-9_+-]+")
+"""Names without an ending: those of suites and scales, not those of a `README.md` beside them."""
 
 
 class Damaged(NamedTuple):
-    """A file in the results folder that is not an intact record."""
+    """A file in the results folder that was read whole and is not an intact record."""
 
     path: Path
     reason: str
@@ -43,72 +70,11 @@ class Loaded(NamedTuple):
     damaged: list[Damaged]
 
 
-class Checkpoint(NamedTuple):
-    """A verified state of a half-finished trial."""
-
-    step: int
-    tensors: Path
-    """A safetensors file."""
-    meta: dict[str, JsonValue]
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Puts `data` at `path`, whole or not at all, and on the disk when this returns.
-
-    Raises:
-        StoreError: the disk is full, the folder is not writable, ...; an older file is untouched.
-    """
-    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}-{path.name}"[:200])
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):  # there is none, or its folder is no folder
-            temporary.unlink()
-
-
-@contextlib.contextmanager
-def publish(target: Path) -> Iterator[Path]:
-    """A folder to fill; it becomes `target`, whole and on the disk, once the block ends well.
-
-    A block that raises leaves nothing behind.
-
-    Raises:
-        StoreError: the disk is full, the folder is not writable, `target` is there already, ...
-    """
-    work = target.absolute().parent / f".tmp-{uuid.uuid4().hex}-{target.name}"[:200]
-    try:
-        work.mkdir(parents=True)
-        yield work
-        for path in sorted(work.rglob("*")):
-            if path.is_file():
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
-        work.replace(target)
-        _sync_folder(target.absolute().parent)
-    except OSError as error:
-        raise _cannot_write(target, error) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def parse_record(data: bytes) -> Record:
     """The record in `data`, verified.
 
     Raises:
+        Unreadable: a newer harness wrote it.
         StoreError: in one line, what is wrong with it.
     """
     try:
@@ -116,10 +82,15 @@ def parse_record(data: bytes) -> Record:
     except (ValueError, RecursionError) as error:
         raise StoreError(f"not JSON ({type(error).__name__})") from None
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version not in READABLE or isinstance(version, bool):
-        raise StoreError(
-            f"schema version {version!r}, this harness reads {', '.join(map(str, READABLE))}"
+    number = version if isinstance(version, int) and not isinstance(version, bool) else 0
+    readable = ", ".join(map(str, READABLE))
+    if number > max(READABLE):
+        raise Unreadable(
+            f"schema version {str(number)[:20]}, this harness reads {readable}; upgrade the "
+            "harness or move the file away, then run the same command again (nothing was changed)"
         )
+    if number not in READABLE:
+        raise StoreError(f"schema version {version!r}, this harness reads {readable}")
     try:
         record = Record.model_validate(content)
     except ValidationError as error:
@@ -136,19 +107,50 @@ def parse_record(data: bytes) -> Record:
     return record
 
 
-class Store:
+class Store(Artifacts, Checkpoints):
     """The results folder and the cache folder of one project."""
 
     def __init__(self, results: Path, cache: Path) -> None:
+        super().__init__(cache)
         self.results = results
-        self.cache = cache
+
+    def is_new(self) -> bool:
+        """Whether there is no results folder yet.
+
+        Raises:
+            Unreadable: it is no folder, or cannot be listed.
+        """
+        return entries(self.results) is None
+
+    def existing(self) -> Self:
+        """The store itself, for commands that read records: an absent folder is not an empty one.
+
+        Raises:
+            StoreError: there is no results folder, or it cannot be listed.
+        """
+        if self.is_new():
+            raise StoreError(
+                f"results folder {self.results} does not exist; name another with --results, or "
+                "make records with `harness run`"
+            )
+        return self
 
     def commit(self, record: Record) -> Path:
-        """Writes a record; one with the same identity is replaced (git keeps the old)."""
+        """Writes a record; one with the same identity is replaced (git keeps the old).
+
+        Raises:
+            Unreadable: what stands in its place cannot be read; it stays.
+            StoreError: it would not verify when it is read, or cannot be written.
+        """
+        data = _verified_bytes(record)
         path = self.results / record.suite / record.scale / record.file_name
-        sealed = record.sealed()
-        text = json.dumps(json.loads(canonical(sealed.content())), indent=1)
-        write_atomic(path, (text + "\n").encode())
+        try:
+            _read_record(path)
+        except Unreadable:
+            raise
+        except StoreError:
+            pass  # corrupt: there is nothing to lose
+        write_verified(path, data)
         return path
 
     def remove(self, record: Record) -> None:
@@ -161,282 +163,166 @@ class Store:
         try:
             path.unlink()
         except OSError as error:
-            raise _cannot_write(path, error) from error
+            raise cannot_write(path, error) from error
 
     def probe(self, suite: str, scale: str) -> None:
         """Fails early, before any training, where records could not be written.
 
         Raises:
-            StoreError: the results or the cache folder is full or not writable.
+            StoreError: the results or the cache folder is full, not writable, or the cache
+                folder is not the harness's own.
         """
+        self.claim()
         for folder in (self.results / suite / scale, self.cache):
             path = folder / ".probe"
             write_atomic(path, bytes(65536))
             path.unlink(missing_ok=True)  # another process may be probing too
+        self.note_suite(suite)
 
     def load(self, suite: str = "*", scale: str = "*") -> Loaded:
-        """All records below the results folder, in the order of their file names."""
+        """All records below the results folder, in the order of their file names.
+
+        Raises:
+            Unreadable: a folder or a record cannot be read, or a newer harness wrote it.
+        """
         records, damaged = [], []
-        for path in sorted(self.results.glob(f"{suite}/{scale}/[!.]*.json")):
-            try:
-                records.append(_read_record(path))
-            except (StoreError, OSError) as error:
-                damaged.append(Damaged(path, str(error)))
+        for folder in self._record_folders(suite, scale):
+            for path in _record_files(folder):
+                try:
+                    record = _read_record(path)
+                except Unreadable:
+                    raise
+                except StoreError as error:
+                    damaged.append(Damaged(path, str(error)))
+                else:
+                    records += [record] if record else []
         return Loaded(records, damaged)
 
     def find(self, identity: str, suite: str, scale: str) -> Record | None:
-        """The intact record of one identity, without reading the others."""
-        for path in self.results.glob(f"{suite}/{scale}/[!.]*--{identity[:12]}.json"):
-            try:
-                record = _read_record(path)
-            except (StoreError, OSError):
-                continue
-            if record.id == identity:
-                return record
+        """The intact record of one identity, without reading the others.
+
+        Raises:
+            Unreadable: a folder or a file that may be it cannot be read.
+        """
+        for folder in self._record_folders(suite, scale):
+            for path in _record_files(folder, f"--{identity[:12]}.json"):
+                try:
+                    record = _read_record(path)
+                except Unreadable:
+                    raise
+                except StoreError:
+                    continue
+                if record is not None and record.id == identity:
+                    return record
         return None
 
     def quarantine(self, path: Path) -> Path:
         """Moves a corrupt file out of the way, keeping its content; returns the new place."""
-        for number in range(1, 10_000):
-            aside = path.with_name(f"{path.name}.corrupt-{number}")
-            if not aside.exists():
-                try:
-                    path.replace(aside)
-                except OSError as error:
-                    raise StoreError(f"cannot move {path} aside: {error.strerror}") from None
-                return aside
-        raise StoreError(f"{path}: ten thousand corrupt copies beside it; remove some")
-
-    def lock(self, identity: str) -> FileLock:
-        """The lock of a trial or artifact; the kernel frees it when its holder dies."""
-        folder = self.cache / "locks"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"cannot write {folder}: {error.strerror}; set HARNESS_CACHE"
-            ) from None
-        return FileLock(folder / f"{identity[:32]}.lock", timeout=0)
-
-    def locked(self, identity: str) -> bool:
-        """Whether a living process works on it."""
-        lock = self.lock(identity)
-        try:
-            with lock:
-                return False
-        except Timeout:
-            return True
-
-    # -- artifacts ------------------------------------------------------------------------------
-
-    def artifact_folder(self, suite: str, name: str, identity: str) -> Path:
-        """Where an artifact lives."""
-        return self.cache / "artifacts" / suite / f"{name}-{identity[:12]}"
-
-    def artifact(self, suite: str, name: str, identity: str) -> Path | None:
-        """The folder of a finished artifact with every file verified, or None.
-
-        Raises:
-            StoreError: it is there, but a file does not match its checksum.
-        """
-        folder = self.artifact_folder(suite, name, identity)
-        if not (folder / MANIFEST).exists():
-            return None
-        self.check_artifact(folder)
-        return folder
-
-    def artifact_source(self, suite: str, name: str, identity: str) -> str | None:
-        """Digest of the source that made a finished artifact, None without one; verifies nothing.
-
-        It is empty where the manifest does not say, or cannot be read.
-        """
-        try:
-            content = json.loads(
-                (self.artifact_folder(suite, name, identity) / MANIFEST).read_bytes()
-            )
-            return str(content["info"]["source_digest"])
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError, OSError):
-            return ""
-
-    def artifact_seconds(self, suite: str, scale: str) -> list[tuple[str, float]]:
-        """What each finished artifact of a suite's scale is named and took by the wall clock.
-
-        Corrupt manifests are passed over: who needs the artifact will say so.
-        """
-        found = []
-        for path in self.cache.glob(f"artifacts/{suite}/*/{MANIFEST}"):
-            with contextlib.suppress(ValueError, KeyError, TypeError, OSError):
-                content = json.loads(path.read_bytes())
-                if content["spec"]["scale"]["name"] == scale:
-                    seconds = float(content["info"]["cost"]["wall_seconds"])
-                    found.append((content["spec"]["artifact"]["name"], seconds))
-        return found
-
-    def check_artifact(self, folder: Path) -> None:
-        """Verifies every file of an artifact folder.
-
-        Raises:
-            StoreError: one is corrupt or missing, or the artifact was never finished.
-        """
-        manifest = folder / MANIFEST
-        try:
-            content = json.loads(manifest.read_bytes())
-            checksum = content.pop("checksum")
-            files = dict(content["files"])
-            whole = digest(content) == checksum and folder.name.endswith(f"-{content['id'][:12]}")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError):
-            raise StoreError(self._artifact_advice(manifest, "unreadable")) from None
-        if not whole:
-            raise StoreError(self._artifact_advice(manifest, "corrupt"))
-        for file, expected in files.items():
-            path = folder / file
-            if not path.is_file() or file_digest(path) != expected:
-                raise StoreError(self._artifact_advice(path, "corrupt or missing"))
-
-    @staticmethod
-    def _artifact_advice(path: Path, what: str) -> str:
-        return f"{path}: {what}; `harness doctor --repair` removes it, `harness run` rebuilds it"
-
-    def commit_artifact(
-        self, folder: Path, work: Path, spec: dict[str, JsonValue], info: dict[str, JsonValue]
-    ) -> None:
-        """Turns a finished working folder into the artifact at `folder`, whole or not at all.
-
-        Raises:
-            MethodError: `info` holds something that is not JSON, a NaN for instance.
-            StoreError: the disk is full, the folder is not writable, ...
-        """
-        try:
-            files = {
-                path.relative_to(work).as_posix(): file_digest(path)
-                for path in sorted(work.rglob("*"))
-                if path.is_file()
-            }
-            manifest = {"id": digest(spec), "spec": spec, "files": files, "info": info}
-            text = json.dumps({**manifest, "checksum": digest(manifest)}, indent=1)
-            write_atomic(work / MANIFEST, (text + "\n").encode())
-            if folder.exists():
-                (folder / MANIFEST).unlink(missing_ok=True)  # half removed it is no artifact
-                shutil.rmtree(folder)
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            work.replace(folder)
-            _sync_folder(folder.parent)
-        except ValueError as error:
-            raise MethodError(f"artifact {folder.name}: {error}") from None
-        except OSError as error:
-            raise _cannot_write(folder, error) from error
-
-    def artifacts(self) -> Iterator[Path]:
-        """Every artifact folder, finished or not."""
-        return iter(sorted(self.cache.glob("artifacts/*/*")))
-
-    # -- checkpoints ----------------------------------------------------------------------------
-
-    def trial_folder(self, identity: str) -> Path:
-        """Working folder of a trial or artifact in the making; removed when it is finished."""
-        return self.cache / "trials" / identity[:32]
-
-    def unfinished(self) -> Iterator[Path]:
-        """Every working folder."""
-        return iter(sorted(self.cache.glob("trials/*")))
-
-    def open_log(self, identity: str) -> BinaryIO:
-        """What libraries print while a trial runs, to be added to; for the holder of its lock.
-
-        Raises:
-            StoreError: the disk is full, the folder is not writable, ...
-        """
-        path = self.trial_folder(identity) / "log.txt"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return path.open("ab")
-        except OSError as error:
-            raise _cannot_write(path, error) from error
-
-    def save_checkpoint(
-        self, identity: str, step: int, tensors: bytes, meta: dict[str, JsonValue]
-    ) -> None:
-        """Commits a state; the one before it is kept until this one is on the disk."""
-        folder = self.trial_folder(identity)
-        stem = folder / f"checkpoint-{step:012d}"
-        write_atomic(stem.with_suffix(".safetensors"), tensors)
-        body = {"step": step, "tensors": hashlib.sha256(tensors).hexdigest(), "meta": meta}
-        text = json.dumps({**body, "checksum": _sum(body)})
-        write_atomic(stem.with_suffix(".json"), text.encode())
-        for old in sorted(folder.glob("checkpoint-*.json"))[:-_KEPT_CHECKPOINTS]:
-            old.unlink(missing_ok=True)
-            old.with_suffix(".safetensors").unlink(missing_ok=True)
-
-    def checkpoint(self, identity: str) -> Checkpoint | None:
-        """The newest intact state of a trial; corrupt ones are moved aside."""
-        folder = self.trial_folder(identity)
-        for path in sorted(folder.glob("checkpoint-*.json"), reverse=True):
-            tensors = path.with_suffix(".safetensors")
-            try:
-                content = json.loads(path.read_bytes())
-                checksum = content.pop("checksum")
-                whole = _sum(content) == checksum and file_digest(tensors) == content["tensors"]
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError):
-                whole = False
-            if whole:
-                return Checkpoint(int(content["step"]), tensors, content["meta"])
-            self.quarantine(path)
-            if tensors.exists():
-                self.quarantine(tensors)
-        return None
-
-    def clear_checkpoints(self, identity: str) -> None:
-        """Forgets how far a trial or artifact had come."""
-        for path in self.trial_folder(identity).glob("checkpoint-*"):
-            path.unlink(missing_ok=True)
-
-    def clear_trial(self, identity: str) -> None:
-        """Removes a finished trial's working folder; for the holder of its lock."""
-        shutil.rmtree(self.trial_folder(identity), ignore_errors=True)
+        return quarantine(path)
 
     def sweep(self, age: float = 0.0) -> int:
         """Removes temporary files that killed writers left behind; returns how many.
 
         `age`: seconds that a file must have lain untouched; living writers need a moment.
+
+        Raises:
+            StoreError: the cache is not the harness's own.
         """
+        suites = folders(self.results, linked=True)
+        places = [self.results, *suites, *(s for suite in suites for s in folders(suite, True))]
+        if self.owned():
+            places += [Path(place) for place, _, _ in os.walk(self.cache)]
         count = 0
-        for root in (self.results, self.cache):
-            for path in root.glob("**/.tmp-*"):
-                with contextlib.suppress(OSError):  # its writer lives and has just finished
-                    if time.time() - path.stat().st_mtime >= age:
-                        path.unlink()
-                        count += 1
+        for place in places:
+            with contextlib.suppress(OSError, StoreError):  # its owner has just removed it
+                for entry in entries(place) or ():
+                    if TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                        count += _removed(place / entry.name, age)
         return count
 
+    def suites(self) -> set[str]:
+        """Names of the suites that have records."""
+        return {folder.name for folder in folders(self.results, linked=True)}
 
-def _read_record(path: Path) -> Record:
-    """The verified record of a plain file that bears the record's own name."""
-    if path.is_symlink() or not path.is_file():
-        raise StoreError("not a plain file")
-    record = parse_record(path.read_bytes())
+    def _record_folders(self, suite: str, scale: str) -> list[Path]:
+        if self.is_new():
+            return []
+        suites = _named(self.results, suite)
+        return [folder for parent in suites for folder in _named(parent, scale)]
+
+
+def _named(parent: Path, name: str) -> list[Path]:
+    """The folder of that name in another one, or all of them for `*`.
+
+    Raises:
+        Unreadable: something else stands where a folder should be, or it cannot be told.
+    """
+    if name == "*":
+        found = folders(parent, linked=True)
+        names = {entry.name for entry in entries(parent) or () if _PLAIN.fullmatch(entry.name)}
+        odd = sorted(names - {folder.name for folder in found})
+    else:
+        found = [] if is_absent(parent / name) else [parent / name]
+        odd = [folder.name for folder in found if not is_folder(folder)]
+    if odd:
+        raise Unreadable(cannot_read(parent / odd[0], "not a folder"))
+    return found
+
+
+def _record_files(folder: Path, ending: str = ".json") -> list[Path]:
+    """The files in a folder that should be records."""
+    names = [entry.name for entry in entries(folder) or ()]
+    return [folder / name for name in names if name.endswith(ending) and not name.startswith(".")]
+
+
+def _read_record(path: Path) -> Record | None:
+    """The verified record of a plain file that bears the record's own name; None without one.
+
+    Raises:
+        Unreadable: it cannot be read, or a newer harness wrote it.
+        StoreError: it is corrupt.
+    """
+    data = read_plain(path)
+    if data is None:
+        return None  # moved aside since it was listed
+    try:
+        record = parse_record(data)
+    except Unreadable as error:
+        raise Unreadable(f"{path}: {error}") from None
     home = (path.parent.parent.name, path.parent.name, path.name)
     if home != (record.suite, record.scale, record.file_name):
         raise StoreError("the record in it belongs under another name")
     return record
 
 
-def _sum(body: Mapping[str, object]) -> str:
-    """sha256 of a checkpoint's JSON, which may hold infinities: a best score before the first."""
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+def _verified_bytes(record: Record) -> bytes:
+    """The bytes of a record's file, sealed, which read back as that record.
 
-
-def _cannot_write(path: Path, error: OSError) -> StoreError:
-    return StoreError(
-        f"cannot write {path}: {error.strerror or error}; "
-        "free space or make the folder writable, then run the same command again"
-    )
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+    Raises:
+        StoreError: they do not: a method has changed what it was given, for instance.
+    """
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        with warnings.catch_warnings(action="ignore"):  # they are told below, as an error
+            if digest(record.spec) != record.id:
+                raise StoreError("its specification has changed since it was identified")
+            sealed = record.sealed()
+            text = json.dumps(json.loads(canonical(sealed.content())), indent=1)
+        data = (text + "\n").encode()
+        read = parse_record(data)
+        if (read.checksum, read.file_name) != (sealed.checksum, sealed.file_name):
+            raise StoreError("it reads back as another record")
+    except (ValueError, TypeError, AttributeError, RecursionError, StoreError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise StoreError(
+            f"record of {record.method} on {record.task}, seed {record.seed}, not written: "
+            f"{reason}; a method must leave what it is given as it is and return plain numbers"
+        ) from None
+    return data
+
+
+def _removed(path: Path, age: float) -> bool:
+    """Removes a temporary file that has lain for so many seconds; whether it did."""
+    if time.time() - path.lstat().st_mtime < age:
+        return False
+    path.unlink()
+    return True

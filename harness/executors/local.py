@@ -83,7 +83,9 @@ class Local:
         self._patience = Patience.read()
         threads = str(max(item.job.threads for item in work))
         os.environ.update(dict.fromkeys(_THREAD_VARIABLES, threads), PYTHONHASHSEED="0")
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = (
+            os.environ.get("CUBLAS_WORKSPACE_CONFIG") or ":4096:8"
+        )
         context = multiprocessing.get_context("forkserver")
         os.environ[PRELOAD] = ",".join(sorted({item.job.suite for item in work}))
         context.set_forkserver_preload(["harness.executors.local", "harness.executors.preload"])

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from harness.errors import StoreError
+from harness.files import folders, is_absent, write_atomic
 from harness.record import Record
 from harness.report import delimited, html, latex, markdown
 from harness.report.overview import Overview, chapter
 from harness.report.page import Page, build, by_scale
-from harness.store import write_atomic
 from harness.suite import Reference, Suite
 
 _KINDS = ("report.md", "report.html", "tables/*.md", "tables/*.tex", "tables/*.csv")
@@ -34,11 +34,13 @@ def generate(
     stale: Mapping[str, Collection[str]] | None = None,
     figures: bool = True,
     check: bool = False,
+    keep: Collection[str] = (),
 ) -> list[Difference]:
     """Brings `out` to what the records say, or with `check` only tells where it is not.
 
     The same records in any order give the same bytes; clock, paths and locale play no part.
-    Files of earlier reports that are no longer made are removed, other files are left alone.
+    Files of earlier reports that are no longer made are removed, of suites that have records here;
+    other files are left alone.
 
     Args:
         suites: All suites; the index lists these and no others.
@@ -50,6 +52,7 @@ def generate(
         stale: Full ids of records whose code has changed since, by suite.
         figures: False leaves the pictures as they are, which is much quicker.
         check: Writes nothing.
+        keep: Pages (`suite/scale`) from which nothing is removed; see `orphans`.
 
     Returns:
         The files that differed, were missing or left over; without `check`, before they were
@@ -84,10 +87,31 @@ def generate(
     made["index.md"] = markdown.index(overview).encode()
     made["index.html"] = html.index(overview).encode()
     kinds = (*_KINDS, *_PICTURES) if figures else _KINDS
-    differences = _compare(made, out, [s.name for s in suites], kinds)
+    seen = {r.suite for r in records}
+    own = [s.name for s in suites if s.name in seen]
+    differences = _compare(made, out, own, kinds, keep)
     if not check:
         _mend(made, out, differences)
     return differences
+
+
+def orphans(suites: Iterable[Suite], results: Path, out: Path) -> dict[str, str]:
+    """Pages (`suite/scale`) whose folder of records is not there, each with a line about it.
+
+    They are kept: a folder that is absent, moved or not mounted does not say that there are no
+    records.
+    """
+    found = {}
+    for suite in sorted(suites, key=lambda s: s.name):
+        for scale in folders(out / suite.name, linked=True):
+            page = f"{suite.name}/{scale.name}"
+            files = (path for kind in (*_KINDS, *_PICTURES) for path in scale.glob(kind))
+            if any(files) and is_absent(results / page):
+                found[page] = (
+                    f"{out / page}: kept, though {results / page} does not exist; bring its "
+                    "records back, or remove the page"
+                )
+    return found
 
 
 def _files(page: Page) -> dict[str, bytes]:
@@ -109,7 +133,11 @@ def _files(page: Page) -> dict[str, bytes]:
 
 
 def _compare(
-    made: Mapping[str, bytes], out: Path, suites: Iterable[str], kinds: Iterable[str]
+    made: Mapping[str, bytes],
+    out: Path,
+    suites: Iterable[str],
+    kinds: Iterable[str],
+    keep: Collection[str],
 ) -> list[Difference]:
     found = []
     for name, data in made.items():
@@ -129,7 +157,7 @@ def _compare(
         for kind in kinds:
             for path in (out / suite).glob(f"*/{kind}"):
                 name = path.relative_to(out).as_posix()
-                if name not in made:
+                if name not in made and "/".join(name.split("/")[:2]) not in keep:
                     found.append(Difference(name, "left over"))
     return sorted(found)
 

@@ -1,0 +1,54 @@
+"""Keeping the folders in order: what is corrupt, what nobody refers to, and its removal."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from harness import plan
+from harness.errors import StoreError, Unreadable
+from harness.store import Damaged, Store
+
+
+class Problem(NamedTuple):
+    """A file or folder that is not as it should be."""
+
+    line: str
+    repaired: bool
+
+
+def check(store: Store, damaged: Iterable[Damaged], repair: bool) -> Iterator[Problem]:
+    """Every corrupt record and artifact; with `repair` moved aside or removed.
+
+    What cannot be read, and what a running command uses, stays as it is.
+
+    Raises:
+        StoreError: the cache is not the harness's own, or something cannot be moved or removed.
+    """
+    for item in damaged:
+        done = f"; moved to {store.quarantine(item.path).name}" if repair else ""
+        yield Problem(f"{item.path}: {item.reason}{done}", repair)
+    for folder in store.artifacts() if store.owned() else ():
+        try:
+            store.check_artifact(folder)
+        except Unreadable as error:
+            yield Problem(str(error), repaired=False)
+        except StoreError as error:
+            removed = repair and store.discard(folder)
+            done = "; in use, not removed" if repair else ""
+            yield Problem(f"{error}{'; removed' if removed else done}", removed)
+
+
+def tidy(store: Store, dry_run: bool) -> Iterator[tuple[str, bool]]:
+    """Removes what no suite refers to any more: a line for each folder, and whether it goes.
+
+    Raises:
+        StoreError: the cache is not the harness's own, or a folder cannot be removed.
+    """
+    for folder in plan.leftovers(store):
+        if dry_run:
+            yield f"would remove {folder}", True
+        elif store.discard(folder):
+            yield f"removed {folder}", True
+        else:
+            yield f"kept {folder}: in use", False
+    for suite, reason in plan.strangers(store).items():
+        yield f"kept what is of suite {suite}, and unfinished trials that may be: {reason}", False
