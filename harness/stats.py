@@ -5,9 +5,15 @@ three to ten seeds covers far less than it says. Two rules hold throughout. Too 
 bounds (None), never a narrow interval. Values that are all the same have a spread of exactly zero
 and a real interval of no width.
 
+What comes out is the same on every processor: sums are correctly rounded (`math.fsum`), elementwise
+arithmetic is IEEE's own, and results go through `harness.digits.steady`, since quantiles and
+logarithms may differ in their last bits from one machine to the next. Every threshold is looked
+at on such numbers.
+
 Shapes: S seeds, T tasks.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
@@ -15,6 +21,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
+
+from harness.digits import mean as exact_mean
+from harness.digits import smallest, steady
 
 Array = NDArray[np.float64]
 Alternative = Literal["two-sided", "greater", "less"]
@@ -44,6 +53,13 @@ class Interval(NamedTuple):
     """Values, or pairs; of two independent samples the size of the smaller."""
     method: str
     """How it was made, in a few words."""
+
+    def steady(self) -> "Interval":
+        """The same without its last bits, so that comparing the bounds depends on no processor."""
+        there = [v for v in (self.low, self.mean, self.high) if v is not None and math.isfinite(v)]
+        size = max(map(abs, there), default=0.0)
+        low, mean, high = (None if v is None else steady(v, size) for v in self[:3])
+        return self._replace(low=low, mean=mean, high=high)
 
 
 class SpreadEstimate(NamedTuple):
@@ -118,14 +134,21 @@ def p_value(
 ) -> float | None:
     """p-value of the one-sample t-test; of differences, the paired test.
 
-    t = (m - null) / (s / √n). A spread of exactly zero gives 0 or 1. None below two values.
+    t = (m - null) / (s / √n). None below two values.
+
+    Values that are all the same have no scatter that their mean could be measured against: t would
+    be infinite and p zero, however few they are. What n equal values off the null do say is that
+    all n lie on one side of it, so p is then the sign-flip test's, 2^(1-n) two-sided and 2^-n on
+    the side asked for: .06 for five seeds, .002 for ten. Equal to the null: 1.
+
     Equivalence within ±d (two one-sided tests, Schuirmann 1987) is the larger of
     `p_value(x, -d, "greater")` and `p_value(x, d, "less")`.
     """
     x = _vector(values)
     if x.size < 2:
         return None
-    return _t_p(_centre(x) - null, _standard_error(x), x.size - 1, alternative)
+    shift = steady(_centre(x) - null, max(abs(_centre(x)), abs(null)))
+    return _t_p(shift, _standard_error(x), x.size - 1, alternative, flips=x.size)
 
 
 def paired_p(a: ArrayLike, b: ArrayLike, alternative: Alternative = "two-sided") -> float | None:
@@ -147,15 +170,15 @@ def sign_flip(differences: ArrayLike, generator: np.random.Generator | None = No
     if n < FEWEST_FOR_SIGN_FLIP:
         return None
     # Sums that differ by rounding alone count as ties.
-    least = abs(x.sum()) - 1e-12 * np.abs(x).sum()
+    least = abs(math.fsum(x)) - 1e-11 * math.fsum(np.abs(x))
     if n <= MOST_FOR_EXACT_FLIPS:
         patterns = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
-        return float(np.mean(np.abs((1 - 2 * patterns) @ x) >= least))
+        return steady(_at_least(least, 1 - 2 * patterns, x) / 2**n)
     if generator is None:
         return None
     flips = 20_000
     signs = 1 - 2 * generator.integers(2, size=(flips, n))
-    return float((1 + np.sum(np.abs(signs @ x) >= least)) / (1 + flips))
+    return steady((1 + _at_least(least, signs, x)) / (1 + flips))
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -169,7 +192,7 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     stepped = np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1))
     adjusted = np.empty(p.size)
     adjusted[order] = np.minimum(stepped, 1.0)
-    return tuple(adjusted.tolist())
+    return tuple(steady(v) for v in adjusted.tolist())
 
 
 def iqm(values: ArrayLike) -> float | None:
@@ -178,7 +201,7 @@ def iqm(values: ArrayLike) -> float | None:
     ⌊n/4⌋ values go at either end. None below ten values.
     """
     x = _vector(values)
-    return float(_middle(x[None])[0]) if x.size >= FEWEST_FOR_BOOTSTRAP else None
+    return _middle(x[None])[0] if x.size >= FEWEST_FOR_BOOTSTRAP else None
 
 
 def bootstrap_interval(
@@ -201,10 +224,10 @@ def bootstrap_interval(
     if x.size < FEWEST_FOR_BOOTSTRAP:
         return Interval(None, mean, None, x.size, method)
     drawn = x[generator.integers(x.size, size=(resamples, x.size))]
-    estimates = drawn.mean(axis=1) if statistic == "mean" else _middle(drawn)
+    estimates = _row_means(drawn) if statistic == "mean" else _middle(drawn)
     tail = _tail(confidence)
     low, high = np.quantile(estimates, [tail, 1 - tail])
-    return Interval(float(low), mean, float(high), x.size, method)
+    return Interval(float(low), mean, float(high), x.size, method).steady()
 
 
 def t_power(effect: float, sd: float, n: int, confidence: float = 0.95) -> float:
@@ -221,7 +244,7 @@ def t_power(effect: float, sd: float, n: int, confidence: float = 0.95) -> float
         raise ValueError(f"power needs n >= 2 and sd > 0, got n = {n} and sd = {sd}")
     critical = _quantile(1 - _tail(confidence), n - 1)
     noncentrality = (effect / sd) ** 2 * n
-    return float(1 - special.ncfdtr(1, n - 1, noncentrality, critical**2))
+    return steady(float(1 - special.ncfdtr(1, n - 1, noncentrality, critical**2)), 1.0)
 
 
 def minimum_detectable_effect(
@@ -233,12 +256,18 @@ def minimum_detectable_effect(
     """
     if n < 2:
         return None
-    if sd == 0:
+    if steady(sd) == 0:
         return 0.0
+    return steady(_detectable_in_sd(n, confidence, power) * steady(sd))
+
+
+@functools.lru_cache(maxsize=1024)
+def _detectable_in_sd(n: int, confidence: float, power: float) -> float:
+    """`minimum_detectable_effect` for sd = 1, to as many digits as the root search settles."""
     # Twice the sum of the two quantiles is beyond the answer at every n.
     high = 2 * (_quantile(1 - _tail(confidence), n - 1) + _quantile(power, n - 1)) / math.sqrt(n)
     unit = optimize.brentq(lambda d: t_power(d, 1.0, n, confidence) - power, 0.0, high, xtol=1e-13)
-    return float(unit) * sd
+    return float(f"{unit:.9e}")
 
 
 def sample_size(
@@ -248,11 +277,13 @@ def sample_size(
 
     None where a million pairs would not do, in particular for an effect of zero.
     """
+    effect, sd = steady(effect), steady(sd)
     if effect == 0:
         return None
     if sd == 0:
         return 2
-    return _fewest(2, lambda n: t_power(effect, sd, n, confidence) >= power)
+    ratio = steady(effect / sd)
+    return _fewest(2, lambda n: steady(t_power(ratio, 1.0, n, confidence), 1.0) >= power)
 
 
 def spread_interval(
@@ -282,7 +313,7 @@ def spread_interval(
     tail = _tail(confidence)
     low = ratio - 0.5 * math.log(special.fdtri(*freedom, 1 - tail))
     high = ratio - 0.5 * math.log(special.fdtri(*freedom, tail))
-    return Interval(low, ratio, high, n, "F")
+    return Interval(low, ratio, high, n, "F").steady()
 
 
 def combined_spread(a_ST: ArrayLike, b_ST: ArrayLike, confidence: float = 0.95) -> SpreadEstimate:
@@ -292,6 +323,9 @@ def combined_spread(a_ST: ArrayLike, b_ST: ArrayLike, confidence: float = 0.95) 
     ± t(T(n-2)) times `spread_error`, taking the tasks as independent given the seed. The variance
     of half the log of a variance ratio is ψ'((n-1)/2) / 2 for uncorrelated normal samples; pairing
     shrinks it by 1 - ρ², estimated without bias at ρ = 0 by (1-r²)(n-1)/(n-2).
+
+    Samples without any scatter between them (r = ±1) leave nothing to measure the ratio against; p
+    is then that of n signs, as in `p_value`. An infinite ratio has no p at all.
 
     Args:
         a_ST: seeds by tasks.
@@ -311,24 +345,25 @@ def combined_spread(a_ST: ArrayLike, b_ST: ArrayLike, confidence: float = 0.95) 
     pairs = [(_vector(a_ST[:, k]), _vector(b_ST[:, k])) for k in range(tasks)]
     ratios = [_log_ratio(_sd(x), _sd(y)) for x, y in pairs]
     finite = all(math.isfinite(r) for r in ratios)
-    mean = math.fsum(ratios) / tasks if finite else _infinite_mean(ratios)
+    mean = exact_mean(ratios) if finite else _infinite_mean(ratios)
     if n < 3:
         return SpreadEstimate(Interval(None, mean, None, n, method), None, ())
     if mean is None or not finite:
-        p = None if mean is None else 0.0
-        return SpreadEstimate(Interval(mean, mean, mean, n, method), p, ())
+        return SpreadEstimate(Interval(mean, mean, mean, n, method), None, ())
     # Two samples that both do not scatter are equal without any doubt.
-    unexplained = [0.0 if _sd(x) == 0 else 1 - _correlation(x, y) ** 2 for x, y in pairs]
-    unshared_T = tuple(u * (n - 1) / (n - 2) for u in unexplained)
+    unexplained = [0.0 if _sd(x) == 0 else _unexplained(x, y) for x, y in pairs]
+    unshared_T = tuple(steady(u * (n - 1) / (n - 2)) for u in unexplained)
     freedom = tasks * (n - 2)
     t = _quantile(1 - _tail(confidence), freedom)
     if tasks == 1:
         error = math.sqrt(unexplained[0] / (n - 2))
-        half, p = math.asinh(t * error), _t_p(math.sinh(mean), error, freedom, "two-sided")
+        half, shift = math.asinh(t * error), math.sinh(mean)
     else:
         error = spread_error(n, unshared_T)
-        half, p = t * error, _t_p(mean, error, freedom, "two-sided")
-    return SpreadEstimate(Interval(mean - half, mean, mean + half, n, method), p, unshared_T)
+        half, shift = t * error, mean
+    p = _t_p(shift, error, freedom, "two-sided", flips=n)
+    interval = Interval(mean - half, mean, mean + half, n, method).steady()
+    return SpreadEstimate(interval, p, unshared_T)
 
 
 def spread_error(n: int, unshared_T: Sequence[float]) -> float:
@@ -355,8 +390,8 @@ def minimum_detectable_spread(
     quantiles = _quantile(1 - _tail(confidence), freedom), _quantile(power, freedom)
     if len(unshared_T) == 1:
         error = math.sqrt(unshared_T[0] / (n - 1))
-        return sum(math.asinh(t * error) for t in quantiles)
-    return sum(quantiles) * spread_error(n, unshared_T)
+        return steady(math.fsum(math.asinh(t * error) for t in quantiles))
+    return steady(math.fsum(quantiles) * spread_error(n, unshared_T))
 
 
 def spread_sample_size(
@@ -366,7 +401,7 @@ def spread_sample_size(
 
     def enough(n: int) -> bool:
         least = minimum_detectable_spread(n, unshared_T, confidence, power)
-        return least is not None and least <= abs(effect)
+        return least is not None and steady(least) <= steady(abs(effect))
 
     return _fewest(3, enough)
 
@@ -375,6 +410,12 @@ def standard_deviation(values: ArrayLike) -> float | None:
     """Sample standard deviation, n - 1 in the divisor; exactly 0 for equal values; None for one."""
     x = _vector(values)
     return _sd(x) if x.size >= 2 else None
+
+
+def column_means(rows: ArrayLike) -> Array:
+    """The mean of each column, as `harness.digits.mean` takes it: a curve averaged over seeds."""
+    columns = np.asarray(rows, dtype=np.float64).T
+    return np.array([exact_mean(column.tolist()) for column in columns])
 
 
 class _Summary(NamedTuple):
@@ -399,12 +440,13 @@ def _pair(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
 
 def _differences(a: ArrayLike, b: ArrayLike) -> Array:
     x, y = _pair(a, b)
-    return x - y
+    most = np.finfo(np.float64).max
+    with np.errstate(over="ignore"):
+        return np.clip(x - y, -most, most)
 
 
 def _centre(x: Array) -> float:
-    # The mean of equal values may miss them by a rounding; the value itself cannot.
-    return float(x[0] if (x == x[0]).all() else x.mean())
+    return exact_mean(x.tolist())
 
 
 def _mean(x: Array) -> float | None:
@@ -412,7 +454,15 @@ def _mean(x: Array) -> float | None:
 
 
 def _sd(x: Array) -> float:
-    return 0.0 if x.size < 2 or (x == x[0]).all() else float(x.std(ddof=1))
+    """Sample standard deviation; a scatter below the last steady digit of the values is none."""
+    if x.size < 2 or (x == x[0]).all():
+        return 0.0
+    size = float(np.abs(x).max())
+    scale = 2.0 ** (math.frexp(size)[1] - 1)
+    scaled = (x / scale).tolist()
+    mean = math.fsum(scaled) / x.size
+    spread = math.sqrt(math.fsum((v - mean) ** 2 for v in scaled) / (x.size - 1)) * scale
+    return 0.0 if spread < smallest(size) else steady(spread)
 
 
 def _standard_error(x: Array) -> float:
@@ -440,23 +490,34 @@ def _t_interval(
     if mean is None or n < 2:
         return Interval(None, mean, None, n, method)
     half = _quantile(1 - tail, freedom) * error if error else 0.0
-    return Interval(mean - half, mean, mean + half, n, method)
+    return Interval(mean - half, mean, mean + half, n, method).steady()
 
 
-def _t_p(shift: float, error: float, freedom: float, alternative: Alternative) -> float:
-    t = shift / error if error else math.copysign(math.inf, shift) if shift else 0.0
-    if error == 0 and shift == 0:
+def _t_p(
+    shift: float, error: float, freedom: float, alternative: Alternative, *, flips: float
+) -> float:
+    """p-value of t = shift / error; without scatter, that of `flips` signs that all agree."""
+    if steady(error) == 0:
+        return _unscattered_p(steady(shift), alternative, flips)
+    t = shift / error
+    if alternative == "two-sided":
+        return steady(min(1.0, 2 * float(special.stdtr(freedom, -abs(t)))))
+    return steady(float(special.stdtr(freedom, -t if alternative == "greater" else t)))
+
+
+def _unscattered_p(shift: float, alternative: Alternative, flips: float) -> float:
+    if shift == 0:
         return 1.0
     if alternative == "two-sided":
-        return float(min(1.0, 2 * special.stdtr(freedom, -abs(t))))
-    return float(special.stdtr(freedom, -t if alternative == "greater" else t))
+        return steady(min(1.0, 2.0 ** (1 - flips)))
+    return steady(2.0**-flips) if (shift > 0) == (alternative == "greater") else 1.0
 
 
 def _welch(one: _Summary, two: _Summary, confidence: float) -> tuple[Interval, float | None]:
     n = min(one.n, two.n)
     if one.mean is None or two.mean is None:
         return Interval(None, None, None, n, "Welch t"), None
-    shift = one.mean - two.mean
+    shift = steady(one.mean - two.mean, max(abs(one.mean), abs(two.mean)))
     if n < 2:
         return Interval(None, shift, None, n, "Welch t"), None
     v1, v2 = one.sd**2 / one.n, two.sd**2 / two.n
@@ -464,15 +525,29 @@ def _welch(one: _Summary, two: _Summary, confidence: float) -> tuple[Interval, f
     freedom = (v1 + v2) ** 2 / spread if spread else 1.0
     error = math.sqrt(v1 + v2)
     interval = _t_interval(shift, error, freedom, confidence, n=n, method="Welch t")
-    return interval, _t_p(shift, error, freedom, "two-sided")
+    # Two constant samples: one of the ways to deal all values out to two groups of that size.
+    flips = math.log2(math.comb(one.n + two.n, one.n))
+    return interval, _t_p(shift, error, freedom, "two-sided", flips=flips)
 
 
-def _middle(rows: Array) -> Array:
+def _middle(rows: Array) -> list[float]:
     """Mean of each row without its lowest and highest quarter."""
     n = rows.shape[1]
     cut = n // 4
-    middle: Array = np.sort(rows, axis=1)[:, cut : n - cut].mean(axis=1)
-    return middle
+    return _row_means(np.sort(rows, axis=1)[:, cut : n - cut])
+
+
+def _row_means(rows: Array) -> list[float]:
+    return [exact_mean(row) for row in rows.tolist()]
+
+
+def _at_least(least: float, signs: NDArray[np.int64], x: Array) -> int:
+    """How many rows of signs give an absolute sum of at least `least`."""
+    # Column by column: a product of matrices adds in an order of the processor's own.
+    sums = np.zeros(len(signs))
+    for column, value in zip(signs.T, x.tolist(), strict=True):
+        sums = sums + column * value
+    return int(np.count_nonzero(np.abs(sums) >= least))
 
 
 def _log_ratio(sd_a: float, sd_b: float) -> float:
@@ -480,7 +555,7 @@ def _log_ratio(sd_a: float, sd_b: float) -> float:
         return 0.0
     if sd_b == 0:
         return math.inf
-    return math.log(sd_a / sd_b) if sd_a else -math.inf
+    return steady(math.log(steady(sd_a / sd_b)), 1.0) if sd_a else -math.inf
 
 
 def _infinite_mean(ratios: Sequence[float]) -> float | None:
@@ -489,10 +564,17 @@ def _infinite_mean(ratios: Sequence[float]) -> float | None:
     return None if math.isnan(total) else total
 
 
-def _correlation(x: Array, y: Array) -> float:
-    u, v = x - x.mean(), y - y.mean()
-    r = float(u @ v / math.sqrt(float(u @ u) * float(v @ v)))
-    return max(-1.0, min(1.0, r))
+def _unexplained(x: Array, y: Array) -> float:
+    """1 - r², r the correlation of two samples that both scatter."""
+    u, v = (_deviations(sample / np.abs(sample).max()) for sample in (x, y))
+    squares = math.fsum(a * a for a in u) * math.fsum(b * b for b in v)
+    r2 = math.fsum(a * b for a, b in zip(u, v, strict=True)) ** 2 / squares
+    return steady(max(0.0, 1 - r2), 1.0)
+
+
+def _deviations(x: Array) -> list[float]:
+    centre = math.fsum(x) / x.size
+    return [value - centre for value in x.tolist()]
 
 
 def _fewest(first: int, enough: Callable[[int], bool]) -> int | None:

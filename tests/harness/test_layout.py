@@ -22,7 +22,8 @@ HEAVY = ("torch", "pandas", "scipy", "matplotlib", "numpy", "numba", "jinja2", "
 ALLOWED = {
     "errors": set(),
     "suite": set(),
-    "stats": set(),
+    "digits": set(),
+    "stats": {"digits"},
     "drawing": {"stats"},
     "record": {"suite"},
     "store": {"errors", "record"},
@@ -33,15 +34,18 @@ ALLOWED = {
     "training": {"errors", "store"},
     "plan": {"data", "errors", "record", "registry", "store", "suite"},
     "runs": {"errors", "record", "stats", "suite"},
-    "claims": {"errors", "runs", "stats", "suite"},
-    "report": {"claims", "errors", "record", "registry", "runs", "stats", "store", "suite"},
+    "evidence": {"digits", "errors", "runs", "stats", "suite"},
+    "claims": {"digits", "errors", "evidence", "runs", "stats", "suite"},
+    "report": {
+        "claims", "digits", "errors", "record", "registry", "runs", "stats", "store", "suite",
+    },
     "run": {
         "cost", "data", "errors", "plan", "provenance", "record", "registry", "store", "suite",
     },
     "executors": {
         "data", "errors", "plan", "provenance", "record", "registry", "run", "store", "suite",
     },
-    "console": {"executors", "plan", "record", "run", "store", "suite"},
+    "console": {"digits", "executors", "plan", "record", "run", "store", "suite"},
     "options": {"errors", "plan", "suite"},
     "cli": {
         "claims", "console", "data", "errors", "executors", "options", "plan", "provenance",
@@ -49,7 +53,8 @@ ALLOWED = {
     },
 }  # fmt: skip
 FOR_SUITES = {
-    "data", "drawing", "errors", "record", "run", "runs", "stats", "store", "suite", "training",
+    "data", "digits", "drawing", "errors", "record", "run", "runs", "stats", "store", "suite",
+    "training",
 }  # fmt: skip
 
 

@@ -78,14 +78,17 @@ def test_paired_test_is_scipys(alternative):
     assert (n, method) == (5, "paired t")
 
 
-def test_p_values_without_scatter():
+def test_p_values_without_scatter_are_those_of_signs_that_agree():
     assert stats.p_value([1]) is None
     assert stats.p_value([0, 0, 0]) == 1
-    assert stats.p_value([2, 2, 2]) == 0
-    assert stats.p_value([2, 2, 2], 0, "greater") == 0
+    assert stats.p_value([2, 2, 2]) == 2 / 8
+    assert stats.p_value([2, 2, 2], 0, "greater") == 1 / 8
     assert stats.p_value([2, 2, 2], 0, "less") == 1
-    assert stats.p_value([-2, -2, -2], 0, "less") == 0
+    assert stats.p_value([-2, -2, -2], 0, "less") == 1 / 8
     assert stats.p_value([2, 2, 2], 2) == 1
+    assert stats.p_value([2.0] * 8) == stats.sign_flip([2.0] * 8) == 2 / 256
+    # A scatter in the last bits is none.
+    assert stats.p_value([0.1 + 0.2, 0.3, 0.1 + 0.2, 0.3]) == 2 / 16
 
 
 def test_welch_is_scipys():
@@ -102,7 +105,8 @@ def test_welch_with_too_few_values_or_none_that_scatter():
     assert stats.welch_interval([3], [1, 1]) == (None, 2, None, 1, "Welch t")
     assert stats.welch_p([3], A) is None
     assert stats.welch_interval([3, 3], [1, 1]) == (2, 2, 2, 2, "Welch t")
-    assert stats.welch_p([3, 3], [1, 1]) == 0
+    # Two threes and two ones fall into these two groups, either way round, in 2 of 6 deals.
+    assert stats.welch_p([3, 3], [1, 1]) == near(2 / 6)
     # One side constant: the other one's t-interval, moved.
     assert stats.welch_interval(A, [80, 80])[:3] == near(stats.mean_interval(A - 80)[:3])
 
@@ -277,7 +281,7 @@ def test_combined_spread_at_the_edges():
     assert meet.p is None
     far = stats.combined_spread(np.c_[flat, A], np.c_[A, B])
     assert far.interval[:3] == (-math.inf,) * 3
-    assert far.p == 0
+    assert far.p is None
     still = stats.combined_spread(np.c_[flat, flat], np.c_[flat, flat])
     assert (still.interval[:3], still.p) == ((0, 0, 0), 1)
 
