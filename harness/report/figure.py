@@ -1,6 +1,7 @@
 """Figures as SVG and PNG, the same bytes from the same records."""
 
 import io
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -34,6 +35,10 @@ STYLE: dict[str, object] = {
     "ytick.color": "#4b5563",
 }
 """Holds while a figure is drawn and saved; whatever the reader's own settings are."""
+
+
+_HASHED = re.compile(rb"(?<=[\"#])([A-Za-z]+|C[0-9a-f]+_[0-9a-f]+_)[0-9a-f]{10}(?=[\")])")
+"""What matplotlib's SVG backend names clip paths, markers, hatches and images."""
 
 
 class Picture(NamedTuple):
@@ -86,7 +91,17 @@ def draw(figure: Figure, suite: Suite, records: Sequence[Record]) -> Picture:
         drawing.savefig(png, format="png", metadata={"Software": None})
         if "matplotlib.pyplot" in sys.modules:
             sys.modules["matplotlib.pyplot"].close(drawing)
-    return picture._replace(svg=svg.getvalue(), png=png.getvalue())
+    return picture._replace(svg=_numbered(svg.getvalue()), png=png.getvalue())
+
+
+def _numbered(svg: bytes) -> bytes:
+    """The picture with ids that count up: matplotlib's are hashes of all bits of a coordinate."""
+    names: dict[bytes, bytes] = {}
+
+    def name(match: re.Match[bytes]) -> bytes:
+        return names.setdefault(match[0], b"%s%d" % (match[1], len(names)))
+
+    return _HASHED.sub(name, svg)
 
 
 def _one_line(text: str) -> str:

@@ -278,7 +278,8 @@ def _notes(spec: Table, tasks: Sequence[Task], cells: Sequence[Cell], kinds: set
         f"Mean over seeds, 95 % interval{how}, n seeds with a value; "
         "a single seed has no interval. The paper's number, where it prints one, stands beside it."
     )
-    if any(c.n < c.measured for c in cells):
+    again = any(c.n < c.measured for c in cells)
+    if again:
         notes.append(
             "n counts distinct trainings: records that agree in every number but the seed measure "
             "one training several times, and one training has no interval."
@@ -286,9 +287,10 @@ def _notes(spec: Table, tasks: Sequence[Task], cells: Sequence[Cell], kinds: set
     if any(c.best for c in cells):
         notes.append("Bold: the best mean of its task.")
     if any(c.close for c in cells):
+        pairs = "pairs of trainings are shared" if again else "seeds are shared"
         notes.append(
             "† Not separated from the best: the 95 % interval of the paired difference over "
-            "shared seeds includes zero, or there are fewer than two distinct pairs. "
+            f"shared seeds includes zero, or fewer than two {pairs}. "
             "Not adjusted for several comparisons."
         )
     if spec.mark and any(c.set_off for c in cells):

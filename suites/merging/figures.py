@@ -11,8 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
 
+from harness import digits
 from harness.drawing import bounds, legend, panels
 from harness.record import Record
+from harness.runs import of_trainings
 from harness.stats import mean_interval
 from harness.suite import Figure, Method, Suite, Task
 
@@ -66,17 +68,17 @@ def merged(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing |
     for axis, task in zip(axes, tasks, strict=True):
         for x, method in enumerate(methods):
             found = [
-                r.metrics["score"]
-                for r in records
-                if (r.method, r.task) == (method.name, task.name) and _score(r)
+                r for r in records if (r.method, r.task) == (method.name, task.name) and _score(r)
             ]
             if not found:
                 continue
-            mean, low, high = bounds(mean_interval(np.array(found)))
+            scores = [r.metrics["score"] for r in found]
+            once = [r.metrics["score"] for r in of_trainings(found)]
+            mean, low, high = bounds(mean_interval(once))
             axis.bar(x, mean, width=0.8, color=_colour(method), alpha=0.55)
             axis.vlines(x, low, high, color="#111827", linewidth=1)
-            spots = x + np.linspace(-0.2, 0.2, len(found)) if len(found) > 1 else [x]
-            axis.plot(spots, found, ".", color="#111827", markersize=2.5)
+            spots = x + np.linspace(-0.2, 0.2, len(scores)) if len(scores) > 1 else [x]
+            axis.plot(spots, scores, ".", color="#111827", markersize=2.5)
         axis.set_title(task.label)
         axis.set_ylabel("score")
         axis.margins(x=0.01)
@@ -128,7 +130,7 @@ def recovery(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing
             if (r.method, r.task) == ("individual", task.name) and _score(r)
         ]
         if own:
-            axis.axhline(float(np.mean(own)), color=OWN, linestyle=":", label="individual")
+            axis.axhline(digits.mean(own), color=OWN, linestyle=":", label="individual")
         axis.set_title(task.label)
         axis.set_xlabel("updates after freezing")
     axes[0].set_ylabel("normalised score")
@@ -159,7 +161,7 @@ def _line(
     axis: Axes, records: Sequence[Record], method: Method, task: Task, series: str, **style: Any
 ) -> None:
     """Mean over seeds with its interval."""
-    found = _found(records, method, [task], series)
+    found = of_trainings(_found(records, method, [task], series))
     if not found:
         return
     x = np.array(found[0].series[series].x)

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
+from harness import digits
 from harness.drawing import bounds, legend, panels
 from harness.record import Record
 from harness.runs import Cells, cells, frame
-from harness.stats import mean_interval
+from harness.stats import column_means
 from harness.suite import Figure, Method, Suite, Task
 
 PROPOSED = {
@@ -58,7 +59,9 @@ def scores(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing |
                 continue
             colour = COLOURS.get(method.name, OTHER)
             axis.plot(values, [row] * len(values), "o", color=colour, markersize=3, alpha=0.6)
-            axis.vlines(values.mean(), row - 0.35, row + 0.35, color=colour, linewidth=1.6)
+            axis.vlines(
+                digits.mean(values.tolist()), row - 0.35, row + 0.35, color=colour, linewidth=1.6
+            )
         axis.set_ylim(len(methods) - 0.5, -0.5)
         shown = [m.label for m in methods] if place % 5 == 0 else []
         axis.set_yticks(range(len(methods)), shown or [""] * len(methods))
@@ -85,7 +88,7 @@ def sizes(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
     for axis, (name, tasks) in zip(axes, groups.items(), strict=True):
         methods = complete(tasks)
         for shift, method in enumerate(methods):
-            intervals = [mean_interval(_values(grouped, method.name, t)) for t in tasks]
+            intervals = [grouped[method.name, t.name, "score"].interval() for t in tasks]
             x = np.array([float(str(t.params["n"])) for t in tasks])
             x = x * (1 + 0.008 * (shift - len(methods) / 2))
             means, low, high = np.array([bounds(interval) for interval in intervals]).T
@@ -148,12 +151,13 @@ def cost(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | N
         ]
         if not pairs or method.name == "vanilla":
             continue
-        ratios = [
-            max(mine.cost.cpu_seconds, 1e-3) / max(theirs.cost.cpu_seconds, 1e-3)
+        logs = [
+            math.log(max(mine.cost.cpu_seconds, 1e-3) / max(theirs.cost.cpu_seconds, 1e-3))
             for mine, theirs in pairs
         ]
         gains = [mine.metrics["score"] - theirs.metrics["score"] for mine, theirs in pairs]
-        points.append((method, float(np.exp(np.mean(np.log(ratios)))), float(np.mean(gains))))
+        ratio = digits.steady(math.exp(digits.mean(logs)))
+        points.append((method, ratio, digits.mean(gains)))
     if not points:
         return None
     drawing = Drawing(figsize=(7.2, 4.4))
@@ -186,5 +190,5 @@ def _heat(kinds: Sequence[str], found: Sequence[Record]) -> "np.ndarray[Any, np.
     heat = np.full((len(kinds), layers), math.nan)
     for row, kind in enumerate(kinds):
         lines = np.array([r.series[kind].y for r in found if kind in r.series])
-        heat[row, : lines.shape[1]] = lines.mean(axis=0)
+        heat[row, : lines.shape[1]] = column_means(lines)
     return heat
