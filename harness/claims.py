@@ -337,7 +337,7 @@ def _judged(suite: Suite, claim: Inexact, evidence: Evidence) -> dict[str, Any]:
         return _spread(claim, evidence)
     x_S, x_ST = sample(suite, claim, evidence)
     interval = stats.mean_interval(x_S, CONFIDENCE).steady()
-    mean, sd = float(interval.mean or 0.0), steady(stats.standard_deviation(x_S) or 0.0)
+    mean, sd = float(interval.mean or 0.0), stats.standard_deviation(x_S) or 0.0
     null = 0.0
     if isinstance(claim, Competitive):
         null = -claim.margin
@@ -353,7 +353,7 @@ def _judged(suite: Suite, claim: Inexact, evidence: Evidence) -> dict[str, Any]:
         "p_sign_flip": stats.sign_flip(x_S - null),
         **_bounds(interval),
     }
-    if sd > 0:
+    if steady(sd) > 0:
         found["mde"] = stats.minimum_detectable_effect(sd, x_S.size, CONFIDENCE, POWER)
         found["n_needed"] = _needed(claim, effect, sd)
     elif x_S.size > 1:

@@ -7,7 +7,7 @@ bits need, and which no measurement here comes near.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 DIGITS = 12
 """Significant digits of numbers that decide something."""
@@ -46,6 +46,11 @@ def steady(value: float, size: float = 0.0) -> float:
     return _rounded(value, size, DIGITS)
 
 
+def difference(a: float, b: float) -> float:
+    """a - b without what is rounding of numbers of their size: 14 significant digits of theirs."""
+    return _rounded(a - b, max(abs(a), abs(b)), _WHOLE - 1) if math.isfinite(a - b) else a - b
+
+
 def smallest(size: float) -> float:
     """One unit of the last digit that `steady` keeps of a number of that size; zero of zero."""
     return float(f"1e{_exponent(size) - DIGITS + 1}") if abs(size) >= _NOTHING else 0.0
@@ -79,20 +84,30 @@ def total(values: Iterable[float]) -> float:
 
 
 def mean(values: Iterable[float]) -> float:
-    """The arithmetic mean, to `DIGITS` digits of the largest value; of equal values that value.
+    """The arithmetic mean, to `DIGITS` digits of the largest value.
 
     Raises:
         ValueError: there is no value.
     """
     values = list(values)
+    return steady(raw_mean(values), max(map(abs, values)))
+
+
+def raw_mean(values: Sequence[float]) -> float:
+    """The mean from a correctly rounded sum, for what is computed on; of equal values that value.
+
+    Rounding belongs to the end of a computation: on the way it would make a last bit larger.
+
+    Raises:
+        ValueError: there is no value.
+    """
     if not values:
         raise ValueError("want at least one number for a mean")
-    size = max(map(abs, values))
     if all(v == values[0] for v in values):
         return float(values[0])
     # A power of two changes no digit and keeps the sum of the largest floats within bounds.
-    scale = 2.0 ** (math.frexp(size)[1] - 1)
-    return steady(math.fsum(v / scale for v in values) / len(values) * scale, size)
+    scale = 2.0 ** (math.frexp(max(map(abs, values)))[1] - 1)
+    return math.fsum(v / scale for v in values) / len(values) * scale
 
 
 def _rounded(value: float, size: float, digits: int) -> float:

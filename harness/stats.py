@@ -6,15 +6,16 @@ bounds (None), never a narrow interval. Values that are all the same have a spre
 and a real interval of no width.
 
 What comes out is the same on every processor: sums are correctly rounded (`math.fsum`), elementwise
-arithmetic is IEEE's own, and results go through `harness.digits.steady`, since quantiles and
-logarithms may differ in their last bits from one machine to the next. Every threshold is looked
-at on such numbers.
+arithmetic is IEEE's own, and results go through `harness.digits.steady` at the very end, since
+quantiles and logarithms may differ in their last bits from one machine to the next. Every
+threshold is looked at on such numbers.
 
 Shapes: S seeds, T tasks.
 """
 
 import functools
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
@@ -22,8 +23,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
-from harness.digits import mean as exact_mean
-from harness.digits import smallest, steady
+from harness import digits
+from harness.digits import raw_mean, smallest, steady
 
 Array = NDArray[np.float64]
 Alternative = Literal["two-sided", "greater", "less"]
@@ -54,10 +55,10 @@ class Interval(NamedTuple):
     method: str
     """How it was made, in a few words."""
 
-    def steady(self) -> "Interval":
+    def steady(self, size: float = 0.0) -> "Interval":
         """The same without its last bits, so that comparing the bounds depends on no processor."""
         there = [v for v in (self.low, self.mean, self.high) if v is not None and math.isfinite(v)]
-        size = max(map(abs, there), default=0.0)
+        size = max(map(abs, [*there, size]))
         low, mean, high = (None if v is None else steady(v, size) for v in self[:3])
         return self._replace(low=low, mean=mean, high=high)
 
@@ -147,8 +148,8 @@ def p_value(
     x = _vector(values)
     if x.size < 2:
         return None
-    shift = steady(_centre(x) - null, max(abs(_centre(x)), abs(null)))
-    return _t_p(shift, _standard_error(x), x.size - 1, alternative, flips=x.size)
+    shift, size = _centre(x) - null, max(abs(_centre(x)), abs(null))
+    return _t_p(shift, _standard_error(x), x.size - 1, alternative, flips=x.size, size=size)
 
 
 def paired_p(a: ArrayLike, b: ArrayLike, alternative: Alternative = "two-sided") -> float | None:
@@ -242,9 +243,12 @@ def t_power(effect: float, sd: float, n: int, confidence: float = 0.95) -> float
     """
     if n < 2 or not sd > 0:
         raise ValueError(f"power needs n >= 2 and sd > 0, got n = {n} and sd = {sd}")
+    return steady(_power(effect / sd, n, confidence), 1.0)
+
+
+def _power(ratio: float, n: int, confidence: float) -> float:
     critical = _quantile(1 - _tail(confidence), n - 1)
-    noncentrality = (effect / sd) ** 2 * n
-    return steady(float(1 - special.ncfdtr(1, n - 1, noncentrality, critical**2)), 1.0)
+    return 1 - float(special.ncfdtr(1, n - 1, ratio**2 * n, critical**2))
 
 
 def minimum_detectable_effect(
@@ -258,15 +262,15 @@ def minimum_detectable_effect(
         return None
     if steady(sd) == 0:
         return 0.0
-    return steady(_detectable_in_sd(n, confidence, power) * steady(sd))
+    return steady(_detectable_in_sd(n, confidence, power) * sd)
 
 
 @functools.lru_cache(maxsize=1024)
 def _detectable_in_sd(n: int, confidence: float, power: float) -> float:
-    """`minimum_detectable_effect` for sd = 1, to as many digits as the root search settles."""
+    """`minimum_detectable_effect` for sd = 1, to fewer digits than the root search settles."""
     # Twice the sum of the two quantiles is beyond the answer at every n.
     high = 2 * (_quantile(1 - _tail(confidence), n - 1) + _quantile(power, n - 1)) / math.sqrt(n)
-    unit = optimize.brentq(lambda d: t_power(d, 1.0, n, confidence) - power, 0.0, high, xtol=1e-13)
+    unit = optimize.brentq(lambda d: _power(d, n, confidence) - power, 0.0, high, xtol=1e-14)
     return float(f"{unit:.9e}")
 
 
@@ -313,7 +317,7 @@ def spread_interval(
     tail = _tail(confidence)
     low = ratio - 0.5 * math.log(special.fdtri(*freedom, 1 - tail))
     high = ratio - 0.5 * math.log(special.fdtri(*freedom, tail))
-    return Interval(low, ratio, high, n, "F").steady()
+    return Interval(low, ratio, high, n, "F").steady(1.0)
 
 
 def combined_spread(a_ST: ArrayLike, b_ST: ArrayLike, confidence: float = 0.95) -> SpreadEstimate:
@@ -345,14 +349,14 @@ def combined_spread(a_ST: ArrayLike, b_ST: ArrayLike, confidence: float = 0.95) 
     pairs = [(_vector(a_ST[:, k]), _vector(b_ST[:, k])) for k in range(tasks)]
     ratios = [_log_ratio(_sd(x), _sd(y)) for x, y in pairs]
     finite = all(math.isfinite(r) for r in ratios)
-    mean = exact_mean(ratios) if finite else _infinite_mean(ratios)
+    mean = raw_mean(ratios) if finite else _infinite_mean(ratios)
     if n < 3:
-        return SpreadEstimate(Interval(None, mean, None, n, method), None, ())
+        return SpreadEstimate(Interval(None, mean, None, n, method).steady(1.0), None, ())
     if mean is None or not finite:
         return SpreadEstimate(Interval(mean, mean, mean, n, method), None, ())
     # Two samples that both do not scatter are equal without any doubt.
     unexplained = [0.0 if _sd(x) == 0 else _unexplained(x, y) for x, y in pairs]
-    unshared_T = tuple(steady(u * (n - 1) / (n - 2)) for u in unexplained)
+    unshared_T = tuple(u * (n - 1) / (n - 2) for u in unexplained)
     freedom = tasks * (n - 2)
     t = _quantile(1 - _tail(confidence), freedom)
     if tasks == 1:
@@ -362,7 +366,7 @@ def combined_spread(a_ST: ArrayLike, b_ST: ArrayLike, confidence: float = 0.95) 
         error = spread_error(n, unshared_T)
         half, shift = t * error, mean
     p = _t_p(shift, error, freedom, "two-sided", flips=n)
-    interval = Interval(mean - half, mean, mean + half, n, method).steady()
+    interval = Interval(mean - half, mean, mean + half, n, method).steady(1.0)
     return SpreadEstimate(interval, p, unshared_T)
 
 
@@ -415,7 +419,7 @@ def standard_deviation(values: ArrayLike) -> float | None:
 def column_means(rows: ArrayLike) -> Array:
     """The mean of each column, as `harness.digits.mean` takes it: a curve averaged over seeds."""
     columns = np.asarray(rows, dtype=np.float64).T
-    return np.array([exact_mean(column.tolist()) for column in columns])
+    return np.array([digits.mean(column.tolist()) for column in columns])
 
 
 class _Summary(NamedTuple):
@@ -439,14 +443,13 @@ def _pair(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
 
 
 def _differences(a: ArrayLike, b: ArrayLike) -> Array:
-    x, y = _pair(a, b)
-    most = np.finfo(np.float64).max
-    with np.errstate(over="ignore"):
-        return np.clip(x - y, -most, most)
+    pairs = zip(*(side.tolist() for side in _pair(a, b)), strict=True)
+    most = sys.float_info.max
+    return np.array([max(-most, min(most, digits.difference(x, y))) for x, y in pairs])
 
 
 def _centre(x: Array) -> float:
-    return exact_mean(x.tolist())
+    return raw_mean(x.tolist())
 
 
 def _mean(x: Array) -> float | None:
@@ -462,7 +465,7 @@ def _sd(x: Array) -> float:
     scaled = (x / scale).tolist()
     mean = math.fsum(scaled) / x.size
     spread = math.sqrt(math.fsum((v - mean) ** 2 for v in scaled) / (x.size - 1)) * scale
-    return 0.0 if spread < smallest(size) else steady(spread)
+    return 0.0 if spread < smallest(size) else spread
 
 
 def _standard_error(x: Array) -> float:
@@ -488,17 +491,26 @@ def _t_interval(
 ) -> Interval:
     tail = _tail(confidence)
     if mean is None or n < 2:
-        return Interval(None, mean, None, n, method)
+        return Interval(None, mean, None, n, method).steady()
     half = _quantile(1 - tail, freedom) * error if error else 0.0
     return Interval(mean - half, mean, mean + half, n, method).steady()
 
 
 def _t_p(
-    shift: float, error: float, freedom: float, alternative: Alternative, *, flips: float
+    shift: float,
+    error: float,
+    freedom: float,
+    alternative: Alternative,
+    *,
+    flips: float,
+    size: float = 1.0,
 ) -> float:
-    """p-value of t = shift / error; without scatter, that of `flips` signs that all agree."""
-    if steady(error) == 0:
-        return _unscattered_p(steady(shift), alternative, flips)
+    """p-value of t = shift / error; without scatter, that of `flips` signs that all agree.
+
+    `size` is the magnitude of the numbers that the shift was computed from.
+    """
+    if steady(error, size) == 0:
+        return _unscattered_p(steady(shift, size), alternative, flips)
     t = shift / error
     if alternative == "two-sided":
         return steady(min(1.0, 2 * float(special.stdtr(freedom, -abs(t)))))
@@ -517,9 +529,9 @@ def _welch(one: _Summary, two: _Summary, confidence: float) -> tuple[Interval, f
     n = min(one.n, two.n)
     if one.mean is None or two.mean is None:
         return Interval(None, None, None, n, "Welch t"), None
-    shift = steady(one.mean - two.mean, max(abs(one.mean), abs(two.mean)))
+    shift, size = one.mean - two.mean, max(abs(one.mean), abs(two.mean))
     if n < 2:
-        return Interval(None, shift, None, n, "Welch t"), None
+        return Interval(None, steady(shift, size), None, n, "Welch t"), None
     v1, v2 = one.sd**2 / one.n, two.sd**2 / two.n
     spread = v1**2 / (one.n - 1) + v2**2 / (two.n - 1)
     freedom = (v1 + v2) ** 2 / spread if spread else 1.0
@@ -527,7 +539,8 @@ def _welch(one: _Summary, two: _Summary, confidence: float) -> tuple[Interval, f
     interval = _t_interval(shift, error, freedom, confidence, n=n, method="Welch t")
     # Two constant samples: one of the ways to deal all values out to two groups of that size.
     flips = math.log2(math.comb(one.n + two.n, one.n))
-    return interval, _t_p(shift, error, freedom, "two-sided", flips=flips)
+    p = _t_p(shift, error, freedom, "two-sided", flips=flips, size=size)
+    return interval.steady(0.0 if error else size), p
 
 
 def _middle(rows: Array) -> list[float]:
@@ -538,7 +551,7 @@ def _middle(rows: Array) -> list[float]:
 
 
 def _row_means(rows: Array) -> list[float]:
-    return [exact_mean(row) for row in rows.tolist()]
+    return [digits.mean(row) for row in rows.tolist()]
 
 
 def _at_least(least: float, signs: NDArray[np.int64], x: Array) -> int:
@@ -555,7 +568,8 @@ def _log_ratio(sd_a: float, sd_b: float) -> float:
         return 0.0
     if sd_b == 0:
         return math.inf
-    return steady(math.log(steady(sd_a / sd_b)), 1.0) if sd_a else -math.inf
+    ratio = math.log(sd_a / sd_b) if sd_a else -math.inf
+    return 0.0 if abs(ratio) < smallest(1.0) else ratio
 
 
 def _infinite_mean(ratios: Sequence[float]) -> float | None:
@@ -569,7 +583,7 @@ def _unexplained(x: Array, y: Array) -> float:
     u, v = (_deviations(sample / np.abs(sample).max()) for sample in (x, y))
     squares = math.fsum(a * a for a in u) * math.fsum(b * b for b in v)
     r2 = math.fsum(a * b for a, b in zip(u, v, strict=True)) ** 2 / squares
-    return steady(max(0.0, 1 - r2), 1.0)
+    return 0.0 if 1 - r2 < smallest(1.0) else 1 - r2
 
 
 def _deviations(x: Array) -> list[float]:

@@ -113,7 +113,7 @@ def _matched(suite: Suite, budgets: dict[str, dict[str, list[float]]]) -> str:
     equal, apart = [], []
     for name, tasks in budgets.items():
         ratios = {
-            task: _ratio(max(values), min(values)) if min(values) > 0 else float("inf")
+            task: steady(_ratio(max(values), min(values))) if min(values) > 0 else float("inf")
             for task, values in tasks.items()
             if len(values) > 1 and max(values) > 0
         }
@@ -156,7 +156,7 @@ def median(values: Sequence[float]) -> float:
 def _ratio(high: float, low: float) -> float:
     """How many times as large; whole numbers may be larger than any float."""
     try:
-        return steady(high / low)
+        return high / low
     except OverflowError:
         return sys.float_info.max
 

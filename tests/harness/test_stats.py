@@ -1,6 +1,7 @@
 """Statistics against scipy, statsmodels, hand-computed cases, and simulation."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -89,6 +90,20 @@ def test_p_values_without_scatter_are_those_of_signs_that_agree():
     assert stats.p_value([2.0] * 8) == stats.sign_flip([2.0] * 8) == 2 / 256
     # A scatter in the last bits is none.
     assert stats.p_value([0.1 + 0.2, 0.3, 0.1 + 0.2, 0.3]) == 2 / 16
+
+
+def test_rounding_of_the_values_is_neither_a_difference_nor_scatter():
+    a, b = [0.1 + 0.2, 80.3, 1e6 + 0.1], [0.3, 80.0 + 0.3, 1e6 + 0.1]
+    assert a != b
+    assert stats.paired_interval(a, b)[:3] == (0, 0, 0)
+    assert stats.paired_p(a, b) == 1
+    # The same difference whatever it is on top of.
+    a = [80.3, 70.3, 0.3, 0.1 + 0.2]
+    assert stats.paired_interval(a, [80.0, 70.0, 0.0, 0.0])[:3] == (0.3, 0.3, 0.3)
+    assert stats.welch_interval([0.1 + 0.2] * 3, [0.3] * 3)[:3] == (0, 0, 0)
+    largest = sys.float_info.max
+    assert stats.mean_interval([largest, largest]).mean == largest
+    assert stats.paired_interval([largest, -largest], [-largest, largest]).mean == 0
 
 
 def test_welch_is_scipys():
