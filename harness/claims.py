@@ -42,6 +42,7 @@ from harness.evidence import (
     steadied,
     tasks_of,
 )
+from harness.resampling import sign_flip
 from harness.runs import Cells, cells, distinct
 from harness.stats import Array, Interval
 from harness.suite import (
@@ -350,7 +351,7 @@ def _judged(suite: Suite, claim: Inexact, evidence: Evidence) -> dict[str, Any]:
         "outcome": verdict_of(claim, interval),
         "per_task": _per_task(evidence, _own_means(evidence, x_ST)),
         "p": stats.p_value(x_S, null),
-        "p_sign_flip": stats.sign_flip(x_S - null),
+        "p_sign_flip": sign_flip(x_S - null),
         **_bounds(interval),
     }
     if steady(sd) > 0:

@@ -24,8 +24,8 @@ COLUMNS = (
     "id", "suite", "scale", "method", "task", "seed", "protocol", "status", "training", "metric",
     "value",
 )  # fmt: skip
-"""Columns of `frame`; `id` is the record's short id, `training` that of the first seed's record
-with the same outcome."""
+"""Columns of `frame`; `id` is the record's short id, `training` the full id of the first seed's
+record with the same outcome."""
 
 
 class Cell(NamedTuple):
@@ -99,7 +99,7 @@ def distinct(cells: Iterable[Cell], seeds: Sequence[int]) -> tuple[int, ...]:
 
 
 def trainings(records: Iterable[Record]) -> dict[str, str]:
-    """Short id of every record -> that of the lowest seed's record of the same training."""
+    """Id of every record -> that of the lowest seed's record of the same training."""
     groups: dict[tuple[str, str, str, str], list[Record]] = {}
     for record in sorted(records, key=lambda r: (r.seed, r.id)):
         key = (record.suite, record.scale, record.method, record.task)
@@ -109,7 +109,7 @@ def trainings(records: Iterable[Record]) -> dict[str, str]:
         alike: dict[tuple[object, ...], list[Record]] = {}
         for record in group:
             if record.status != "ok":
-                out[record.short] = record.short
+                out[record.id] = record.id
                 continue
             numbers = (tuple(sorted(of.items())) for of in (record.metrics, record.counts))
             known = alike.setdefault(tuple(numbers), [])
@@ -117,7 +117,7 @@ def trainings(records: Iterable[Record]) -> dict[str, str]:
             first = next(same, record)
             if first is record:
                 known.append(record)
-            out[record.short] = first.short
+            out[record.id] = first.id
     return out
 
 
@@ -125,7 +125,7 @@ def of_trainings(records: Iterable[Record]) -> list[Record]:
     """The records less those that measure a training again, in their order."""
     records = list(records)
     first = trainings(records)
-    return [r for r in records if first[r.short] == r.short]
+    return [r for r in records if first[r.id] == r.id]
 
 
 def frame(records: Iterable[Record], suite: Suite) -> pd.DataFrame:
@@ -183,7 +183,7 @@ def frame(records: Iterable[Record], suite: Suite) -> pd.DataFrame:
             "seed": np.repeat(np.array([r.seed for r in chosen], dtype=np.int64), repeats),
             "protocol": text([r.protocol for r in chosen]),
             "status": text([r.status for r in chosen]),
-            "training": text([training[r.short] for r in chosen]),
+            "training": text([training[r.id] for r in chosen]),
             "metric": np.array([name for own in names for name in own], dtype=object),
             "value": np.array(numbers, dtype=np.float64),
         }

@@ -29,15 +29,6 @@ from harness.digits import raw_mean, smallest, steady
 Array = NDArray[np.float64]
 Alternative = Literal["two-sided", "greater", "less"]
 
-FEWEST_FOR_BOOTSTRAP = 10
-"""Below this a bootstrap interval covers several points less than it says."""
-
-FEWEST_FOR_SIGN_FLIP = 6
-"""With five pairs no sign-flip test can reach p < .05."""
-
-MOST_FOR_EXACT_FLIPS = 12
-"""Up to here all sign patterns are counted."""
-
 MOST_SEEDS = 1_000_000
 """Where the search for a sample size gives up."""
 
@@ -80,7 +71,7 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
         values: one number a seed, finite.
         confidence: coverage of normal data, 0.95 for 95 %.
     """
-    x = _vector(values)
+    x = vector(values)
     return _t_interval(_mean(x), _standard_error(x), x.size - 1, confidence, n=x.size, method="t")
 
 
@@ -95,13 +86,13 @@ def welch_interval(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Inte
     Error √(va + vb) with v = s² / n; degrees of freedom (va + vb)² / (va²/(na-1) + vb²/(nb-1))
     (Welch 1947).
     """
-    one, two = _summary(_vector(a)), _summary(_vector(b))
+    one, two = _summary(vector(a)), _summary(vector(b))
     return _welch(one, two, confidence)[0]
 
 
 def welch_p(a: ArrayLike, b: ArrayLike) -> float | None:
     """Two-sided p-value of Welch's test that two means are equal; None below two values each."""
-    return _welch(_summary(_vector(a)), _summary(_vector(b)), 0.95)[1]
+    return _welch(_summary(vector(a)), _summary(vector(b)), 0.95)[1]
 
 
 def summary_interval(
@@ -122,7 +113,7 @@ def summary_interval(
         sd2: the printed standard deviation (not the standard error).
         n2: over how many runs.
     """
-    x = _vector(values)
+    x = vector(values)
     if sd2 is None or n2 is None or n2 < 2:
         interval = mean_interval(x - mean2, confidence)
         return interval._replace(method="t, printed mean as a constant")
@@ -145,7 +136,7 @@ def p_value(
     Equivalence within ±d (two one-sided tests, Schuirmann 1987) is the larger of
     `p_value(x, -d, "greater")` and `p_value(x, d, "less")`.
     """
-    x = _vector(values)
+    x = vector(values)
     if x.size < 2:
         return None
     shift, size = _centre(x) - null, max(abs(_centre(x)), abs(null))
@@ -157,78 +148,18 @@ def paired_p(a: ArrayLike, b: ArrayLike, alternative: Alternative = "two-sided")
     return p_value(_differences(a, b), 0.0, alternative)
 
 
-def sign_flip(differences: ArrayLike, generator: np.random.Generator | None = None) -> float | None:
-    """Two-sided sign-flip permutation test that differences are symmetric about zero (Fisher 1935).
-
-    The share of sign patterns whose absolute sum is at least the observed one. All 2^n patterns
-    for 6 to 12 differences; beyond, 20,000 random ones from `generator`, the observed counted in.
-
-    Returns:
-        None below six differences, and above twelve without a generator.
-    """
-    x = _vector(differences)
-    n = x.size
-    if n < FEWEST_FOR_SIGN_FLIP:
-        return None
-    # Sums that differ by rounding alone count as ties.
-    least = abs(math.fsum(x)) - 1e-11 * math.fsum(np.abs(x))
-    if n <= MOST_FOR_EXACT_FLIPS:
-        patterns = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
-        return steady(_at_least(least, 1 - 2 * patterns, x) / 2**n)
-    if generator is None:
-        return None
-    flips = 20_000
-    signs = 1 - 2 * generator.integers(2, size=(flips, n))
-    return steady((1 + _at_least(least, signs, x)) / (1 + flips))
-
-
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """p-values adjusted for m tests by Holm's step-down rule (Holm 1979).
 
     The i-th smallest times (m - i + 1), made monotone from the smallest up, at most 1. Rejecting
     where the adjusted value is below α keeps the chance of any false rejection below α.
     """
-    p = _vector(p_values)
+    p = vector(p_values)
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1))
     adjusted = np.empty(p.size)
     adjusted[order] = np.minimum(stepped, 1.0)
     return tuple(steady(v) for v in adjusted.tolist())
-
-
-def iqm(values: ArrayLike) -> float | None:
-    """Inter-quartile mean: the mean without the lowest and highest quarter (Agarwal et al. 2021).
-
-    ⌊n/4⌋ values go at either end. None below ten values.
-    """
-    x = _vector(values)
-    return _middle(x[None])[0] if x.size >= FEWEST_FOR_BOOTSTRAP else None
-
-
-def bootstrap_interval(
-    values: ArrayLike,
-    generator: np.random.Generator,
-    statistic: Literal["mean", "iqm"] = "mean",
-    confidence: float = 0.95,
-    resamples: int = 10_000,
-) -> Interval:
-    """Percentile bootstrap interval (Efron 1979), ten values or more; no bounds below.
-
-    Args:
-        values: one number a seed.
-        generator: where the resampling takes its chance from.
-        statistic: the mean, or the inter-quartile mean.
-    """
-    x = _vector(values)
-    method = f"bootstrap of {statistic}"
-    mean = _mean(x) if statistic == "mean" else iqm(x)
-    if x.size < FEWEST_FOR_BOOTSTRAP:
-        return Interval(None, mean, None, x.size, method)
-    drawn = x[generator.integers(x.size, size=(resamples, x.size))]
-    estimates = _row_means(drawn) if statistic == "mean" else _middle(drawn)
-    tail = _tail(confidence)
-    low, high = np.quantile(estimates, [tail, 1 - tail])
-    return Interval(float(low), mean, float(high), x.size, method).steady()
 
 
 def t_power(effect: float, sd: float, n: int, confidence: float = 0.95) -> float:
@@ -247,7 +178,7 @@ def t_power(effect: float, sd: float, n: int, confidence: float = 0.95) -> float
 
 
 def _power(ratio: float, n: int, confidence: float) -> float:
-    critical = _quantile(1 - _tail(confidence), n - 1)
+    critical = _quantile(1 - tail_of(confidence), n - 1)
     return 1 - float(special.ncfdtr(1, n - 1, ratio**2 * n, critical**2))
 
 
@@ -269,7 +200,7 @@ def minimum_detectable_effect(
 def _detectable_in_sd(n: int, confidence: float, power: float) -> float:
     """`minimum_detectable_effect` for sd = 1, to fewer digits than the root search settles."""
     # Twice the sum of the two quantiles is beyond the answer at every n.
-    high = 2 * (_quantile(1 - _tail(confidence), n - 1) + _quantile(power, n - 1)) / math.sqrt(n)
+    high = 2 * (_quantile(1 - tail_of(confidence), n - 1) + _quantile(power, n - 1)) / math.sqrt(n)
     unit = optimize.brentq(lambda d: _power(d, n, confidence) - power, 0.0, high, xtol=1e-14)
     return float(f"{unit:.9e}")
 
@@ -306,7 +237,7 @@ def spread_interval(
     if paired:
         x, y = _pair(a, b)
         return combined_spread(x[:, None], y[:, None], confidence).interval
-    x, y = _vector(a), _vector(b)
+    x, y = vector(a), vector(b)
     n = min(x.size, y.size)
     ratio = _log_ratio(_sd(x), _sd(y)) if n >= 2 else None
     if ratio is None:
@@ -314,7 +245,7 @@ def spread_interval(
     if not math.isfinite(ratio) or _sd(x) == 0:
         return Interval(ratio, ratio, ratio, n, "F")
     freedom = x.size - 1, y.size - 1
-    tail = _tail(confidence)
+    tail = tail_of(confidence)
     low = ratio - 0.5 * math.log(special.fdtri(*freedom, 1 - tail))
     high = ratio - 0.5 * math.log(special.fdtri(*freedom, tail))
     return Interval(low, ratio, high, n, "F").steady(1.0)
@@ -346,7 +277,7 @@ def combined_spread(a_ST: ArrayLike, b_ST: ArrayLike, confidence: float = 0.95) 
     method = "Pitman-Morgan" if tasks == 1 else f"mean log ratio over {tasks} tasks"
     if n < 2:
         return SpreadEstimate(Interval(None, None, None, n, method), None, ())
-    pairs = [(_vector(a_ST[:, k]), _vector(b_ST[:, k])) for k in range(tasks)]
+    pairs = [(vector(a_ST[:, k]), vector(b_ST[:, k])) for k in range(tasks)]
     ratios = [_log_ratio(_sd(x), _sd(y)) for x, y in pairs]
     finite = all(math.isfinite(r) for r in ratios)
     mean = raw_mean(ratios) if finite else _infinite_mean(ratios)
@@ -358,7 +289,7 @@ def combined_spread(a_ST: ArrayLike, b_ST: ArrayLike, confidence: float = 0.95) 
     unexplained = [0.0 if _sd(x) == 0 else _unexplained(x, y) for x, y in pairs]
     unshared_T = tuple(u * (n - 1) / (n - 2) for u in unexplained)
     freedom = tasks * (n - 2)
-    t = _quantile(1 - _tail(confidence), freedom)
+    t = _quantile(1 - tail_of(confidence), freedom)
     if tasks == 1:
         error = math.sqrt(unexplained[0] / (n - 2))
         half, shift = math.asinh(t * error), math.sinh(mean)
@@ -391,7 +322,7 @@ def minimum_detectable_spread(
     if n < 3:
         return None
     freedom = len(unshared_T) * (n - 2)
-    quantiles = _quantile(1 - _tail(confidence), freedom), _quantile(power, freedom)
+    quantiles = _quantile(1 - tail_of(confidence), freedom), _quantile(power, freedom)
     if len(unshared_T) == 1:
         error = math.sqrt(unshared_T[0] / (n - 1))
         return steady(math.fsum(math.asinh(t * error) for t in quantiles))
@@ -412,7 +343,7 @@ def spread_sample_size(
 
 def standard_deviation(values: ArrayLike) -> float | None:
     """Sample standard deviation, n - 1 in the divisor; exactly 0 for equal values; None for one."""
-    x = _vector(values)
+    x = vector(values)
     return _sd(x) if x.size >= 2 else None
 
 
@@ -428,7 +359,12 @@ class _Summary(NamedTuple):
     n: int
 
 
-def _vector(values: ArrayLike) -> Array:
+def vector(values: ArrayLike) -> Array:
+    """Finite numbers in a row.
+
+    Raises:
+        ValueError: they are something else.
+    """
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 1 or not np.isfinite(x).all():
         raise ValueError(f"want a list of finite numbers, got {values!r}")
@@ -436,7 +372,7 @@ def _vector(values: ArrayLike) -> Array:
 
 
 def _pair(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
-    x, y = _vector(a), _vector(b)
+    x, y = vector(a), vector(b)
     if x.size != y.size:
         raise ValueError(f"pairs need equal lengths, got {x.size} and {y.size}")
     return x, y
@@ -476,7 +412,12 @@ def _summary(x: Array) -> _Summary:
     return _Summary(_mean(x), _sd(x), x.size)
 
 
-def _tail(confidence: float) -> float:
+def tail_of(confidence: float) -> float:
+    """What may be missed on either side.
+
+    Raises:
+        ValueError: the confidence is not between 0 and 1.
+    """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is between 0 and 1, got {confidence}")
     return (1 - confidence) / 2
@@ -489,7 +430,7 @@ def _quantile(p: float, freedom: float) -> float:
 def _t_interval(
     mean: float | None, error: float, freedom: float, confidence: float, *, n: int, method: str
 ) -> Interval:
-    tail = _tail(confidence)
+    tail = tail_of(confidence)
     if mean is None or n < 2:
         return Interval(None, mean, None, n, method).steady()
     half = _quantile(1 - tail, freedom) * error if error else 0.0
@@ -541,26 +482,6 @@ def _welch(one: _Summary, two: _Summary, confidence: float) -> tuple[Interval, f
     flips = math.log2(math.comb(one.n + two.n, one.n))
     p = _t_p(shift, error, freedom, "two-sided", flips=flips, size=size)
     return interval.steady(0.0 if error else size), p
-
-
-def _middle(rows: Array) -> list[float]:
-    """Mean of each row without its lowest and highest quarter."""
-    n = rows.shape[1]
-    cut = n // 4
-    return _row_means(np.sort(rows, axis=1)[:, cut : n - cut])
-
-
-def _row_means(rows: Array) -> list[float]:
-    return [digits.mean(row) for row in rows.tolist()]
-
-
-def _at_least(least: float, signs: NDArray[np.int64], x: Array) -> int:
-    """How many rows of signs give an absolute sum of at least `least`."""
-    # Column by column: a product of matrices adds in an order of the processor's own.
-    sums = np.zeros(len(signs))
-    for column, value in zip(signs.T, x.tolist(), strict=True):
-        sums = sums + column * value
-    return int(np.count_nonzero(np.abs(sums) >= least))
 
 
 def _log_ratio(sd_a: float, sd_b: float) -> float:

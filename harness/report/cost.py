@@ -148,8 +148,9 @@ def median(values: Sequence[float]) -> float:
     """The middle one; of two in the middle their mean, which of whole numbers may be whole."""
     ordered = sorted(values)
     low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
-    if isinstance(low, int) and isinstance(high, int) and ((low + high) % 2 == 0 or low > 2**53):
-        return (low + high) // 2
+    if isinstance(low, int) and isinstance(high, int):
+        middle, rest = divmod(low + high, 2)
+        return middle if rest == 0 or abs(middle) > 2**53 else middle + 0.5
     return mean([low, high])
 
 

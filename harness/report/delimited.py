@@ -81,5 +81,6 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, int | float):
         return plain(value)
-    text = str(value)
+    # A carriage return alone would end the line for some readers, and `csv` does not quote it.
+    text = str(value).replace("\r\n", "\n").replace("\r", "\n")
     return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text

@@ -24,6 +24,7 @@ ALLOWED = {
     "suite": set(),
     "digits": set(),
     "stats": {"digits"},
+    "resampling": {"digits", "stats"},
     "drawing": {"stats"},
     "record": {"suite"},
     "store": {"errors", "record"},
@@ -35,7 +36,7 @@ ALLOWED = {
     "plan": {"data", "errors", "record", "registry", "store", "suite"},
     "runs": {"errors", "record", "stats", "suite"},
     "evidence": {"digits", "errors", "runs", "stats", "suite"},
-    "claims": {"digits", "errors", "evidence", "runs", "stats", "suite"},
+    "claims": {"digits", "errors", "evidence", "resampling", "runs", "stats", "suite"},
     "report": {
         "claims", "digits", "errors", "record", "registry", "runs", "stats", "store", "suite",
     },

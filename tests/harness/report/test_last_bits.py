@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import digits, evidence, plan, registry, runs, stats
+from harness import claims, digits, evidence, plan, registry, runs, stats
 from harness.record import Record
 from harness.report import cost, site, table
 from harness.store import Store
@@ -29,14 +29,15 @@ COMPUTED = [
     (stats, name)
     for name in (
         "mean_interval", "paired_interval", "welch_interval", "welch_p", "p_value", "paired_p",
-        "sign_flip", "holm", "t_power", "minimum_detectable_effect", "_detectable_in_sd",
+        "holm", "t_power", "minimum_detectable_effect", "_detectable_in_sd",
         "spread_interval", "combined_spread", "spread_error", "minimum_detectable_spread",
         "standard_deviation", "column_means", "raw_mean", "_power", "_centre", "_mean", "_sd",
         "_standard_error", "_summary", "_quantile", "_t_interval", "_t_p", "_welch", "_log_ratio",
         "_unexplained",
     )
 ] + [
-    (evidence, "_weighted"), (runs.Cell, "interval"), (table, "paired_interval"),
+    (claims, "sign_flip"), (evidence, "_weighted"), (runs.Cell, "interval"),
+    (table, "paired_interval"),
     (cost, "median"), (cost, "mean"), (cost, "total"), (cost, "_ratio"),
     (digits, "mean"), (digits, "total"), (math, "fsum"), (math, "sqrt"), (math, "log"),
     (math, "exp"), (math, "sinh"), (math, "asinh"), (np, "mean"), (np, "sum"), (np, "std"),
@@ -53,8 +54,13 @@ def down(value: float) -> float:
 
 
 def either(seed: int) -> Nudge:
+    """Up, down or neither, by chance."""
     generator = np.random.default_rng(seed)
-    return lambda value: (up, down, float)[generator.integers(3)](value)
+
+    def nudge(value: float) -> float:
+        return (up, down, float)[generator.integers(3)](value)
+
+    return nudge
 
 
 def nudged(value: Any, nudge: Nudge) -> Any:
