@@ -288,16 +288,14 @@ def _draft(suite: Suite, scale: Scale, claim: Claim, grouped: Cells) -> Verdict:
 
 
 def _too_few(claim: Claim, every: Evidence, n: int) -> str:
-    """Why there is no verdict: how few trainings there are, and how often they were measured."""
+    """Why there is no verdict: few seeds, or one training that all of them measured."""
     seeds = len(every.seeds)
     if n == seeds:
         return f"n = {n} < {FEWEST_SEEDS}"
-    if n > 1:
-        return f"n = {n} < {FEWEST_SEEDS}, {n} trainings measured {seeds} times"
     sides = list(zip(sides_of(claim), (every.a_T, every.b_T), strict=False))
     alone = [a for a, side in sides if any(len(distinct([c], every.seeds)) == 1 for c in side)]
-    of = f" of {alone[0]}" if 0 < len(alone) < len(sides) else ""
-    return f"n = 1, one training{of} measured {seeds} times"
+    of = f" of {alone[0]}" if len(alone) < len(sides) else ""
+    return f"n = {n}, one training{of} measured {seeds} times"
 
 
 def _finish(draft: Verdict, claim: Claim, p_holm: float | None, k: int) -> Verdict:

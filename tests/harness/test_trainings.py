@@ -83,8 +83,11 @@ def test_counts_tell_trainings_apart_and_failures_are_none(toy_suite, make_recor
     made = [make_record(suite, "ant", "deep-x", s, {"accuracy": 1.0}) for s in range(3)]
     made[1] = made[1].model_copy(update={"counts": {"accuracy": 1}})
     made += [make_record(suite, "ant", "deep-x", s, {}, "oom") for s in (3, 4)]
-    assert len(set(trainings(made).values())) == 4
-    assert cells(frame(made, suite))["ant", "deep-x", "accuracy"].n == 2
+    assert len(set(trainings(made).values())) == 5
+    assert cells(frame(made, suite))["ant", "deep-x", "accuracy"].n == 3
+    same_again = [*made[:1], *made[2:]]
+    assert len(set(trainings(same_again).values())) == 3
+    assert cells(frame(same_again, suite))["ant", "deep-x", "accuracy"].n == 1
 
 
 @pytest.mark.parametrize("kind", [Beats, LowerSpread])
@@ -111,14 +114,14 @@ def test_one_training_on_one_side_still_leaves_pairs_but_no_spread(toy_suite, re
     assert scatter.reason == "n = 1, one training of bee measured 5 times"
 
 
-def test_trainings_that_were_measured_again_count_once(toy_suite, records):
-    ant = unlike([80 + x for x in NOISE])
-    again = [*ant, *ant[:3]]
-    (once,) = judged(toy_suite, records(ant, same(70.0, 5)), beats())
-    (twice,) = judged(toy_suite, records(again, same(70.0, 8)), beats())
-    assert (twice.n, twice.low, twice.p) == (5, once.low, once.p)
-    (few,) = judged(toy_suite, records([*ant[:3], *ant[:3]], same(70.0, 6)), beats())
-    assert few.reason == "n = 3 < 5, 3 trainings measured 6 times"
+def test_seeds_that_agree_by_chance_are_trainings_of_their_own(toy_suite, records):
+    """Accuracies of a hundred questions repeat; only where all seeds agree it was one training."""
+    coarse = [{"accuracy": value} for value in (27.0, 28.0, 27.0, 27.0, 27.0)]
+    made = records(coarse, same(20.0, 5))
+    (found,) = judged(toy_suite, made, beats())
+    assert (found.outcome, found.n) == ("holds", 5)
+    cell = cells(frame(made, toy_suite()))["ant", "deep-x", "accuracy"]
+    assert (cell.n, cell.interval().mean) == (5, 27.2)
 
 
 def test_a_task_that_rests_on_one_training_has_no_interval(toy_suite, records, make_record):
