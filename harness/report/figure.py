@@ -41,6 +41,10 @@ _HASHED = re.compile(rb"(?<=[\"#])([A-Za-z]+|C[0-9a-f]+_[0-9a-f]+_)[0-9a-f]{10}(
 """What matplotlib's SVG backend names clip paths, markers, hatches and images."""
 
 
+_COORDINATE = re.compile(rb"(?<![\w#.-])-?(?:\d+\.\d{4,}|(?<=-)0)(?!(?!pt\b)[\w.%])(?=[^<>]*>)")
+"""A number with many decimals, or minus zero, inside a tag."""
+
+
 class Picture(NamedTuple):
     """A figure as a report shows it."""
 
@@ -91,17 +95,26 @@ def draw(figure: Figure, suite: Suite, records: Sequence[Record]) -> Picture:
         drawing.savefig(png, format="png", metadata={"Software": None})
         if "matplotlib.pyplot" in sys.modules:
             sys.modules["matplotlib.pyplot"].close(drawing)
-    return picture._replace(svg=_numbered(svg.getvalue()), png=png.getvalue())
+    return picture._replace(svg=_settled(svg.getvalue()), png=png.getvalue())
 
 
-def _numbered(svg: bytes) -> bytes:
-    """The picture with ids that count up: matplotlib's are hashes of all bits of a coordinate."""
+def _settled(svg: bytes) -> bytes:
+    """The picture without the last bits of its coordinates: thousandths of a point, no minus zero.
+
+    Ids count up instead: matplotlib's are hashes of coordinates to the last bit.
+    """
     names: dict[bytes, bytes] = {}
 
     def name(match: re.Match[bytes]) -> bytes:
         return names.setdefault(match[0], b"%s%d" % (match[1], len(names)))
 
-    return _HASHED.sub(name, svg)
+    def short(match: re.Match[bytes]) -> bytes:
+        value = float(match[0])
+        if abs(value) < 1:  # a share or a scale; of these matplotlib's six decimals are kept
+            return match[0] if value else b"0"
+        return f"{value:.3f}".rstrip("0").rstrip(".").encode()
+
+    return _COORDINATE.sub(short, _HASHED.sub(name, svg))
 
 
 def _one_line(text: str) -> str:

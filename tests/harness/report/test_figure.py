@@ -53,6 +53,9 @@ def test_parts_of_a_picture_are_numbered(
 
     monkeypatch.setattr(sys.modules["lab_figures"], "scatter", many)
     svg = draw(named("scatter"), lab(), records).svg
+    assert not re.search(rb"[ (]-0[ )\n]", svg)
+    assert not re.search(rb"[ (]\d*[1-9]\d*\.\d{4}\d*[ )\n]", svg)
+    assert svg.startswith(b'<?xml version="1.0"')
     names = set(re.findall(rb'\sid="([^"]+)', svg))
     used = set(re.findall(rb'(?:url\(|href=")#([^)"]+)', svg))
     assert {b"p0", b"m1"} <= names
