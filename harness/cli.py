@@ -308,7 +308,7 @@ def claims(
                     v.claim,
                     v.label,
                     console.estimate(v.estimate, v.low, v.high, v.unit),
-                    v.n,
+                    "-" if v.n is None else v.n,
                     remark(suite, v),
                 )
                 for v in verdicts

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from harness.digits import steady
 from harness.errors import UsageError
 from harness.executors import Event, Work
 from harness.plan import Node, Plan
@@ -242,17 +243,20 @@ def counted(counts: Mapping[Any, int]) -> str:
 
 def spread(value: float, spread: float | None) -> str:
     """A published number with its spread."""
-    return f"{value:g}" if spread is None else f"{value:g} ± {spread:g}"
+    shown = f"{steady(value):g}"
+    return shown if spread is None else f"{shown} ± {steady(spread):g}"
 
 
 def estimate(estimate: float | None, low: float | None, high: float | None, unit: str) -> str:
     """A difference with its interval and unit."""
     if estimate is None:
         return "-"
-    interval = "" if low is None or high is None else f" [{low:.3g}, {high:.3g}]"
-    return f"{estimate:+.3g}{interval} {unit}".rstrip()
+    bounds = ""
+    if low is not None and high is not None:
+        bounds = f" [{steady(low):.3g}, {steady(high):.3g}]"
+    return f"{steady(estimate):+.3g}{bounds} {unit}".rstrip()
 
 
 def rounded(value: float | None, unit: str = "") -> str:
     """Two significant digits and the unit, or a dash."""
-    return "-" if value is None else f"{value:.2g} {unit}".rstrip()
+    return "-" if value is None else f"{steady(value):.2g} {unit}".rstrip()

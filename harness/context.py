@@ -227,8 +227,19 @@ class Context:
     # -- what it leaves ---------------------------------------------------------------------------
 
     def count(self, **counts: int) -> None:
-        """Notes counted budgets: `parameters`, `updates`, `flops`, ..."""
-        self.counts.update({name: int(value) for name, value in counts.items()})
+        """Notes counted budgets: `parameters`, `updates`, `flops`, ...
+
+        Raises:
+            MethodError: a count of 2**63 or more, either way, or one that is no number.
+        """
+        for name, value in counts.items():
+            if not abs(value) < 2**63:
+                shown = f"{value.bit_length()} bits" if isinstance(value, int) else value
+                raise MethodError(
+                    f"{self._subject.name} counts {name} = {shown}; a count lies between "
+                    "-2**63 and 2**63, both excluded: count in a larger unit"
+                )
+            self.counts[name] = int(value)
 
     def series(
         self, name: str, x: Sequence[float], y: Sequence[float], x_label: str = "step"

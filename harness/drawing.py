@@ -107,6 +107,7 @@ def legend(drawing: Drawing, axes: Sequence[Axes], columns: int, **style: Any) -
 
 def bounds(interval: Interval) -> tuple[float, float, float]:
     """Mean, low and high; an interval that one seed cannot have has no length in a picture."""
+    interval = interval.steady()
     mean = interval.mean if interval.mean is not None else math.nan
     low = interval.low if interval.low is not None else mean
     return mean, low, interval.high if interval.high is not None else mean

@@ -1,5 +1,12 @@
-"""Records as one long table; the cells, pairs and comparisons that are read from it."""
+"""Records as one long table; the cells, pairs and comparisons that are read from it.
 
+n counts trainings, not files: where the records of a method and task agree over all seeds in their
+whole outcome (metrics, series and counts, bit for bit), they are one training that was measured
+several times. That some seeds agree is no sign of it: of five trainings, two may well answer 27 of
+100 questions.
+"""
+
+import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -15,9 +22,11 @@ from harness.stats import Interval
 from harness.suite import Suite, select
 
 COLUMNS = (
-    "id", "suite", "scale", "method", "task", "seed", "protocol", "status", "metric", "value",
+    "id", "suite", "scale", "method", "task", "seed", "protocol", "status", "training", "metric",
+    "value",
 )  # fmt: skip
-"""Columns of `frame`; `id` is the record's short id."""
+"""Columns of `frame`; `id` is the record's short id, `training` the full id of the first seed's
+record with the same outcome."""
 
 
 class Cell(NamedTuple):
@@ -30,6 +39,17 @@ class Cell(NamedTuple):
     """Short ids of all its records, failed ones too, sorted."""
     failures: int
     """Records without a number: not `ok`, or the metric is absent."""
+    trainings: tuple[str, ...] = ()
+    """Which training each number comes from; parallel to `seeds`."""
+
+    @property
+    def n(self) -> int:
+        """How many trainings gave a number."""
+        return len(set(self.trainings))
+
+    def interval(self) -> Interval:
+        """Mean and t-interval over trainings; one training has no interval."""
+        return stats.mean_interval(self.at(distinct([self], self.seeds)))
 
     @property
     def trials(self) -> int:
@@ -70,6 +90,41 @@ class Cells(dict[tuple[str, str, str], Cell]):
         return Cell((), np.empty(0), (), 0)
 
 
+def distinct(cells: Iterable[Cell], seeds: Sequence[int]) -> tuple[int, ...]:
+    """The first seed of each combination of trainings behind the numbers of all these cells."""
+    by_seed = [dict(zip(c.seeds, c.trainings, strict=True)) for c in cells]
+    first: dict[tuple[str, ...], int] = {}
+    for seed in seeds:
+        first.setdefault(tuple(trainings[seed] for trainings in by_seed), seed)
+    return tuple(first.values())
+
+
+def trainings(records: Iterable[Record]) -> dict[str, str]:
+    """Id of every record -> that of the lowest seed's record of the same training."""
+    out: dict[str, str] = {}
+    groups: dict[tuple[str, str, str, str], list[Record]] = {}
+    for record in sorted(records, key=lambda r: (r.seed, r.id)):
+        out[record.id] = record.id
+        if record.status == "ok":
+            key = (record.suite, record.scale, record.method, record.task)
+            groups.setdefault(key, []).append(record)
+    for first, *others in groups.values():
+        if all(_numbers(other) == _numbers(first) for other in others):
+            out |= {other.id: first.id for other in others}
+    return out
+
+
+def _numbers(record: Record) -> tuple[object, ...]:
+    return record.metrics, record.counts, record.series
+
+
+def of_trainings(records: Iterable[Record]) -> list[Record]:
+    """The records less those that measure a training again, in their order."""
+    records = list(records)
+    first = trainings(records)
+    return [r for r in records if first[r.id] == r.id]
+
+
 def frame(records: Iterable[Record], suite: Suite) -> pd.DataFrame:
     """Records of a suite in long form: one row for each record and metric of its task.
 
@@ -103,6 +158,7 @@ def frame(records: Iterable[Record], suite: Suite) -> pd.DataFrame:
         (r for r in records if r.suite == suite.name),
         key=lambda r: (r.scale, r.method, r.task, r.seed, r.id),
     )
+    training = trainings(chosen)
     names = [own_metrics(r) for r in chosen]
     repeats = [len(n) for n in names]
 
@@ -124,6 +180,7 @@ def frame(records: Iterable[Record], suite: Suite) -> pd.DataFrame:
             "seed": np.repeat(np.array([r.seed for r in chosen], dtype=np.int64), repeats),
             "protocol": text([r.protocol for r in chosen]),
             "status": text([r.status for r in chosen]),
+            "training": text([training[r.id] for r in chosen]),
             "metric": np.array([name for own in names for name in own], dtype=object),
             "value": np.array(numbers, dtype=np.float64),
         }
@@ -141,11 +198,11 @@ def cells(runs: pd.DataFrame) -> Cells:
     scales = sorted(set(runs["scale"]))
     if len(scales) > 1:
         raise UsageError(f"runs of several scales ({', '.join(scales)}): choose one with --scale")
-    groups: dict[tuple[str, str, str], list[tuple[int, str, str, float]]] = {}
-    columns = ("method", "task", "metric", "seed", "id", "status", "value")
+    groups: dict[tuple[str, str, str], list[tuple[int, str, str, float, str]]] = {}
+    columns = ("method", "task", "metric", "seed", "id", "status", "value", "training")
     rows = zip(*(runs[c].tolist() for c in columns), strict=True)
-    for method, task, metric, seed, short, status, value in rows:
-        groups.setdefault((method, task, metric), []).append((seed, short, status, value))
+    for method, task, metric, *trial in rows:
+        groups.setdefault((method, task, metric), []).append(tuple(trial))
     out = Cells()
     for key, group in groups.items():
         group.sort(key=lambda trial: trial[:2])
@@ -155,13 +212,13 @@ def cells(runs: pd.DataFrame) -> Cells:
                     f"{key[0]} on {key[1]} has two records for seed {one[0]} at scale {scales[0]}:"
                     f" {one[1]} and {other[1]}; retire one of them"
                 )
-        good = [(seed, value) for seed, _, status, value in group if status == "ok"]
-        good = [(seed, value) for seed, value in good if np.isfinite(value)]
+        good = [trial for trial in group if trial[2] == "ok" and math.isfinite(trial[3])]
         out[key] = Cell(
-            seeds=tuple(seed for seed, _ in good),
-            values=np.array([value for _, value in good], dtype=np.float64),
-            ids=tuple(sorted(short for _, short, _, _ in group)),
+            seeds=tuple(seed for seed, *_ in good),
+            values=np.array([value for *_, value, _ in good], dtype=np.float64),
+            ids=tuple(sorted(short for _, short, *_ in group)),
             failures=len(group) - len(good),
+            trainings=tuple(training for *_, training in good),
         )
     return out
 
@@ -207,6 +264,9 @@ def compare(
 ) -> list[Comparison]:
     """Differences a - b for every task and metric: paired where they share two seeds, else Welch.
 
+    Seeds at which both sides only measure trainings again that an earlier seed measured do not
+    count.
+
     Args:
         suite: gives tasks and metrics, and their order.
         runs: runs of one scale, where `a` is looked up.
@@ -237,11 +297,12 @@ def compare(
             if not left.trials and not right.trials:
                 continue
             shared = sorted(set(left.seeds) & set(right.seeds))
-            x, y = left.values, right.values
             if len(shared) >= 2:
-                x, y = left.at(shared), right.at(shared)
+                once = distinct([left, right], shared)
+                x, y = left.at(once), right.at(once)
                 interval, p = stats.paired_interval(x, y), stats.paired_p(x, y)
             else:
+                x, y = (side.at(distinct([side], side.seeds)) for side in (left, right))
                 interval, p = stats.welch_interval(x, y), stats.welch_p(x, y)
             rows.append(
                 Comparison(

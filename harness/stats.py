@@ -5,10 +5,17 @@ three to ten seeds covers far less than it says. Two rules hold throughout. Too 
 bounds (None), never a narrow interval. Values that are all the same have a spread of exactly zero
 and a real interval of no width.
 
+What comes out is the same on every processor: sums are correctly rounded (`math.fsum`), elementwise
+arithmetic is IEEE's own, and results go through `harness.digits.steady` at the very end, since
+quantiles and logarithms may differ in their last bits from one machine to the next. Every
+threshold is looked at on such numbers.
+
 Shapes: S seeds, T tasks.
 """
 
+import functools
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
@@ -16,17 +23,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
+from harness import digits
+from harness.digits import raw_mean, smallest, steady
+
 Array = NDArray[np.float64]
 Alternative = Literal["two-sided", "greater", "less"]
-
-FEWEST_FOR_BOOTSTRAP = 10
-"""Below this a bootstrap interval covers several points less than it says."""
-
-FEWEST_FOR_SIGN_FLIP = 6
-"""With five pairs no sign-flip test can reach p < .05."""
-
-MOST_FOR_EXACT_FLIPS = 12
-"""Up to here all sign patterns are counted."""
 
 MOST_SEEDS = 1_000_000
 """Where the search for a sample size gives up."""
@@ -44,6 +45,13 @@ class Interval(NamedTuple):
     """Values, or pairs; of two independent samples the size of the smaller."""
     method: str
     """How it was made, in a few words."""
+
+    def steady(self, size: float = 0.0) -> "Interval":
+        """The same without its last bits, so that comparing the bounds depends on no processor."""
+        there = [v for v in (self.low, self.mean, self.high) if v is not None and math.isfinite(v)]
+        size = max(map(abs, [*there, size]))
+        low, mean, high = (None if v is None else steady(v, size) for v in self[:3])
+        return self._replace(low=low, mean=mean, high=high)
 
 
 class SpreadEstimate(NamedTuple):
@@ -63,7 +71,7 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
         values: one number per seed, finite.
         confidence: coverage of normal data, 0.95 for 95 %.
     """
-    x = _vector(values)
+    x = vector(values)
     return _t_interval(_mean(x), _standard_error(x), x.size - 1, confidence, n=x.size, method="t")
 
 
@@ -78,13 +86,13 @@ def welch_interval(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Inte
     Error √(va + vb) with v = s² / n; degrees of freedom (va + vb)² / (va²/(na-1) + vb²/(nb-1))
     (Welch 1947).
     """
-    one, two = _summary(_vector(a)), _summary(_vector(b))
+    one, two = _summary(vector(a)), _summary(vector(b))
     return _welch(one, two, confidence)[0]
 
 
 def welch_p(a: ArrayLike, b: ArrayLike) -> float | None:
     """Two-sided p-value of Welch's test that two means are equal; None below two values each."""
-    return _welch(_summary(_vector(a)), _summary(_vector(b)), 0.95)[1]
+    return _welch(_summary(vector(a)), _summary(vector(b)), 0.95)[1]
 
 
 def summary_interval(
@@ -105,7 +113,7 @@ def summary_interval(
         sd2: the printed standard deviation (not the standard error).
         n2: over how many runs.
     """
-    x = _vector(values)
+    x = vector(values)
     if sd2 is None or n2 is None or n2 < 2:
         interval = mean_interval(x - mean2, confidence)
         return interval._replace(method="t, printed mean as a constant")
@@ -118,44 +126,26 @@ def p_value(
 ) -> float | None:
     """p-value of the one-sample t-test; of differences, the paired test.
 
-    t = (m - null) / (s / √n). A spread of exactly zero gives 0 or 1. None below two values.
+    t = (m - null) / (s / √n). None below two values.
+
+    Values that are all the same have no scatter that their mean could be measured against: t would
+    be infinite and p zero, however few they are. What n equal values off the null do say is that
+    all n lie on one side of it, so p is then the sign-flip test's, 2^(1-n) two-sided and 2^-n on
+    the side asked for: .06 for five seeds, .002 for ten. Equal to the null: 1.
+
     Equivalence within ±d (two one-sided tests, Schuirmann 1987) is the larger of
     `p_value(x, -d, "greater")` and `p_value(x, d, "less")`.
     """
-    x = _vector(values)
+    x = vector(values)
     if x.size < 2:
         return None
-    return _t_p(_centre(x) - null, _standard_error(x), x.size - 1, alternative)
+    shift, size = _centre(x) - null, max(abs(_centre(x)), abs(null))
+    return _t_p(shift, _standard_error(x), x.size - 1, alternative, flips=x.size, size=size)
 
 
 def paired_p(a: ArrayLike, b: ArrayLike, alternative: Alternative = "two-sided") -> float | None:
     """p-value of the paired t-test; `greater` asks whether a is above b. None below two pairs."""
     return p_value(_differences(a, b), 0.0, alternative)
-
-
-def sign_flip(differences: ArrayLike, generator: np.random.Generator | None = None) -> float | None:
-    """Two-sided sign-flip permutation test that differences are symmetric about zero (Fisher 1935).
-
-    The share of sign patterns whose absolute sum is at least the observed one. All 2^n patterns
-    for 6 to 12 differences; beyond, 20,000 random ones from `generator`, the observed counted in.
-
-    Returns:
-        None below six differences, and above twelve without a generator.
-    """
-    x = _vector(differences)
-    n = x.size
-    if n < FEWEST_FOR_SIGN_FLIP:
-        return None
-    # Sums that differ by rounding alone count as ties.
-    least = abs(x.sum()) - 1e-12 * np.abs(x).sum()
-    if n <= MOST_FOR_EXACT_FLIPS:
-        patterns = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
-        return float(np.mean(np.abs((1 - 2 * patterns) @ x) >= least))
-    if generator is None:
-        return None
-    flips = 20_000
-    signs = 1 - 2 * generator.integers(2, size=(flips, n))
-    return float((1 + np.sum(np.abs(signs @ x) >= least)) / (1 + flips))
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -164,47 +154,12 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     The i-th smallest times (m - i + 1), made monotone from the smallest up, at most 1. Rejecting
     where the adjusted value is below α keeps the chance of any false rejection below α.
     """
-    p = _vector(p_values)
+    p = vector(p_values)
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1))
     adjusted = np.empty(p.size)
     adjusted[order] = np.minimum(stepped, 1.0)
-    return tuple(adjusted.tolist())
-
-
-def iqm(values: ArrayLike) -> float | None:
-    """Inter-quartile mean: the mean without the lowest and highest quarter (Agarwal et al. 2021).
-
-    ⌊n/4⌋ values go at either end. None below ten values.
-    """
-    x = _vector(values)
-    return float(_middle(x[None])[0]) if x.size >= FEWEST_FOR_BOOTSTRAP else None
-
-
-def bootstrap_interval(
-    values: ArrayLike,
-    generator: np.random.Generator,
-    statistic: Literal["mean", "iqm"] = "mean",
-    confidence: float = 0.95,
-    resamples: int = 10_000,
-) -> Interval:
-    """Percentile bootstrap interval (Efron 1979), ten values or more; no bounds below.
-
-    Args:
-        values: one number per seed.
-        generator: where the resampling takes its chance from.
-        statistic: the mean, or the inter-quartile mean.
-    """
-    x = _vector(values)
-    method = f"bootstrap of {statistic}"
-    mean = _mean(x) if statistic == "mean" else iqm(x)
-    if x.size < FEWEST_FOR_BOOTSTRAP:
-        return Interval(None, mean, None, x.size, method)
-    drawn = x[generator.integers(x.size, size=(resamples, x.size))]
-    estimates = drawn.mean(axis=1) if statistic == "mean" else _middle(drawn)
-    tail = _tail(confidence)
-    low, high = np.quantile(estimates, [tail, 1 - tail])
-    return Interval(float(low), mean, float(high), x.size, method)
+    return tuple(steady(v) for v in adjusted.tolist())
 
 
 def t_power(effect: float, sd: float, n: int, confidence: float = 0.95) -> float:
@@ -219,9 +174,12 @@ def t_power(effect: float, sd: float, n: int, confidence: float = 0.95) -> float
     """
     if n < 2 or not sd > 0:
         raise ValueError(f"power needs n >= 2 and sd > 0, got n = {n} and sd = {sd}")
-    critical = _quantile(1 - _tail(confidence), n - 1)
-    noncentrality = (effect / sd) ** 2 * n
-    return float(1 - special.ncfdtr(1, n - 1, noncentrality, critical**2))
+    return steady(_power(effect / sd, n, confidence), 1.0)
+
+
+def _power(ratio: float, n: int, confidence: float) -> float:
+    critical = _quantile(1 - tail_of(confidence), n - 1)
+    return 1 - float(special.ncfdtr(1, n - 1, ratio**2 * n, critical**2))
 
 
 def minimum_detectable_effect(
@@ -233,12 +191,18 @@ def minimum_detectable_effect(
     """
     if n < 2:
         return None
-    if sd == 0:
+    if steady(sd) == 0:
         return 0.0
+    return steady(_detectable_in_sd(n, confidence, power) * sd)
+
+
+@functools.lru_cache(maxsize=1024)
+def _detectable_in_sd(n: int, confidence: float, power: float) -> float:
+    """`minimum_detectable_effect` for sd = 1, to fewer digits than the root search settles."""
     # Twice the sum of the two quantiles is beyond the answer at every n.
-    high = 2 * (_quantile(1 - _tail(confidence), n - 1) + _quantile(power, n - 1)) / math.sqrt(n)
-    unit = optimize.brentq(lambda d: t_power(d, 1.0, n, confidence) - power, 0.0, high, xtol=1e-13)
-    return float(unit) * sd
+    high = 2 * (_quantile(1 - tail_of(confidence), n - 1) + _quantile(power, n - 1)) / math.sqrt(n)
+    unit = optimize.brentq(lambda d: _power(d, n, confidence) - power, 0.0, high, xtol=1e-14)
+    return float(f"{unit:.9e}")
 
 
 def sample_size(
@@ -248,11 +212,13 @@ def sample_size(
 
     None where a million pairs would not do, in particular for an effect of zero.
     """
+    effect, sd = steady(effect), steady(sd)
     if effect == 0:
         return None
     if sd == 0:
         return 2
-    return _fewest(2, lambda n: t_power(effect, sd, n, confidence) >= power)
+    ratio = steady(effect / sd)
+    return _fewest(2, lambda n: steady(t_power(ratio, 1.0, n, confidence), 1.0) >= power)
 
 
 def spread_interval(
@@ -271,7 +237,7 @@ def spread_interval(
     if paired:
         x, y = _pair(a, b)
         return combined_spread(x[:, None], y[:, None], confidence).interval
-    x, y = _vector(a), _vector(b)
+    x, y = vector(a), vector(b)
     n = min(x.size, y.size)
     ratio = _log_ratio(_sd(x), _sd(y)) if n >= 2 else None
     if ratio is None:
@@ -279,10 +245,10 @@ def spread_interval(
     if not math.isfinite(ratio) or _sd(x) == 0:
         return Interval(ratio, ratio, ratio, n, "F")
     freedom = x.size - 1, y.size - 1
-    tail = _tail(confidence)
+    tail = tail_of(confidence)
     low = ratio - 0.5 * math.log(special.fdtri(*freedom, 1 - tail))
     high = ratio - 0.5 * math.log(special.fdtri(*freedom, tail))
-    return Interval(low, ratio, high, n, "F")
+    return Interval(low, ratio, high, n, "F").steady(1.0)
 
 
 def combined_spread(a_ST: ArrayLike, b_ST: ArrayLike, confidence: float = 0.95) -> SpreadEstimate:
@@ -292,6 +258,9 @@ def combined_spread(a_ST: ArrayLike, b_ST: ArrayLike, confidence: float = 0.95) 
     ± t(T(n-2)) times `spread_error`, taking the tasks as independent given the seed. The variance
     of half the log of a variance ratio is ψ'((n-1)/2) / 2 for uncorrelated normal samples; pairing
     shrinks it by 1 - ρ², estimated without bias at ρ = 0 by (1-r²)(n-1)/(n-2).
+
+    Samples without any scatter between them (r = ±1) leave nothing to measure the ratio against; p
+    is then that of n signs, as in `p_value`. An infinite ratio has no p at all.
 
     Args:
         a_ST: seeds by tasks.
@@ -308,27 +277,28 @@ def combined_spread(a_ST: ArrayLike, b_ST: ArrayLike, confidence: float = 0.95) 
     method = "Pitman-Morgan" if tasks == 1 else f"mean log ratio over {tasks} tasks"
     if n < 2:
         return SpreadEstimate(Interval(None, None, None, n, method), None, ())
-    pairs = [(_vector(a_ST[:, k]), _vector(b_ST[:, k])) for k in range(tasks)]
+    pairs = [(vector(a_ST[:, k]), vector(b_ST[:, k])) for k in range(tasks)]
     ratios = [_log_ratio(_sd(x), _sd(y)) for x, y in pairs]
     finite = all(math.isfinite(r) for r in ratios)
-    mean = math.fsum(ratios) / tasks if finite else _infinite_mean(ratios)
+    mean = raw_mean(ratios) if finite else _infinite_mean(ratios)
     if n < 3:
-        return SpreadEstimate(Interval(None, mean, None, n, method), None, ())
+        return SpreadEstimate(Interval(None, mean, None, n, method).steady(1.0), None, ())
     if mean is None or not finite:
-        p = None if mean is None else 0.0
-        return SpreadEstimate(Interval(mean, mean, mean, n, method), p, ())
+        return SpreadEstimate(Interval(mean, mean, mean, n, method), None, ())
     # Two samples that both do not scatter are equal without any doubt.
-    unexplained = [0.0 if _sd(x) == 0 else 1 - _correlation(x, y) ** 2 for x, y in pairs]
+    unexplained = [0.0 if _sd(x) == 0 else _unexplained(x, y) for x, y in pairs]
     unshared_T = tuple(u * (n - 1) / (n - 2) for u in unexplained)
     freedom = tasks * (n - 2)
-    t = _quantile(1 - _tail(confidence), freedom)
+    t = _quantile(1 - tail_of(confidence), freedom)
     if tasks == 1:
         error = math.sqrt(unexplained[0] / (n - 2))
-        half, p = math.asinh(t * error), _t_p(math.sinh(mean), error, freedom, "two-sided")
+        half, shift = math.asinh(t * error), math.sinh(mean)
     else:
         error = spread_error(n, unshared_T)
-        half, p = t * error, _t_p(mean, error, freedom, "two-sided")
-    return SpreadEstimate(Interval(mean - half, mean, mean + half, n, method), p, unshared_T)
+        half, shift = t * error, mean
+    p = _t_p(shift, error, freedom, "two-sided", flips=n)
+    interval = Interval(mean - half, mean, mean + half, n, method).steady(1.0)
+    return SpreadEstimate(interval, p, unshared_T)
 
 
 def spread_error(n: int, unshared_T: Sequence[float]) -> float:
@@ -352,11 +322,11 @@ def minimum_detectable_spread(
     if n < 3:
         return None
     freedom = len(unshared_T) * (n - 2)
-    quantiles = _quantile(1 - _tail(confidence), freedom), _quantile(power, freedom)
+    quantiles = _quantile(1 - tail_of(confidence), freedom), _quantile(power, freedom)
     if len(unshared_T) == 1:
         error = math.sqrt(unshared_T[0] / (n - 1))
-        return sum(math.asinh(t * error) for t in quantiles)
-    return sum(quantiles) * spread_error(n, unshared_T)
+        return steady(math.fsum(math.asinh(t * error) for t in quantiles))
+    return steady(math.fsum(quantiles) * spread_error(n, unshared_T))
 
 
 def spread_sample_size(
@@ -366,15 +336,21 @@ def spread_sample_size(
 
     def enough(n: int) -> bool:
         least = minimum_detectable_spread(n, unshared_T, confidence, power)
-        return least is not None and least <= abs(effect)
+        return least is not None and steady(least) <= steady(abs(effect))
 
     return _fewest(3, enough)
 
 
 def standard_deviation(values: ArrayLike) -> float | None:
     """Sample standard deviation, n - 1 in the divisor; exactly 0 for equal values; None for one."""
-    x = _vector(values)
+    x = vector(values)
     return _sd(x) if x.size >= 2 else None
+
+
+def column_means(rows: ArrayLike) -> Array:
+    """The mean of each column, as `harness.digits.mean` takes it: a curve averaged over seeds."""
+    columns = np.asarray(rows, dtype=np.float64).T
+    return np.array([digits.mean(column.tolist()) for column in columns])
 
 
 class _Summary(NamedTuple):
@@ -383,7 +359,12 @@ class _Summary(NamedTuple):
     n: int
 
 
-def _vector(values: ArrayLike) -> Array:
+def vector(values: ArrayLike) -> Array:
+    """Finite numbers in a row.
+
+    Raises:
+        ValueError: they are something else.
+    """
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 1 or not np.isfinite(x).all():
         raise ValueError(f"want a list of finite numbers, got {values!r}")
@@ -391,20 +372,20 @@ def _vector(values: ArrayLike) -> Array:
 
 
 def _pair(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
-    x, y = _vector(a), _vector(b)
+    x, y = vector(a), vector(b)
     if x.size != y.size:
         raise ValueError(f"pairs need equal lengths, got {x.size} and {y.size}")
     return x, y
 
 
 def _differences(a: ArrayLike, b: ArrayLike) -> Array:
-    x, y = _pair(a, b)
-    return x - y
+    pairs = zip(*(side.tolist() for side in _pair(a, b)), strict=True)
+    most = sys.float_info.max
+    return np.array([max(-most, min(most, digits.difference(x, y))) for x, y in pairs])
 
 
 def _centre(x: Array) -> float:
-    # The mean of equal values may miss them by a rounding; the value itself cannot.
-    return float(x[0] if (x == x[0]).all() else x.mean())
+    return raw_mean(x.tolist())
 
 
 def _mean(x: Array) -> float | None:
@@ -412,7 +393,15 @@ def _mean(x: Array) -> float | None:
 
 
 def _sd(x: Array) -> float:
-    return 0.0 if x.size < 2 or (x == x[0]).all() else float(x.std(ddof=1))
+    """Sample standard deviation; a scatter below the last steady digit of the values is none."""
+    if x.size < 2 or (x == x[0]).all():
+        return 0.0
+    size = float(np.abs(x).max())
+    scale = 2.0 ** (math.frexp(size)[1] - 1)
+    scaled = (x / scale).tolist()
+    mean = math.fsum(scaled) / x.size
+    spread = math.sqrt(math.fsum((v - mean) ** 2 for v in scaled) / (x.size - 1)) * scale
+    return 0.0 if spread < smallest(size) else spread
 
 
 def _standard_error(x: Array) -> float:
@@ -423,7 +412,12 @@ def _summary(x: Array) -> _Summary:
     return _Summary(_mean(x), _sd(x), x.size)
 
 
-def _tail(confidence: float) -> float:
+def tail_of(confidence: float) -> float:
+    """What may be missed on either side.
+
+    Raises:
+        ValueError: the confidence is not between 0 and 1.
+    """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is between 0 and 1, got {confidence}")
     return (1 - confidence) / 2
@@ -436,43 +430,58 @@ def _quantile(p: float, freedom: float) -> float:
 def _t_interval(
     mean: float | None, error: float, freedom: float, confidence: float, *, n: int, method: str
 ) -> Interval:
-    tail = _tail(confidence)
+    tail = tail_of(confidence)
     if mean is None or n < 2:
-        return Interval(None, mean, None, n, method)
+        return Interval(None, mean, None, n, method).steady()
     half = _quantile(1 - tail, freedom) * error if error else 0.0
-    return Interval(mean - half, mean, mean + half, n, method)
+    return Interval(mean - half, mean, mean + half, n, method).steady()
 
 
-def _t_p(shift: float, error: float, freedom: float, alternative: Alternative) -> float:
-    t = shift / error if error else math.copysign(math.inf, shift) if shift else 0.0
-    if error == 0 and shift == 0:
+def _t_p(
+    shift: float,
+    error: float,
+    freedom: float,
+    alternative: Alternative,
+    *,
+    flips: float,
+    size: float = 1.0,
+) -> float:
+    """p-value of t = shift / error; without scatter, that of `flips` signs that all agree.
+
+    `size` is the magnitude of the numbers that the shift was computed from.
+    """
+    if steady(error, size) == 0:
+        return _unscattered_p(steady(shift, size), alternative, flips)
+    t = shift / error
+    if alternative == "two-sided":
+        return steady(min(1.0, 2 * float(special.stdtr(freedom, -abs(t)))))
+    return steady(float(special.stdtr(freedom, -t if alternative == "greater" else t)))
+
+
+def _unscattered_p(shift: float, alternative: Alternative, flips: float) -> float:
+    if shift == 0:
         return 1.0
     if alternative == "two-sided":
-        return float(min(1.0, 2 * special.stdtr(freedom, -abs(t))))
-    return float(special.stdtr(freedom, -t if alternative == "greater" else t))
+        return steady(min(1.0, 2.0 ** (1 - flips)))
+    return steady(2.0**-flips) if (shift > 0) == (alternative == "greater") else 1.0
 
 
 def _welch(one: _Summary, two: _Summary, confidence: float) -> tuple[Interval, float | None]:
     n = min(one.n, two.n)
     if one.mean is None or two.mean is None:
         return Interval(None, None, None, n, "Welch t"), None
-    shift = one.mean - two.mean
+    shift, size = one.mean - two.mean, max(abs(one.mean), abs(two.mean))
     if n < 2:
-        return Interval(None, shift, None, n, "Welch t"), None
+        return Interval(None, steady(shift, size), None, n, "Welch t"), None
     v1, v2 = one.sd**2 / one.n, two.sd**2 / two.n
     spread = v1**2 / (one.n - 1) + v2**2 / (two.n - 1)
     freedom = (v1 + v2) ** 2 / spread if spread else 1.0
     error = math.sqrt(v1 + v2)
     interval = _t_interval(shift, error, freedom, confidence, n=n, method="Welch t")
-    return interval, _t_p(shift, error, freedom, "two-sided")
-
-
-def _middle(rows: Array) -> Array:
-    """Mean of each row without its lowest and highest quarter."""
-    n = rows.shape[1]
-    cut = n // 4
-    middle: Array = np.sort(rows, axis=1)[:, cut : n - cut].mean(axis=1)
-    return middle
+    # Two constant samples: one of the ways to deal all values out to two groups of that size.
+    flips = math.log2(math.comb(one.n + two.n, one.n))
+    p = _t_p(shift, error, freedom, "two-sided", flips=flips, size=size)
+    return interval.steady(0.0 if error else size), p
 
 
 def _log_ratio(sd_a: float, sd_b: float) -> float:
@@ -480,7 +489,8 @@ def _log_ratio(sd_a: float, sd_b: float) -> float:
         return 0.0
     if sd_b == 0:
         return math.inf
-    return math.log(sd_a / sd_b) if sd_a else -math.inf
+    ratio = math.log(sd_a / sd_b) if sd_a else -math.inf
+    return 0.0 if abs(ratio) < smallest(1.0) else ratio
 
 
 def _infinite_mean(ratios: Sequence[float]) -> float | None:
@@ -489,10 +499,17 @@ def _infinite_mean(ratios: Sequence[float]) -> float | None:
     return None if math.isnan(total) else total
 
 
-def _correlation(x: Array, y: Array) -> float:
-    u, v = x - x.mean(), y - y.mean()
-    r = float(u @ v / math.sqrt(float(u @ u) * float(v @ v)))
-    return max(-1.0, min(1.0, r))
+def _unexplained(x: Array, y: Array) -> float:
+    """1 - r², r the correlation of two samples that both scatter."""
+    u, v = (_deviations(sample / np.abs(sample).max()) for sample in (x, y))
+    squares = math.fsum(a * a for a in u) * math.fsum(b * b for b in v)
+    r2 = math.fsum(a * b for a, b in zip(u, v, strict=True)) ** 2 / squares
+    return 0.0 if 1 - r2 < smallest(1.0) else 1 - r2
+
+
+def _deviations(x: Array) -> list[float]:
+    centre = math.fsum(x) / x.size
+    return [value - centre for value in x.tolist()]
 
 
 def _fewest(first: int, enough: Callable[[int], bool]) -> int | None:

@@ -1,8 +1,9 @@
 """What the trials cost, and the headline metric beside the budgets that were counted."""
 
+import sys
 from collections.abc import Callable, Sequence
-from statistics import median
 
+from harness.digits import mean, steady, total
 from harness.record import Record
 from harness.report import number
 from harness.report.selection import Selection, Trial
@@ -38,7 +39,7 @@ def costs(suite: Suite, selection: Selection) -> Listing:
     rows = []
     for name, group in groups.items():
         ok = [r for r in group if r.status == "ok"]
-        hours = sum(r.cost.wall_seconds for r in group)
+        hours = total(r.cost.wall_seconds for r in group)
         fields = [
             Field(label(suite.method(name)), name),
             Field(f"{len(ok)}/{len(group)} ok", len(group)),
@@ -112,7 +113,7 @@ def _matched(suite: Suite, budgets: dict[str, dict[str, list[float]]]) -> str:
     equal, apart = [], []
     for name, tasks in budgets.items():
         ratios = {
-            task: max(values) / min(values) if min(values) > 0 else float("inf")
+            task: steady(_ratio(max(values), min(values))) if min(values) > 0 else float("inf")
             for task, values in tasks.items()
             if len(values) > 1 and max(values) > 0
         }
@@ -141,6 +142,24 @@ def _median(values: Sequence[float | None], show: Callable[[float], str]) -> Fie
         return _NONE
     middle = median(there)
     return Field(show(middle), middle)
+
+
+def median(values: Sequence[float]) -> float:
+    """The middle one; of two in the middle their mean, which of whole numbers may be whole."""
+    ordered = sorted(values)
+    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    if isinstance(low, int) and isinstance(high, int):
+        middle, rest = divmod(low + high, 2)
+        return middle if rest == 0 or abs(middle) > 2**53 else middle + 0.5
+    return mean([low, high])
+
+
+def _ratio(high: float, low: float) -> float:
+    """How many times as large; whole numbers may be larger than any float."""
+    try:
+        return high / low
+    except OverflowError:
+        return sys.float_info.max
 
 
 def _trials(group: Sequence[Record], selection: Selection) -> tuple[Trial, ...]:

@@ -1,9 +1,15 @@
-"""CSV: a comparison as one line per cell, a listing as it stands; numbers unrounded."""
+"""CSV: a comparison as one line per cell, a listing as it stands.
+
+Numbers have ten significant digits, whole ones all of theirs. Text that a spreadsheet would take
+for a formula begins with a quote, which makes it text there.
+"""
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 
+from harness.digits import plain
 from harness.report.selection import Trial
 from harness.report.table import FAILURES, Cell, Comparison, Listing
 from harness.suite import Reference
@@ -14,6 +20,11 @@ COLUMNS = (
     "reference", "reference_spread", "reference_n", "reference_table", "ids",
 )  # fmt: skip
 """Several published numbers for one cell are joined with `;`, several ids with a space."""
+
+_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
+"""Text that begins with one of these is run by some spreadsheet."""
+
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
 def comparison(table: Comparison) -> str:
@@ -50,7 +61,7 @@ def _joined(printed: Iterable[Reference], field: str) -> str:
     values = [getattr(r, field) for r in printed]
     if all(v is None for v in values):
         return ""
-    return ";".join("" if v is None else str(v) for v in values)
+    return ";".join("" if v is None else str(_cell(v)) for v in values)
 
 
 def _ids(trials: Iterable[Trial]) -> str:
@@ -60,6 +71,16 @@ def _ids(trials: Iterable[Trial]) -> str:
 def _text(head: Iterable[str], lines: Iterable[Iterable[object]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(lines)
+    writer.writerow([_cell(value) for value in head])
+    writer.writerows([_cell(value) for value in line] for line in lines)
     return out.getvalue()
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, int | float):
+        return plain(value)
+    # A carriage return alone would end the line for some readers, and `csv` does not quote it.
+    text = str(value).replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text

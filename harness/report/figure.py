@@ -1,6 +1,7 @@
 """Figures as SVG and PNG, the same bytes from the same records."""
 
 import io
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -34,6 +35,14 @@ STYLE: dict[str, object] = {
     "ytick.color": "#4b5563",
 }
 """Holds while a figure is drawn and saved; whatever the reader's own settings are."""
+
+
+_HASHED = re.compile(rb"(?<=[\"#])([A-Za-z]+|C[0-9a-f]+_[0-9a-f]+_)[0-9a-f]{10}(?=[\")])")
+"""What matplotlib's SVG backend names clip paths, markers, hatches and images."""
+
+
+_COORDINATE = re.compile(rb"(?<![\w#.-])-?(?:\d+\.\d{4,}|(?<=-)0)(?!(?!pt\b)[\w.%])(?=[^<>]*>)")
+"""A number with many decimals, or minus zero, inside a tag."""
 
 
 class Picture(NamedTuple):
@@ -86,7 +95,26 @@ def draw(figure: Figure, suite: Suite, records: Sequence[Record]) -> Picture:
         drawing.savefig(png, format="png", metadata={"Software": None})
         if "matplotlib.pyplot" in sys.modules:
             sys.modules["matplotlib.pyplot"].close(drawing)
-    return picture._replace(svg=svg.getvalue(), png=png.getvalue())
+    return picture._replace(svg=_settled(svg.getvalue()), png=png.getvalue())
+
+
+def _settled(svg: bytes) -> bytes:
+    """The picture without the last bits of its coordinates: thousandths of a point, no minus zero.
+
+    Ids count up instead: matplotlib's are hashes of coordinates to the last bit.
+    """
+    names: dict[bytes, bytes] = {}
+
+    def name(match: re.Match[bytes]) -> bytes:
+        return names.setdefault(match[0], b"%s%d" % (match[1], len(names)))
+
+    def short(match: re.Match[bytes]) -> bytes:
+        value = float(match[0])
+        if abs(value) < 1:  # a share or a scale; of these matplotlib's six decimals are kept
+            return match[0] if value else b"0"
+        return f"{value:.3f}".rstrip("0").rstrip(".").encode()
+
+    return _COORDINATE.sub(short, _HASHED.sub(name, svg))
 
 
 def _one_line(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from urllib.parse import quote
 
 from harness.report import number
 from harness.report.overview import Overview
@@ -12,6 +13,7 @@ from harness.report.verdict import Line
 from harness.suite import Suite
 
 _SPECIAL = re.compile(r"([\\`*_|~$\[\]])")
+_OPENING = re.compile(r"^(?:([#+=-])|(\d{1,9})([.)]))")
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
@@ -20,10 +22,15 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(text.split())).translate(_ENTITIES)
 
 
+def paragraph(text: str) -> str:
+    """Text that means itself at the start of a line too, where it is no heading, list or rule."""
+    return _OPENING.sub(lambda m: f"{m[2] or ''}\\{m[1] or m[3]}", escape(text))
+
+
 def comparison(table: Comparison) -> str:
     """Heading, what the number is, the table, its notes, and the records cell by cell."""
     digits = table.metric.digits
-    lines = [f"### {escape(table.title)}", "", escape(" · ".join(table.head)), ""]
+    lines = [f"### {escape(table.title)}", "", paragraph(" · ".join(table.head)), ""]
     lines += _head([table.corner, *table.columns], [False] + [True] * len(table.columns))
     for name, cells in table.rows:
         texts = []
@@ -36,7 +43,7 @@ def comparison(table: Comparison) -> str:
     lines += ["", *_notes(table.notes)]
     if table.anchors:
         lines += ["Published elsewhere, or without a cell here:", ""]
-        lines += [f"- {escape(line)}" for line in table.anchors] + [""]
+        lines += [f"- {paragraph(line)}" for line in table.anchors] + [""]
     lines += _records((f"{c.row} / {c.column}", c.trials) for c in table.cells)
     return "\n".join(lines)
 
@@ -57,7 +64,7 @@ def listing(table: Listing) -> str:
 
 def bullets(title: str, items: Iterable[str], empty: str = "None.") -> str:
     """A heading and a list."""
-    lines = [f"- {escape(item)}" for item in items]
+    lines = [f"- {paragraph(item)}" for item in items]
     return "\n".join([f"### {escape(title)}", "", *(lines or [empty]), ""])
 
 
@@ -66,9 +73,9 @@ def report(page: Page) -> str:
     suite = page.suite
     parts = [
         f"# {escape(suite.name)}, {escape(page.scale)} scale",
-        escape(suite.summary),
+        paragraph(suite.summary),
         _paper(suite),
-        *(escape(fact) for fact in page.facts),
+        *(paragraph(fact) for fact in page.facts),
         f"Records are in `results/{suite.name}/{page.scale}/`; a file name ends in the id that "
         "the lists below give.",
         "## Verdicts",
@@ -85,7 +92,7 @@ def report(page: Page) -> str:
                 if picture.problem
                 else f"![{title}](figures/{picture.name}.svg)"
             )
-            parts += [f"### {title}", seen, escape(picture.caption)]
+            parts += [f"### {title}", seen, paragraph(picture.caption)]
     if page.claims.rows:
         parts += ["## Numbers behind the verdicts", listing(page.claims)]
     parts += ["## Costs", listing(page.costs)]
@@ -108,7 +115,7 @@ def index(overview: Overview) -> str:
     ]
     for chapter in overview.chapters:
         suite = chapter.suite
-        parts += [f"## {escape(suite.name)}", escape(suite.summary), _paper(suite)]
+        parts += [f"## {escape(suite.name)}", paragraph(suite.summary), _paper(suite)]
         lines = _head(["Scale", "Ok", "Failed", "Planned", "Verdicts"], [False, *[True] * 3, False])
         for status in chapter.statuses:
             name = escape(status.scale)
@@ -134,8 +141,8 @@ def index(overview: Overview) -> str:
 
 def _paper(suite: Suite) -> str:
     p = suite.paper
-    link = f"[arXiv:{p.arxiv}](https://arxiv.org/abs/{p.arxiv})"
-    return f"{escape(p.authors)}: *{escape(p.title)}*, {escape(p.venue)} {p.year}, {link}."
+    link = f"[arXiv:{escape(p.arxiv)}](https://arxiv.org/abs/{quote(p.arxiv)})"
+    return f"{paragraph(p.authors)}: *{escape(p.title)}*, {escape(p.venue)} {p.year}, {link}."
 
 
 def _verdicts(lines: Iterable[Line]) -> str:
@@ -160,12 +167,12 @@ def _head(columns: list[str], right: list[bool]) -> list[str]:
 
 
 def _notes(notes: Iterable[str]) -> list[str]:
-    return [line for note in notes if note for line in (escape(note), "")]
+    return [line for note in notes if note for line in (paragraph(note), "")]
 
 
 def _records(groups: Iterable[tuple[str, tuple[Trial, ...]]]) -> list[str]:
     lines = [
-        f"- {escape(name)}: {' '.join(f'`{t.id}`' for t in trials)}"
+        f"- {paragraph(name)}: {' '.join(f'`{t.id}`' for t in trials)}"
         for name, trials in groups
         if trials
     ]

@@ -1,9 +1,14 @@
-"""Numbers as reports print them: no locale, no negative zero, the metric's decimals."""
+"""Numbers as reports print them: no locale, no negative zero, the metric's decimals.
+
+All go through `harness.digits.steady` first, so that last bits never decide how one is rounded.
+"""
 
 import math
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Literal
 
+from harness.digits import steady
 from harness.suite import Reference
 
 MISSING = "—"
@@ -14,6 +19,8 @@ ARROWS: dict[Literal["higher", "lower", "neither"], str] = {
 }
 _SECONDS = (("h", 3600.0), ("min", 60.0))
 _BYTES = (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10))
+_IN_FULL = 10**21
+"""Counts from here on are written with an exponent."""
 _POWERS = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
 
 
@@ -21,14 +28,14 @@ def fixed(value: float, digits: int) -> str:
     """The value with that many decimals; what rounds to zero has no sign."""
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
-    text = f"{value:.{digits}f}"
+    text = f"{steady(value):.{digits}f}"
     return text.lstrip("-") if float(text) == 0 else text
 
 
 def quoted(value: float, digits: int) -> str:
     """A published number: at least `digits` decimals, and all of those it was published with."""
     text = fixed(value, digits)
-    return text if float(text) == value else f"{value:.10g}"
+    return text if float(text) == value else f"{steady(value):.10g}"
 
 
 def interval(low: float | None, high: float | None, digits: int) -> str:
@@ -48,6 +55,9 @@ def reference(printed: Reference, digits: int) -> str:
 
 def significant(value: float) -> str:
     """Three significant digits, without an exponent between 0.001 and 10,000."""
+    if math.isinf(value):
+        return fixed(value, 0)
+    value = steady(value)
     if value == 0:
         return "0"
     if 1000 <= abs(value) < 1e4:
@@ -57,8 +67,14 @@ def significant(value: float) -> str:
 
 
 def count(value: float) -> str:
-    """A counted number in full, thousands apart: `1,234,567`."""
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+    """A counted number in full, thousands apart: `1,234,567`; a sum of them may have a decimal."""
+    if isinstance(value, float):
+        if math.isinf(value):
+            return fixed(value, 0)
+        value = steady(value)
+    if abs(value) >= _IN_FULL:
+        return f"{Decimal(value):.2e}"
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
 
 
 def power(value: float) -> str:
@@ -92,6 +108,9 @@ def listed(names: Sequence[str]) -> str:
 
 
 def _scaled(value: float, units: Sequence[tuple[str, float]], base: str) -> str:
+    if isinstance(value, int) and abs(value) >= _IN_FULL:
+        return f"{count(value)} {base}"
+    value = steady(value)
     for unit, size in units:
         if abs(value) >= size:
             return f"{significant(value / size)} {unit}"

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from harness.report import number
 from harness.report.selection import Selection, Trial
-from harness.runs import Cells
-from harness.stats import mean_interval, paired_interval
+from harness.runs import Cells, distinct
+from harness.stats import paired_interval
 from harness.suite import Mark, Metric, Reference, Scale, Suite, Table, Task, select
 
 FAILURES = ("diverged", "oom", "timeout", "failed")
@@ -36,7 +36,9 @@ class Cell(NamedTuple):
     low: float | None
     high: float | None
     n: int
-    """Seeds with a value."""
+    """Distinct trainings with a value."""
+    measured: int
+    """Trials with a value; more than `n` where a training was measured again."""
     trials: tuple[Trial, ...]
     references: tuple[Reference, ...]
     """The paper's own numbers."""
@@ -49,7 +51,7 @@ class Cell(NamedTuple):
     @property
     def failures(self) -> int:
         """Trials without a value."""
-        return len(self.trials) - self.n
+        return len(self.trials) - self.measured
 
     @property
     def stale(self) -> int:
@@ -66,7 +68,7 @@ class Cell(NamedTuple):
         """The texts of the cell, with that many decimals."""
         counts = [f"n={self.n}"] if self.trials else []
         if self.failures:
-            counts.append(f"{self.n}/{len(self.trials)} ok")
+            counts.append(f"{self.measured}/{len(self.trials)} ok")
         return Parts(
             mean=number.MISSING if self.mean is None else number.fixed(self.mean, digits),
             marks="†" * self.close + "‡" * self.set_off + "*" * bool(self.stale),
@@ -121,7 +123,7 @@ class Field(NamedTuple):
 
     text: str
     value: str | int | float | None = None
-    """For CSV, unrounded; None: the text."""
+    """For CSV, not rounded for reading; None: the text."""
 
 
 class Row(NamedTuple):
@@ -193,7 +195,8 @@ def compare(
         for method in methods:
             group = selection.pairs.get((method.name, task.name), ())
             printed = references.get((task.name, method.name, metric.name), ())
-            edge = mean_interval(cells[method.name, task.name, metric.name].values)
+            found = cells[method.name, task.name, metric.name]
+            edge = found.interval().steady()
             if edge.low is not None:
                 kinds.add(edge.method)
             names = (method_labels[method.name], task_labels[task.name])
@@ -206,6 +209,7 @@ def compare(
                 edge.low,
                 edge.high,
                 edge.n,
+                len(found.seeds),
                 tuple(selection.trials[r.short] for r in group),
                 tuple(r for r in printed if r.source == "paper"),
                 set_off=_set_off(spec.mark, method.name, task.name, cells),
@@ -236,7 +240,7 @@ def compare(
 def _set_off(mark: Mark | None, method: str, task: str, cells: Cells) -> bool:
     if mark is None:
         return False
-    mean = mean_interval(cells[method, task, mark.metric].values).mean
+    mean = cells[method, task, mark.metric].interval().steady().mean
     return mean is not None and mean < mark.below
 
 
@@ -247,15 +251,15 @@ def _ranked(column: dict[str, Cell], metric: Metric, cells: Cells) -> dict[str, 
         return column
     sign = 1 if metric.better == "higher" else -1
     best = max(means, key=lambda name: sign * means[name])
-    top = cells[best, column[best].task, metric.name].by_seed()
+    top = cells[best, column[best].task, metric.name]
     marked = dict(column)
     for name, mean in means.items():
         if name == best or mean == means[best]:
             marked[name] = column[name]._replace(best=mean == means[best])
             continue
-        other = cells[name, column[name].task, metric.name].by_seed()
-        shared = sorted(top.keys() & other.keys())
-        edge = paired_interval([top[s] for s in shared], [other[s] for s in shared])
+        other = cells[name, column[name].task, metric.name]
+        shared = distinct([top, other], sorted(set(top.seeds) & set(other.seeds)))
+        edge = paired_interval(top.at(shared), other.at(shared)).steady()
         apart = edge.low is not None and edge.high is not None and not edge.low <= 0 <= edge.high
         marked[name] = column[name]._replace(close=not apart)
     return marked
@@ -268,12 +272,19 @@ def _notes(spec: Table, tasks: Sequence[Task], cells: Sequence[Cell], kinds: set
         f"Mean over seeds, 95 % interval{how}, n seeds with a value; "
         "a single seed has no interval. The paper's number, where it has one, stands beside it."
     )
+    again = any(c.n < c.measured for c in cells)
+    if again:
+        notes.append(
+            "n counts distinct trainings: records that agree in every number but the seed measure "
+            "one training several times, and one training has no interval."
+        )
     if any(c.best for c in cells):
         notes.append("Bold: the best mean of its task.")
     if any(c.close for c in cells):
+        pairs = "pairs of trainings are shared" if again else "seeds are shared"
         notes.append(
             "† Not separated from the best: the 95 % interval of the paired difference over "
-            "shared seeds includes zero, or fewer than two seeds are shared. "
+            f"shared seeds includes zero, or fewer than two {pairs}. "
             "Not adjusted for several comparisons."
         )
     if spec.mark and any(c.set_off for c in cells):

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from harness.claims import TaskEstimate, Verdict
+from harness.digits import steady
 from harness.report import number
 from harness.report.selection import Trial
 from harness.report.table import Field, Listing, Row, label
@@ -25,7 +26,8 @@ class Line(NamedTuple):
     text: str
     source: str
     measured: str
-    """Estimate, interval, unit, n and failures; empty where nothing was measured."""
+    """Estimate, interval, unit, n and failures, of an exact quantity what was counted and what was
+    expected; empty where nothing was measured."""
     reason: str
     """Why the outcome is no other, and the claim's caveat."""
     trials: tuple[Trial, ...]
@@ -64,15 +66,17 @@ def claims(suite: Suite, verdicts: Sequence[Verdict], trials: Mapping[str, Trial
     for v in verdicts:
         claim = by_name[v.claim]
         margin = None if isinstance(claim, Exact) else claim.margin
+        shown = _show(suite, claim, v.estimate)
+        n = Field(number.MISSING, "") if v.n is None else Field(str(v.n), v.n)
         fields = [
             Field(claim.text, v.claim),
             Field(v.label),
-            _field(_show(suite, claim, v.estimate), v.estimate),
+            _field(shown, shown if isinstance(claim, Exact) else v.estimate),
             _field(_show(suite, claim, v.low), v.low),
             _field(_show(suite, claim, v.high), v.high),
             Field(v.unit),
             _field("" if margin is None else f"{margin:g}", margin),
-            Field(str(v.n), v.n),
+            n,
             Field(str(v.failures), v.failures),
             *(_field(_p(p), p) for p in (v.p, v.p_holm, v.p_sign_flip)),
             _field(_show(suite, claim, v.mde), v.mde),
@@ -100,13 +104,16 @@ def _measured(suite: Suite, claim: Claim, v: Verdict) -> str:
     if v.estimate is None:
         return ""
     unit = f" {v.unit}" if v.unit else ""
+    failures = f", {number.plural(v.failures, 'failure')}" if v.failures else ""
+    if isinstance(claim, Exact):
+        verb = "not equal" if v.outcome == "contradicted" else "equal"
+        counted = f"{_show(suite, claim, v.estimate)}{unit}"
+        return f"counted {counted}, expected {_show(suite, claim, claim.value)}: {verb}{failures}"
     parts = [
         _show(suite, claim, v.estimate),
         _interval(suite, claim, v.low, v.high) + unit if v.low is not None else unit.strip(),
     ]
-    margin = "" if isinstance(claim, Exact) else f", margin {claim.margin:g}"
-    failures = f", {number.plural(v.failures, 'failure')}" if v.failures else ""
-    return f"{' '.join(p for p in parts if p)}, n={v.n}{failures}{margin}"
+    return f"{' '.join(p for p in parts if p)}, n={v.n}{failures}, margin {claim.margin:g}"
 
 
 def _show(suite: Suite, claim: Claim, value: float | None) -> str:
@@ -128,17 +135,18 @@ def _interval(suite: Suite, claim: Claim, low: float | None, high: float | None)
 
 def _task(suite: Suite, claim: Claim, t: TaskEstimate) -> str:
     show = _show(suite, claim, t.estimate) or number.MISSING
-    bounds = "" if isinstance(claim, Exact) else _interval(suite, claim, t.low, t.high)
-    return " ".join(p for p in (f"{label(suite.task(t.task))}:", show, bounds, f"n={t.n}") if p)
+    n = "" if t.n is None else f"n={t.n}"
+    bounds = _interval(suite, claim, t.low, t.high)
+    return " ".join(p for p in (f"{label(suite.task(t.task))}:", show, bounds, n) if p)
 
 
 def _p(p: float | None) -> str:
     if p is None:
         return ""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "< 0.001" if steady(p) < 0.001 else number.fixed(p, 3)
 
 
-def _field(text: str, value: float | None) -> Field:
+def _field(text: str, value: str | float | None) -> Field:
     return Field(text or number.MISSING, "" if value is None else value)
 
 

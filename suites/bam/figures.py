@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from harness.drawing import bounds, legend, styles
 from harness.record import Record, Series
 from harness.runs import cells, frame
-from harness.stats import mean_interval
+from harness.stats import column_means
 from harness.suite import Figure, Suite
 
 ROUTED = ("btx", "btx-6", "btx-6-top3", "sparse-upcycling", "bam", "bam-shared-kv")
@@ -40,10 +40,10 @@ def perplexity(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawi
     methods = [m for m in suite.methods if any(r.method == m.name for r in records)]
     grouped, look = cells(frame(records, suite)), styles(m.name for m in suite.methods)
     found = {
-        (m.name, t.name): mean_interval(values)
+        (m.name, t.name): cell.interval()
         for m in methods
         for t in tasks
-        if len(values := grouped[m.name, t.name, "perplexity"].values)
+        if len((cell := grouped[m.name, t.name, "perplexity"]).values)
     }
     if not found:
         return None
@@ -96,7 +96,7 @@ def entropy(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing 
         for number, (domain, lines) in enumerate(found[method].items()):
             values = np.array([line.y for line in lines])
             colour = f"C{number}"
-            axis.plot(lines[0].x, values.mean(axis=0), color=colour, marker="o", label=domain)
+            axis.plot(lines[0].x, column_means(values), color=colour, marker="o", label=domain)
             axis.fill_between(
                 lines[0].x, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15
             )
@@ -128,7 +128,7 @@ def loss(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | N
             ]
             if lines:
                 shortest = min(len(line.x) for line in lines)
-                mean = np.mean([line.y[:shortest] for line in lines], axis=0)
+                mean = column_means([line.y[:shortest] for line in lines])
                 axis.plot(
                     lines[0].x[:shortest], mean, linewidth=1.1, label=method.title,
                     markersize=3, markevery=5, **look[method.name]._asdict(),
@@ -153,7 +153,7 @@ def _routing(records: Sequence[Record], kind: str, shown: Sequence[str]) -> Draw
     domains = list(dict.fromkeys(d for method in methods for d in found[method]))
     tables = {
         (method, domain): np.array(
-            [np.mean(layers[layer], axis=0) for layer in sorted(layers)]
+            [column_means(layers[layer]) for layer in sorted(layers)]
         )
         for method in methods
         for domain, layers in found[method].items()

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
+from harness.digits import total
 from harness.drawing import bounds, interval_line, legend, panels, styles
 from harness.record import Record
 from harness.runs import cells, frame
-from harness.stats import mean_interval
 from harness.suite import Figure, Suite, Task
 
 
@@ -33,9 +33,9 @@ def depth(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
         for shift, method in enumerate(suite.methods):
             points = []
             for task in group:
-                values = grouped[(method.name, task.name, metric)].values
-                if len(values):
-                    points.append((_depth(task), mean_interval(values)))
+                cell = grouped[(method.name, task.name, metric)]
+                if cell.seeds:
+                    points.append((_depth(task), cell.interval()))
             if points:
                 x = [d + 0.04 * (shift - len(suite.methods) / 2) for d, _ in points]
                 lines = [interval for _, interval in points]
@@ -65,10 +65,10 @@ def alpha(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
     for place, (row, task) in enumerate(zip(axes, chosen, strict=True)):
         for layer, axis in enumerate(row, start=1):
             for method in methods:
-                total, edges = _histogram(records, method.name, task, layer)
-                if total is not None:
+                shares, edges = _histogram(records, method.name, task, layer)
+                if shares is not None:
                     axis.stairs(
-                        total / total.sum(), edges, color=look[method.name].color,
+                        shares, edges, color=look[method.name].color,
                         label=method.title, fill=True, alpha=0.55,
                     )  # fmt: skip
             axis.set_yticks([])
@@ -135,10 +135,10 @@ def protocols(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawin
     for axis, pair in zip(axes, both, strict=False):
         for offset, (task, hatch) in enumerate(zip(pair, ("", "////"), strict=True)):
             for place, method in enumerate(methods):
-                values = grouped[(method.name, task.name, task.metrics[0])].values
-                if not len(values):
+                cell = grouped[(method.name, task.name, task.metrics[0])]
+                if not cell.seeds:
                     continue
-                mean, low, high = bounds(mean_interval(values))
+                mean, low, high = bounds(cell.interval())
                 x = place + 0.38 * offset
                 axis.bar(
                     x, mean, width=0.36, color=look[method.name].color, hatch=hatch,
@@ -190,4 +190,5 @@ def _histogram(
     ]
     if not found:
         return None, None
-    return np.sum([s.y for s in found], axis=0), np.array([*found[0].x, 1.0])
+    sums = [total(column) for column in zip(*(s.y for s in found), strict=True)]
+    return np.array(sums) / total(sums), np.array([*found[0].x, 1.0])

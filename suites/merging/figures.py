@@ -10,9 +10,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
+from harness import digits
 from harness.drawing import bounds, interval_line, legend, panels, points, styles
 from harness.record import Record
-from harness.runs import cells, frame
+from harness.runs import cells, frame, of_trainings
 from harness.stats import mean_interval
 from harness.suite import Figure, Method, Suite, Task
 
@@ -38,22 +39,23 @@ def merged(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing |
     """One bar per method, one column per environment: mean, interval, every seed."""
     grouped, look = cells(frame(records, suite)), styles(m.name for m in suite.methods)
     scores = {
-        (m.name, t.name): grouped[(m.name, t.name, "score")].values
+        (m.name, t.name): grouped[(m.name, t.name, "score")]
         for m in suite.methods
         for t in suite.tasks
     }
-    methods = [m for m in suite.methods if any(len(scores[m.name, t.name]) for t in suite.tasks)]
-    tasks = [t for t in suite.tasks if any(len(scores[m.name, t.name]) for m in suite.methods)]
+    methods = [m for m in suite.methods if any(scores[m.name, t.name].seeds for t in suite.tasks)]
+    tasks = [t for t in suite.tasks if any(scores[m.name, t.name].seeds for m in suite.methods)]
     if not methods:
         return None
     drawing = Drawing(figsize=(2.1 * len(tasks) + 4, 0.19 * len(methods) + 0.8))
     axes = list(drawing.subplots(1, len(tasks), sharey=True, squeeze=False).flat)
     for axis, task in zip(axes, tasks, strict=True):
         for place, method in enumerate(methods):
-            values = scores[method.name, task.name]
+            cell = scores[method.name, task.name]
+            values = cell.values
             if not len(values):
                 continue
-            mean, low, high = bounds(mean_interval(values))
+            mean, low, high = bounds(cell.interval())
             hatch = "////" if method.kind in ("control", "ablation") else ""
             axis.barh(
                 place, mean, color=look[method.name].color, alpha=0.55, hatch=hatch,
@@ -111,7 +113,9 @@ def recovery(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing
         individual = grouped[("individual", task.name, "score")].values
         if len(individual):
             label = suite.method("individual").label
-            axis.axhline(float(np.mean(individual)), color="#6b7280", linestyle=":", label=label)
+            axis.axhline(
+                digits.mean(individual.tolist()), color="#6b7280", linestyle=":", label=label
+            )
         axis.set_xlabel("updates after freezing")
     axes[0].set_ylabel("normalised score")
     legend(drawing, axes, 2)
@@ -122,7 +126,8 @@ def _lines(axis: Axes, records: Sequence[Record], suite: Suite, task: Task, seri
     """The means of a series over seeds, with their intervals: one line per method that has it."""
     look = styles(m.name for m in suite.methods)
     for method in suite.methods:
-        lines = [record.series[series] for record in _having(records, method, [task], series)]
+        having = of_trainings(_having(records, method, [task], series))
+        lines = [record.series[series] for record in having]
         if lines:
             columns = np.array([line.y for line in lines]).T
             intervals = [mean_interval(column) for column in columns]

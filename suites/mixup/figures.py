@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
-from harness.drawing import bounds, interval_line, legend, panels, points, styles
+from harness import digits
+from harness.drawing import interval_line, legend, panels, points, styles
 from harness.record import Record
 from harness.runs import Cells, cells, frame
-from harness.stats import mean_interval
+from harness.stats import column_means
 from harness.suite import Figure, Method, Suite, Task
 
 SERIES = "alpha-"
@@ -40,7 +41,7 @@ def scores(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing |
                 continue
             style = look[method.name]
             points(axis, values.tolist(), [row] * len(values), style)
-            mean, _, _ = bounds(mean_interval(values))
+            mean = digits.mean(values.tolist())
             axis.vlines(mean, row - 0.35, row + 0.35, color=style.color, linewidth=1.6)
         axis.set_ylim(len(methods) - 0.5, -0.5)
         shown = [m.title for m in methods] if place % 5 == 0 else []
@@ -51,7 +52,7 @@ def scores(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing |
 
 
 def sizes(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
-    """Score against N, one panel a set that was sub-sampled to several sizes."""
+    """Score against N, one panel per dataset that was sub-sampled to several sizes."""
     groups: dict[str, list[Task]] = {}
     for task in _present(records, suite):
         if task.params.get("n") and task.protocol == "standard":
@@ -69,7 +70,7 @@ def sizes(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
     for axis, (name, tasks) in zip(axes, groups.items(), strict=True):
         methods = complete(tasks)
         for shift, method in enumerate(methods):
-            intervals = [mean_interval(_values(grouped, method.name, t)) for t in tasks]
+            intervals = [grouped[method.name, t.name, "score"].interval() for t in tasks]
             aside = 1 + 0.008 * (shift - len(methods) / 2)
             x = [aside * float(str(t.params["n"])) for t in tasks]
             interval_line(axis, x, intervals, look[method.name], method.title)
@@ -127,12 +128,13 @@ def cost(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | N
         ]
         if not pairs or method.name == "vanilla":
             continue
-        ratios = [
-            max(mine.cost.cpu_seconds, 1e-3) / max(theirs.cost.cpu_seconds, 1e-3)
+        logs = [
+            math.log(max(mine.cost.cpu_seconds, 1e-3) / max(theirs.cost.cpu_seconds, 1e-3))
             for mine, theirs in pairs
         ]
         gains = [mine.metrics["score"] - theirs.metrics["score"] for mine, theirs in pairs]
-        costs.append((method, float(np.exp(np.mean(np.log(ratios)))), float(np.mean(gains))))
+        ratio = digits.steady(math.exp(digits.mean(logs)))
+        costs.append((method, ratio, digits.mean(gains)))
     if not costs:
         return None
     look = styles(m.name for m in suite.methods)
@@ -164,5 +166,5 @@ def _heat(kinds: Sequence[str], found: Sequence[Record]) -> "np.ndarray[Any, np.
     heat = np.full((len(kinds), layers), math.nan)
     for row, kind in enumerate(kinds):
         lines = np.array([r.series[kind].y for r in found if kind in r.series])
-        heat[row, : lines.shape[1]] = lines.mean(axis=0)
+        heat[row, : lines.shape[1]] = column_means(lines)
     return heat

@@ -44,14 +44,16 @@ def claim(kind, **changes):
 def verdicts(toy_suite, make_record):
     """`verdicts(claims, numbers, scale="laptop")`: numbers[method, task] lists a value a seed.
 
-    None in the place of a value is a failed trial; a missing key was never run.
+    None in the place of a value is a failed trial; a missing key was never run. Every record comes
+    from a training of its own, whatever its number; those of `once` all from one.
     """
 
-    def run(claims, numbers, scale="laptop", **changes):
+    def run(claims, numbers, scale="laptop", once=(), **changes):
         suite = toy_suite(claims, **changes)
         records = [
             make_record(
-                suite, method, task, seed, {(metric or ["accuracy"])[0]: 0 if v is None else v},
+                suite, method, task, seed,
+                {(metric or ["accuracy"])[0]: v or 0, "mark": 0 if method in once else seed},
                 "ok" if v is not None else "diverged", scale,
             )
             for (method, task, *metric), values in numbers.items()
@@ -297,10 +299,11 @@ def test_spreads_of_exactly_zero(verdict):
     still, moving = [80.0] * 5, list(80 + NOISE)
     one = claim(LowerSpread)
     found = verdict(one, {("ant", "deep-x"): still, ("bee", "deep-x"): moving})
+    assert found.p is None
     assert (found.outcome, found.estimate) == ("not judged", None)
     assert found.reason == "one side does not scatter at all on deep-x"
     both = verdict(one, {("ant", "deep-x"): still, ("bee", "deep-x"): [1.0] * 5})
-    assert (both.outcome, both.estimate, both.mde) == ("equivalent", 0, 0)
+    assert (both.outcome, both.estimate, both.mde) == ("equivalent", 0, None)
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 3])
@@ -318,21 +321,26 @@ def test_exact(verdict):
     one = claim(Exact, value=1234.0, tasks=("deep-*",))
     numbers = {("ant", "deep-x"): [1234.0, 1234.0], ("ant", "deep-y"): [1234.0]}
     found = verdict(one, numbers)
-    assert (found.outcome, found.label, found.n) == ("holds", "holds at laptop scale", 3)
-    assert (found.low, found.estimate, found.high, found.p) == (1234, 1234, 1234, None)
-    assert found.per_task == (("deep-x", 1234, 1234, 1234, 2), ("deep-y", 1234, 1234, 1234, 1))
+    assert (found.outcome, found.label, found.n) == ("holds", "holds at laptop scale", None)
+    assert (found.low, found.estimate, found.high, found.p) == (None, 1234, None, None)
+    assert found.per_task == (("deep-x", 1234, None, None, None), ("deep-y", 1234, *[None] * 3))
     off = numbers | {("ant", "deep-y"): [1234.0000001]}
     found = verdict(one, off)
     assert found.outcome == "contradicted"
     assert found.reason == "found 1234.0000001, not 1234"
-    assert (found.low, found.high) == (1234, 1234.0000001)
+    assert (found.low, found.estimate, found.high) == (None, 1234.0000001, None)
+    many = verdict(
+        claim(Exact, value=1234567890123456789.0), {("ant", "deep-x"): [1234567890123456]}
+    )
+    assert many.estimate == 1234567890123456
+    assert many.reason == "found 1.23456789012346e+15, not 1.23456789012346e+18"
     assert verdict(one, numbers, "paper").label == "reproduced"
 
 
 def test_exact_with_failures_and_gaps(verdict):
     one = claim(Exact, value=7.0, tasks=("deep-*",))
     found = verdict(one, {("ant", "deep-x"): [7.0, 7.0], ("ant", "deep-y"): [None]})
-    assert (found.outcome, found.failures, found.n) == ("holds", 1, 2)
+    assert (found.outcome, found.failures, found.n) == ("holds", 1, None)
     assert [t.task for t in found.per_task] == ["deep-x"]
     found = verdict(one, {("ant", "deep-x"): [7.0]})
     assert found.label == "holds at laptop scale, on 1 of 2 tasks"
@@ -501,10 +509,16 @@ def test_holm_demotes(verdicts):
 
 
 def test_differences_that_never_change_count(verdict):
+    """Equal differences have no scatter to be measured against: only their signs say something."""
     found = verdict(claim(Beats), pair(0.3, noise=0 * NOISE, base=0.1))
-    assert found.outcome == "holds"
+    assert (found.outcome, found.n) == ("underpowered", 5)
     assert found.low == found.high
-    assert (found.p, found.mde, found.n_needed) == (0, 0, 2)
+    assert (found.p, found.mde, found.n_needed) == (2 / 32, None, None)
+    assert found.reason == "all 5 effects are equal: p is that of their signs alone"
+    more = verdict(claim(Beats), pair(0.3, noise=np.zeros(6)))
+    assert (more.outcome, more.p, more.p_sign_flip) == ("holds", 2 / 64, 2 / 64)
+    close = verdict(claim(Competitive), pair(-0.3, noise=np.zeros(10)))
+    assert (close.outcome, close.p) == ("holds", 2 / 1024)
 
 
 def test_rounding_noise_is_no_effect(verdict):
@@ -518,7 +532,7 @@ def test_rounding_noise_is_no_effect(verdict):
     zero = {("ant", "deep-x"): [0.0] * 5, ("bee", "deep-x"): [0.0] * 5}
     assert verdict(claim(Beats), zero).outcome == "equivalent"
     tiny = {("ant", "deep-x"): [1e-320] * 5, ("bee", "deep-x"): [0.0] * 5}
-    assert verdict(claim(Beats), tiny).outcome == "holds"
+    assert verdict(claim(Beats), tiny).estimate > 0
 
 
 def test_other_scales_and_unknown_scales(toy_suite, make_record):
@@ -565,7 +579,7 @@ def test_swapping_the_methods_swaps_the_verdict(toy_suite, make_record, values):
     ]  # fmt: skip
     suite = toy_suite(claims)
     records = [
-        make_record(suite, m, "deep-x", s, {"accuracy": 80 + (v if m == "ant" else 0)})
+        make_record(suite, m, "deep-x", s, {"accuracy": 80 + v * (m == "ant"), "loss": s})
         for s, v in enumerate(values)
         for m in ("ant", "bee")
     ]
@@ -583,7 +597,7 @@ def test_more_of_the_same_seeds_never_unsettles_a_verdict(toy_suite, make_record
     outcomes = []
     for repeats in (1, 2, 4):
         records = [
-            make_record(suite, m, "deep-x", s, {"accuracy": 80 + (v if m == "ant" else 0)})
+            make_record(suite, m, "deep-x", s, {"accuracy": 80 + v * (m == "ant"), "loss": s})
             for s, v in enumerate(values * repeats)
             for m in ("ant", "bee")
         ]

@@ -25,7 +25,9 @@ ALLOWED = {
     "patience": {"errors"},
     "settings": {"errors"},
     "suite": {"settings"},
-    "stats": set(),
+    "digits": set(),
+    "stats": {"digits"},
+    "resampling": {"digits", "stats"},
     "drawing": {"stats"},
     "record": {"settings", "suite"},
     "files": {"errors"},
@@ -40,10 +42,14 @@ ALLOWED = {
     "training": {"errors", "settings", "store"},
     "plan": {"data", "errors", "record", "registry", "store", "suite"},
     "runs": {"errors", "record", "stats", "suite"},
-    "claims": {"errors", "runs", "settings", "stats", "suite"},
     "upkeep": {"errors", "plan", "store"},
+    "evidence": {"digits", "errors", "runs", "stats", "suite"},
+    "claims": {
+        "digits", "errors", "evidence", "resampling", "runs", "settings", "stats", "suite",
+    },
     "report": {
-        "claims", "errors", "files", "record", "registry", "runs", "stats", "store", "suite",
+        "claims", "digits", "errors", "files", "record", "registry", "runs", "stats", "store",
+        "suite",
     },
     "context": {
         "cost", "data", "errors", "patience", "plan", "record", "settings", "store", "suite",
@@ -59,7 +65,7 @@ ALLOWED = {
         "data", "errors", "failures", "patience", "plan", "provenance", "record", "registry", "run",
         "store", "suite",
     },
-    "console": {"errors", "executors", "plan", "record", "run", "store", "suite"},
+    "console": {"digits", "errors", "executors", "plan", "record", "run", "store", "suite"},
     "options": {"errors", "plan", "suite"},
     "terminal": {"errors"},
     "arguments": {"options"},
@@ -71,8 +77,8 @@ ALLOWED = {
     },
 }  # fmt: skip
 FOR_SUITES = {
-    "context", "data", "drawing", "errors", "lazy", "record", "run", "runs", "settings", "stats",
-    "store", "suite", "tool", "training",
+    "context", "data", "digits", "drawing", "errors", "lazy", "record", "run", "runs", "settings",
+    "stats", "store", "suite", "tool", "training",
 }  # fmt: skip
 
 

@@ -258,6 +258,19 @@ def test_counts_are_integers_and_later_ones_win(context: Any) -> None:
     assert {type(value) for value in made.counts.values()} == {int}
 
 
+@pytest.mark.parametrize("value", [10**400, 2**63, -(2**63), math.inf, math.nan, 1e300])
+def test_counts_that_are_too_large_are_refused(context: Any, value: float) -> None:
+    made = context()
+    with pytest.raises(
+        MethodError, match=r"counts steps = .*between -2\*\*63 and 2\*\*63"
+    ) as error:
+        made.count(updates=1, steps=value)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 200
+    made.count(steps=2**63 - 1, down=1 - 2**63)
+    assert made.counts == {"updates": 1, "steps": 2**63 - 1, "down": 1 - 2**63}
+
+
 def test_curves_are_thinned_to_forty_points_with_both_ends(context: Any) -> None:
     made = context()
     for step in range(1000):

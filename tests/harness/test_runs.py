@@ -207,7 +207,8 @@ def test_compare_without_shared_seeds_is_welchs(suite, make_record):
     x, y = [3, 4, 6], [1, 1, 2]
     records = [make_record(suite, "ant", "deep-x", s, {"accuracy": v}) for s, v in enumerate(x)]
     records += [
-        make_record(suite, "bee", "deep-x", 10 + s, {"accuracy": v}) for s, v in enumerate(y)
+        make_record(suite, "bee", "deep-x", 10 + s, {"accuracy": v, "loss": s})
+        for s, v in enumerate(y)
     ]
     records.append(make_record(suite, "ant", "deep-y", 0, {"accuracy": 5}))
     rows = compare(suite, frame(records, suite), "ant", "bee", tasks=["deep-*"])

@@ -1,5 +1,6 @@
 """Figures: the same bytes whatever the reader's own settings, and a word where there are none."""
 
+import re
 from collections.abc import Callable
 
 import matplotlib as mpl
@@ -30,6 +31,36 @@ def test_the_same_bytes_whatever_the_settings(lab: Lab, records: list[Record]) -
     assert b"<dc:date>" not in one.svg
     assert b"atplotlib" not in one.png
     assert b"Matplotlib" not in one.svg
+
+
+def test_parts_of_a_picture_are_numbered(
+    lab: Lab, records: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """matplotlib names them by a hash of coordinates to the last bit."""
+    import sys
+
+    def many(records: object, suite: object, figure: object) -> object:
+        from matplotlib.figure import Figure as Drawing
+
+        drawing = Drawing()
+        left, right = drawing.subplots(1, 2)
+        left.scatter([1, 2, 3], [1, 2, 3], s=[1, 2, 3])
+        left.bar([1], [2], hatch="//")
+        left.plot([1, 2], [2, 1], marker="o")
+        left.fill_between([1, 2], [1, 1], [2, 3])
+        right.imshow([[1, 2], [3, 4]])
+        return drawing
+
+    monkeypatch.setattr(sys.modules["lab_figures"], "scatter", many)
+    svg = draw(named("scatter"), lab(), records).svg
+    assert not re.search(rb"[ (]-0[ )\n]", svg)
+    assert not re.search(rb"[ (]\d*[1-9]\d*\.\d{4}\d*[ )\n]", svg)
+    assert svg.startswith(b'<?xml version="1.0"')
+    names = set(re.findall(rb'\sid="([^"]+)', svg))
+    used = set(re.findall(rb'(?:url\(|href=")#([^)"]+)', svg))
+    assert {b"p0", b"m1"} <= names
+    assert used <= names
+    assert not [name for name in names | used if re.fullmatch(rb".*[0-9a-f]{10}", name)]
 
 
 def test_pyplot_is_left_without_open_figures(

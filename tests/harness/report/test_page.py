@@ -49,7 +49,11 @@ def test_verdicts_keep_the_order_of_the_claims(lab: Lab, record: Make) -> None:
     assert "n=6, margin 0.5" in first.measured
     assert " %" in first.measured
     assert len(first.trials) == 24
-    assert page.lines[-1].measured == "100 [100, 100], n=6"
+    assert page.lines[-1].measured == "counted 100, expected 100: equal"
+    exact = dict(zip(page.claims.columns, texts(page.claims)[-1], strict=True))
+    assert [exact[h] for h in ("Estimate", "95 % low", "n", "p", "By task")] == [
+        "100", "—", "—", "—", "shallow: 100",
+    ]  # fmt: skip
     row = dict(zip(page.claims.columns, texts(page.claims)[0], strict=True))
     assert row["p"] == "< 0.001"
     assert row["Margin"] == "0.5"

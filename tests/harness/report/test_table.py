@@ -74,6 +74,21 @@ def test_a_single_seed_has_no_interval(lab: Lab, record: Make) -> None:
     assert got.parts(1).n == "n=1"
 
 
+def test_a_training_that_was_measured_again_is_counted_once(lab: Lab, record: Make) -> None:
+    suite = lab()
+    same = [record(suite, "gate", "deep", s, metrics={"acc": 80.0, "steps": 1.0}) for s in range(5)]
+    same.append(record(suite, "gate", "deep", 5, "oom"))
+    made = table(suite, [*same, *(record(suite, "plain", "deep", s) for s in range(6))])
+    got = cell(made, "gate", "deep")
+    assert (got.mean, got.low, got.high, got.n, got.measured, got.failures) == (
+        80.0, None, None, 1, 5, 1,
+    )  # fmt: skip
+    assert got.parts(1).n == "n=1, 5/6 ok"
+    assert any(note.startswith("n counts distinct trainings") for note in made.notes)
+    apart = table(suite, [record(suite, "gate", "deep", s) for s in range(5)])
+    assert not any("distinct trainings" in note for note in apart.notes)
+
+
 def test_a_missing_cell_keeps_the_printed_number(lab: Lab, printed: dict[str, Any]) -> None:
     made = table(lab(), [], references=printed["lab"])
     parts = cell(made, "gate", "shallow").parts(1)

@@ -1,0 +1,97 @@
+"""Rounding that no last bit gets through."""
+
+import math
+import sys
+from fractions import Fraction
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from harness import digits
+
+DECIMALS = st.builds(
+    lambda whole, places: float(f"{whole}e{places}"),
+    st.integers(-(10**9), 10**9),
+    st.integers(-20, 20),
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "size", "want"),
+    [
+        (0.1 + 0.2, 0, 0.3),
+        (-0.0, 0, 0.0),
+        (5e-324, 0, 0.0),
+        (1e-14, 80, 0.0),
+        (0.30000000000001137, 80, 0.3),
+        (1 / 3, 0, 0.333333333333),
+        (14688788152320.0, 0, 14688788152320.0),
+        (14688788152320.002, 0, 14688788152320.0),
+        (math.inf, 0, math.inf),
+        (1e-320, 0, 1e-320),
+    ],
+)
+def test_steady(value, size, want):
+    got = digits.steady(value, size)
+    assert got == want
+    assert math.copysign(1, got) == math.copysign(1, want)
+
+
+@given(DECIMALS)
+def test_short_decimals_survive_their_last_bits(value):
+    assert digits.steady(value) == value
+    for other in (math.nextafter(value, math.inf), math.nextafter(value, -math.inf)):
+        assert digits.steady(other) == digits.steady(value)
+        assert digits.plain(other) == digits.plain(value)
+
+
+@given(st.floats(allow_nan=False), st.floats(0, 1e300))
+def test_steady_is_near_idempotent_and_odd(value, size):
+    once = digits.steady(value, size)
+    assert digits.steady(once, size) == once
+    assert digits.steady(-value, size) == -once
+    if math.isfinite(value):
+        assert abs(once - value) <= digits.smallest(max(abs(value), size)) or abs(value) < 1e-300
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (3, "3"), (True, "1"), (10**400, str(10**400)), (100.0, "100"), (-0.0, "0"), (0.5, "0.5"),
+        (-1 / 3, "-0.3333333333"), (21495808.0, "21495808"), (14688788152320.0, "14688788152320"),
+        (1e15, "1e+15"), (1e-20, "1e-20"), (99.99999999999999, "100"), (math.inf, "inf"),
+        (123456789.125, "123456789.1"),
+    ],
+)  # fmt: skip
+def test_plain(value, text):
+    assert digits.plain(value) == text
+
+
+@given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=9), st.randoms())
+def test_means_and_totals_are_exact_in_any_order(values, random):
+    exact = sum(map(Fraction, values)) / len(values)
+    size = max(map(abs, values))
+    assert abs(Fraction(digits.mean(values)) - exact) <= digits.smallest(size)
+    shuffled = random.sample(values, len(values))
+    assert digits.raw_mean(shuffled) == digits.raw_mean(values)
+    assert digits.total(shuffled) == digits.total(values)
+
+
+def test_the_largest_numbers_have_means_and_endless_totals():
+    largest = sys.float_info.max
+    assert digits.raw_mean([largest, largest / 2, largest]) < largest
+    assert digits.total([largest] * 3) == math.inf
+    assert digits.total([-largest] * 3) == -math.inf
+    with pytest.raises(ValueError, match="at least one"):
+        digits.mean([])
+
+
+@given(DECIMALS, DECIMALS)
+def test_a_difference_is_that_of_the_decimals(a, b):
+    """0.3 - 0.1 is 0.2 and 80.3 - 80 is 0.3, as long as 14 digits hold them."""
+    exact = Fraction(repr(a)) - Fraction(repr(b))
+    size = max(abs(a), abs(b))
+    assume(size)
+    assert abs(Fraction(digits.difference(a, b)) - exact) <= digits.smallest(size) / 50
+    assert digits.difference(80.3, 80.0) == 0.3
