@@ -9,14 +9,14 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
 
-from harness import console, options, plan, registry
+from harness import console, inventory, options, plan, registry
 from harness.data import Sources
 from harness.errors import ClaimError, DataError, HarnessError, StoreError, UsageError
 from harness.record import Record
@@ -40,6 +40,9 @@ _Misuse: Any = typer.BadParameter.__mro__[1]
 _STALE_SECONDS = 60.0
 """A temporary file that has lain so long has lost its writer."""
 
+DataNames = Annotated[
+    list[str] | None, typer.Argument(help="Datasets or suites; all of them when left out.")
+]
 Names = Annotated[list[str] | None, typer.Argument(help="Suites; all of them when left out.")]
 ScaleName = Annotated[str, typer.Option("--scale", help="smoke, laptop, gpu or paper.")]
 Pick = Annotated[str, typer.Option(help="Names or globs, separated by commas.")]
@@ -197,7 +200,7 @@ def run(
         _summarise(made, records, store)
         plans.append(made)
         known += records
-        work += executors.work(made, store, _data(data), rerun, source=Path(__file__).parent)
+        work += executors.work(made, store, _data(data), rerun)
         if made.todo:
             store.probe(suite.name, made.scale.name)
     if work:
@@ -382,55 +385,32 @@ def data_list(data: Data = None) -> None:
 
 
 @data_app.command("check")
-def data_check(names: Names = None, data: Data = None) -> None:
-    """Checks every file that is here against its digest."""
-    sources = _data(data)
-    bad = 0
-    for _, dataset in registry.datasets(names or ()):
-        try:
-            found = sources.verified(dataset)
-        except DataError as error:
-            absent = sources.find(dataset) is None
-            bad += not absent or bool(names)
-            (out if absent and not names else err).print(str(error), markup=False)
-            continue
-        known = sum(digest is not None for digest in dataset.files.values())
-        out.print(f"{dataset.name}: {found.origin}, {known} of {len(dataset.files)} digests match")
+def data_check(names: DataNames = None, data: Data = None) -> None:
+    """Checks every file that is here, and what suites ship, against its digest."""
+    bad = _tell(inventory.check(_data(data), names or ()))
+    broken = _tell(inventory.shipped(names or ()))
     if bad:
         raise DataError(f"{bad} datasets are missing or damaged; the lines above say which")
+    if broken:
+        raise DataError(f"{broken} shipped files are corrupt; the lines above say which")
 
 
 @data_app.command("prepare")
-def data_prepare(names: Names = None, data: Data = None) -> None:
+def data_prepare(names: DataNames = None, data: Data = None) -> None:
     """Fetches from the public hubs what is not here; needs the network."""
-    sources = _data(data)
-    bad = 0
-    for _, dataset in registry.datasets(names or ()):
-        if sources.find(dataset) is not None:
-            out.print(f"{dataset.name}: here")
-        elif dataset.fetch is None:
-            bad += bool(names)
-            out.print(f"{dataset.name}: cannot be fetched; {sources.missing(dataset)}")
-        else:
-            try:
-                sources.fetch(dataset)
-            except DataError as error:
-                bad += 1
-                err.print(str(error), markup=False)
-            else:
-                out.print(f"{dataset.name}: fetched")
-    if bad:
+    if bad := _tell(inventory.prepare(_data(data), names or ())):
         raise DataError(f"{bad} datasets could not be prepared; the lines above say why")
 
 
 @app.command()
 def doctor(
     results: Results = Path("results"),
+    data: Data = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="Move damaged files aside, remove broken artifacts.")
     ] = False,
 ) -> None:
-    """Checks every record, artifact and identity; says what is wrong."""
+    """Checks every record, artifact, dataset and shipped file; says what is wrong."""
     store = _store(results)
     loaded = store.load()
     problems = 0
@@ -446,13 +426,17 @@ def doctor(
             if repair:
                 shutil.rmtree(folder)
             err.print(f"{error}{'; removed' if repair else ''}", markup=False)
+    beyond = _tell(inventory.check(_data(data), absent=False), all_of_them=False)
+    beyond += _tell(inventory.shipped())
     known = set(registry.origins())
     for record in loaded.records:
         if record.suite not in known:
             err.print(f"{record.suite}/{record.file_name}: no suite of that name", markup=False)
-    out.print(f"{len(loaded.records)} records intact, {problems} problems")
+    out.print(f"{len(loaded.records)} records intact, {problems + beyond} problems")
     if problems and not repair:
         raise StoreError(f"{problems} damaged files; `harness doctor --repair` moves them aside")
+    if beyond:
+        raise DataError(f"{beyond} corrupt inputs; the lines above say what to do about each")
 
 
 @app.command()
@@ -501,6 +485,17 @@ def _store(results: Path) -> Store:
 
 def _data(local: Path | None) -> Sources:
     return Sources.of(local, Path(os.environ.get("HARNESS_CACHE", ".harness")))
+
+
+def _tell(findings: Iterable[inventory.Finding], all_of_them: bool = True) -> int:
+    """Prints what was found, what is bad to the error stream; how many are bad."""
+    bad = 0
+    for item in findings:
+        bad += item.bad
+        if item.bad or all_of_them:
+            stream = err if item.bad and not item.expected else out
+            stream.print(item.line, markup=False)
+    return bad
 
 
 def _suites(names: Sequence[str] | None, scale: str | None) -> list[Suite]:

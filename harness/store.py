@@ -219,6 +219,11 @@ class Store:
         except (ValueError, KeyError, TypeError, OSError):
             return ""
 
+    def artifact_contents(self, folder: Path) -> dict[str, str]:
+        """What went into a verified artifact that no identity holds; see `Context.contents`."""
+        found = json.loads((folder / MANIFEST).read_bytes())["info"].get("contents", {})
+        return {str(name): str(state) for name, state in found.items()}
+
     def artifact_seconds(self, suite: str, scale: str) -> list[tuple[str, float]]:
         """What each finished artifact of a suite's scale is named and took by the wall clock.
 

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.contents import shipped
 from harness.suite import Dataset, Metric, Task
 
 TASKS = Path(__file__).parent / "tasks"
@@ -208,7 +209,7 @@ def _files(benchmark: Benchmark) -> dict[str, str | None]:
 
 @cache
 def _digests() -> dict[str, str]:
-    lines = (TASKS / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    lines = shipped(TASKS / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
     return {path: digest for digest, path in (line.split("  ") for line in lines)}
 
 

@@ -26,6 +26,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from harness.contents import shipped
 from harness.errors import DataError, SpecError
 from suites.bam import execution
 from suites.bam.benchmarks import GROUPS, TASKS, Benchmark, named
@@ -164,7 +165,8 @@ def _parts(
     limit: int | None,
     shots: int | None,
 ) -> Iterator[Part]:
-    spec = _spec(tasks / f"{benchmark.name}.yaml")
+    path = tasks / f"{benchmark.name}.yaml"
+    spec = _spec(shipped(path) if tasks == TASKS else path)
     columns = spec["dataset_kwargs"].get("column_names")
     files: dict[str, str] = spec["dataset_kwargs"]["data_files"]
     subsets = _subsets(folder, files[spec["test_split"]])

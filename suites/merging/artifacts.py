@@ -15,11 +15,11 @@ from pydantic import JsonValue
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
-from harness.errors import DataError, SpecError
+from harness.errors import SpecError
 from harness.run import Context
 from harness.store import file_digest, write_atomic
 from suites.merging import experts, language, model, training, trajectories
-from suites.merging.environments import Environment, environment
+from suites.merging.environments import Environment, environment, note_robots
 from suites.merging.evaluation import evaluate
 from suites.merging.model import DecisionTransformer, Shape
 from suites.merging.trajectories import Statistics, Trajectories, Windows
@@ -42,16 +42,13 @@ def make_data(ctx: Context) -> dict[str, JsonValue]:
     facts: dict[str, JsonValue] = {"source": source, "environment": name, "quality": quality}
     if source == "d4rl":
         file = f"{name}_{quality.replace('-', '_')}-v2.hdf5"
-        path = ctx.dataset("d4rl") / "mujoco" / "d4rl" / file
-        if not path.is_file():
-            raise DataError(
-                f"D4RL file mujoco/d4rl/{file} not found; point --data or HARNESS_DATA at a folder "
-                "that has it, or use a scale whose data are rolled out"
-            )
+        path = ctx.dataset_file("d4rl", f"mujoco/d4rl/{file}")
         read = trajectories.read_hdf5(path)
         facts["sha256"] = file_digest(path)
     elif source == "minari":
         read = trajectories.read_minari(f"mujoco/{name}/{quality}-v0")
+        facts["sha256"] = read.digest
+        ctx.contents[f"minari:mujoco/{name}/{quality}-v0"] = f"sha256:{read.digest}"
     else:
         raise SpecError(f"source of data {source!r}; it may be shipped, folder, d4rl or minari")
     facts |= {"episodes": read.count, "steps": len(read.rewards_N)}
@@ -64,6 +61,7 @@ def make_data(ctx: Context) -> dict[str, JsonValue]:
 def make_language_model(ctx: Context) -> dict[str, JsonValue]:
     """Artifact: ChibiT's substitute, a byte-level model of the policies' body."""
     generator = ctx.torch_generator("init", "language")
+    language.note_text(ctx)
     network = language.LanguageModel(_shape(ctx, 1, 1), int(ctx.param("positions")), generator)
     late = language.fit(ctx, network.to(ctx.device), _recipe(ctx, "language"))
     tensors = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
@@ -83,6 +81,8 @@ def make_policy(ctx: Context) -> dict[str, JsonValue]:
     stats = trajectories.statistics(data)
     policy = fresh(ctx, env, ctx.param("init"), ctx.param("size")).to(ctx.device)
     recipe = _recipe(ctx, "policy")
+    if "text" in ctx.param("extras"):
+        language.note_text(ctx)
     curve = training.fit(
         ctx,
         {env.name: policy},
@@ -159,6 +159,7 @@ def make_finetuned(ctx: Context) -> dict[str, JsonValue]:
 def world(ctx: Context, name: str) -> Environment:
     """The environment in the scale's version, with the scale's number of steps."""
     env = environment(name, ctx.param("version"))
+    note_robots(ctx)
     return dataclasses.replace(env, max_steps=int(ctx.param("max-steps")))
 
 

@@ -24,6 +24,7 @@ from pydantic import JsonValue
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from harness import contents
 from harness.errors import DataError, HarnessError, SpecError
 from harness.store import write_atomic
 from suites.merging.environments import (
@@ -33,6 +34,7 @@ from suites.merging.environments import (
     LockStep,
     environment,
     normalised,
+    note_robots,
 )
 from suites.merging.recipes import FOLDER, MADE_FROM, QUALITIES, SHIPPED
 from suites.merging.trajectories import Trajectories, concatenate
@@ -243,7 +245,7 @@ def shipped(env: Environment, role: str = "expert") -> Policy:
     Raises:
         DataError: there is none, or the installed file is damaged.
     """
-    return read_policy(SHIPPED_FOLDER / f"{env.name}-{role}.safetensors")
+    return read_policy(contents.shipped(SHIPPED_FOLDER / f"{env.name}-{role}.safetensors"))
 
 
 def roll_out(policy: Policy, env: Environment, steps: int, noise: Noise, seed: int) -> Trajectories:
@@ -297,6 +299,7 @@ def make_dataset(ctx: "Context") -> dict[str, JsonValue]:
     for the policies of the dataset `mujoco-policies`. Returns the recipe and what it returned.
     """
     env = environment(ctx.param("environment"), ctx.param("version"))
+    note_robots(ctx)
     quality, source = ctx.param("quality"), ctx.param("source")
     if quality not in QUALITIES:
         raise SpecError(f"unknown quality {quality!r}; there are: {', '.join(QUALITIES)}")
@@ -373,6 +376,7 @@ def make_shipped(name: str, role: str, folder: Path) -> Policy:
     }
     made = replace(made, facts=facts)
     save_policy(made, path)
+    contents.seal(SHIPPED_FOLDER, SHIPPED_FOLDER.glob("*.safetensors"))
     return made
 
 

@@ -6,6 +6,7 @@ get equal examples, equal batches and equal initial heads.
 Shape legend: N examples.
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ def run(ctx: Context) -> dict[str, float]:
     """Trains `ctx.subject` on `ctx.task`; returns its score in percent and whether it failed."""
     train, test = load(ctx)
     name, pooling = str(ctx.param("encoder")), ctx.param("pooling")
-    folder = ctx.artifact("encoder") if name == "mlm" else None
+    folder = stored(ctx, name)
     pretrained = encoder.load(name, ctx.torch_generator("init"), pooling=pooling, folder=folder)
     data = texts.tokenise(train, pretrained, int(ctx.param("tokens")))
     model = encoder.Classifier(
@@ -59,6 +60,17 @@ def run(ctx: Context) -> dict[str, float]:
     method.detach(model)
     predicted_N = predict(model, texts.tokenise(test, pretrained, int(ctx.param("tokens"))))
     return scored(predicted_N, train, test, str(ctx.param("measure")))
+
+
+def stored(ctx: Context, name: str) -> Path | None:
+    """Where an encoder's files lie, verified and noted; None where its package knows."""
+    if name == "mlm":
+        return ctx.artifact("encoder")
+    if name.startswith("hub:"):
+        return ctx.snapshot(name.removeprefix("hub:"), *encoder.HUB_FILES)
+    if name.startswith("minilm-"):
+        ctx.installed(*encoder.MINILM)
+    return None
 
 
 def build(ctx: Context) -> Any:

@@ -26,8 +26,12 @@ ALLOWED = {
     "drawing": {"stats"},
     "record": {"suite"},
     "store": {"errors", "record"},
-    "registry": {"errors", "suite"},
-    "data": {"errors", "registry", "store", "suite"},
+    "source": {"errors", "suite"},
+    "registry": {"errors", "source", "suite"},
+    "contents": {"errors", "record", "store"},
+    "data": {"errors", "record", "registry", "store", "suite"},
+    "inputs": {"contents", "data", "errors", "record", "store", "suite"},
+    "inventory": {"contents", "data", "errors", "registry"},
     "cost": {"record"},
     "provenance": {"record"},
     "training": {"errors", "store"},
@@ -36,7 +40,8 @@ ALLOWED = {
     "claims": {"errors", "runs", "stats", "suite"},
     "report": {"claims", "errors", "record", "registry", "runs", "stats", "store", "suite"},
     "run": {
-        "cost", "data", "errors", "plan", "provenance", "record", "registry", "store", "suite",
+        "cost", "data", "errors", "inputs", "plan", "provenance", "record", "registry", "store",
+        "suite",
     },
     "executors": {
         "data", "errors", "plan", "provenance", "record", "registry", "run", "store", "suite",
@@ -44,12 +49,12 @@ ALLOWED = {
     "console": {"executors", "plan", "record", "run", "store", "suite"},
     "options": {"errors", "plan", "suite"},
     "cli": {
-        "claims", "console", "data", "errors", "executors", "options", "plan", "provenance",
+        "claims", "console", "data", "errors", "executors", "inventory", "options", "plan", "provenance",
         "record", "registry", "report", "run", "runs", "stats", "store", "suite",
     },
 }  # fmt: skip
 FOR_SUITES = {
-    "data", "drawing", "errors", "record", "run", "runs", "stats", "store", "suite", "training",
+    "contents", "data", "drawing", "errors", "record", "run", "runs", "stats", "store", "suite", "training",
 }  # fmt: skip
 
 

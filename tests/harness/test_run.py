@@ -84,7 +84,7 @@ def job(store: Store, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Job]:
             loaded, loaded.scale(scale), [], store, Sources(None, store.cache),
             filters=plan.Filters((method,), (), (0,)),
         )  # fmt: skip
-        jobs = executors.work(made, store, Sources(None, store.cache), source=Path(__file__).parent)
+        jobs = executors.work(made, store, Sources(None, store.cache))
         return next(w.job for w in jobs if w.job.artifact == artifact)
 
     return make
@@ -94,7 +94,7 @@ def _work(method: str, store: Store) -> list[executors.Work]:
     suite, sources = registry.load("toy-chain"), Sources(None, store.cache)
     wanted = plan.Filters((method,), (), (0,))
     made = plan.make(suite, suite.scale("smoke"), [], store, sources, filters=wanted)
-    return executors.work(made, store, sources, source=Path(__file__).parent)
+    return executors.work(made, store, sources)
 
 
 def only(store: Store) -> Record:

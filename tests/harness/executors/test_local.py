@@ -62,7 +62,7 @@ def work(toys: None, store: Store) -> Worker:
             suite, suite.scale(scale), [], store, sources, device=device,
             filters=plan.Filters(methods, tasks, seeds),
         )  # fmt: skip
-        return executors.work(made, store, sources, source=Path(__file__).parent)
+        return executors.work(made, store, sources)
 
     return make
 
