@@ -405,7 +405,6 @@ def data_prepare(names: DataNames = None, data: Data = None) -> None:
 @app.command()
 def doctor(
     results: Results = Path("results"),
-    data: Data = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="Move damaged files aside, remove broken artifacts.")
     ] = False,
@@ -426,7 +425,7 @@ def doctor(
             if repair:
                 shutil.rmtree(folder)
             err.print(f"{error}{'; removed' if repair else ''}", markup=False)
-    beyond = _tell(inventory.check(_data(data), absent=False), all_of_them=False)
+    beyond = _tell(inventory.check(_data(None), absent=False), all_of_them=False)
     beyond += _tell(inventory.shipped())
     known = set(registry.origins())
     for record in loaded.records:

@@ -18,7 +18,7 @@ from harness.record import digest
 from harness.store import file_digest, write_atomic
 
 MANIFEST = "MANIFEST.sha256"
-_LINE = re.compile(r"([0-9a-f]{64})  ([^/\s][^/\n]*)")
+_LINE = re.compile(r"([0-9a-f]{64})  ([^/\s\x00-\x1f\x7f]+)")
 
 
 # -- shipped with a suite --------------------------------------------------------------------------
@@ -41,12 +41,12 @@ def check_shipped(path: Path, digests: dict[str, str]) -> None:
         DataError: as for `shipped`.
     """
     advice = "restore it from the repository, or install the package that holds it again"
-    if path.name not in digests:
-        raise DataError(f"{path}: not listed in {MANIFEST} beside it; {advice}")
     try:
         actual = file_digest(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); {advice}") from None
+    if path.name not in digests:
+        raise DataError(f"{path}: not listed in {MANIFEST} beside it; {advice}")
     if actual != (expected := digests[path.name]):
         raise DataError(
             f"{path}: corrupt (sha256 {actual[:12]}..., {MANIFEST} has {expected[:12]}...); "

@@ -169,7 +169,8 @@ def _modules(distribution: importlib.metadata.Distribution) -> frozenset[str]:
     if not listed:
         files = distribution.files or ()
         listed = [f.parts[0].partition(".")[0] for f in files if f.suffix in (".py", ".so")]
-    return frozenset(listed) or frozenset({distribution.name.replace("-", "_")})
+    usual = _canonical(distribution.name).replace("-", "_")
+    return frozenset({usual} if usual in listed or not listed else listed)
 
 
 def _canonical(name: str) -> str:

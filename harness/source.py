@@ -1,10 +1,10 @@
 """The source that decides a function's numbers: which modules it reaches, and their digest.
 
 What counts: the modules of its own top-level package that import statements lead to; modules beside
-that package, unless they are installed; the modules of the engine that do arithmetic
-(`harness.training` and the like, not the machinery that every trial shares); and the data files
-that lie in the folders of those modules. Installed packages count by their version, see
-`harness.provenance`. Nothing is imported to find out.
+that package or beside the engine (its suites), unless they are installed; the modules of the engine
+that do arithmetic (`harness.training` and the like, not the machinery that every trial shares); and
+the data files that lie in the folders of those modules. Installed packages count by their version,
+see `harness.provenance`. Nothing is imported to find out.
 """
 
 import ast
@@ -23,6 +23,7 @@ from harness.errors import SpecError
 from harness.suite import Suite
 
 ENGINE = "harness"
+_HERE = Path(__file__).parent
 MACHINERY = frozenset(
     {
         "claims", "cli", "console", "context", "contents", "cost", "data", "drawing", "errors",
@@ -138,10 +139,10 @@ class _Finder:
 
     def __init__(self, start: str) -> None:
         self._own = start.partition(".")[0]
-        self._places: dict[str, tuple[Path, ...]] = {ENGINE: (Path(__file__).parent,)}
+        self._places: dict[str, tuple[Path, ...]] = {ENGINE: (_HERE,)}
         self._places[self._own] = _places(self._own)
         self._found: dict[str, Path | None] = {}
-        beside = dict.fromkeys(place.parent for place in self._places[self._own])
+        beside = dict.fromkeys(place.parent for place in (*self._places[self._own], _HERE))
         self._beside = [folder for folder in beside if not _holds_installed(folder)]
 
     def find(self, module: str) -> Path | None:

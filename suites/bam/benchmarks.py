@@ -188,7 +188,7 @@ def datasets() -> tuple[Dataset, ...]:
         if b.folder:
             made[_dataset_name(b)] = Dataset(
                 name=_dataset_name(b),
-                files=_files(b),
+                files=digests(b),
                 licence=b.licence,
                 source=b.source,
                 sizes=f"{b.questions:,} questions",
@@ -202,7 +202,8 @@ def _dataset_name(benchmark: Benchmark) -> str:
     return benchmark.folder.rpartition("/")[2].replace("_", "-").removeprefix("task-")
 
 
-def _files(benchmark: Benchmark) -> dict[str, str | None]:
+def digests(benchmark: Benchmark) -> dict[str, str | None]:
+    """Data file -> sha256, of all files of a benchmark."""
     inside = f"{benchmark.folder}/"
     return {p: d for p, d in _digests().items() if benchmark.folder and p.startswith(inside)}
 
@@ -214,7 +215,7 @@ def _digests() -> dict[str, str]:
 
 
 FILES = {
-    group: tuple(dict.fromkeys(path for name in names for path in _files(named(name))))
+    group: tuple(dict.fromkeys(path for name in names for path in digests(named(name))))
     for group, names in GROUPS.items()
 }
 """Data files of each group, relative to the data folder."""

@@ -29,7 +29,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from harness.contents import shipped
 from harness.errors import DataError, SpecError
 from suites.bam import execution
-from suites.bam.benchmarks import GROUPS, TASKS, Benchmark, named
+from suites.bam.benchmarks import GROUPS, TASKS, Benchmark, digests, named
 
 ALLOW = "BAM_EXECUTE_CODE"
 """Environment variable by which users allow code of models to be run, by the value 1."""
@@ -174,7 +174,10 @@ def _parts(
         name = f"{benchmark.name}-{subset}" if subset else benchmark.name
         local = {}
         for split, pattern in files.items():
-            path = folder / pattern.replace("*", subset)
+            file = pattern.replace("*", subset)
+            path = folder / file
+            if tasks == TASKS and benchmark.folder and file not in digests(benchmark):
+                raise DataError(f"{path} is no file of {benchmark.name}; remove it")
             rows = [{**row, "subset": subset.replace("_", " ")} for row in _rows(path, columns)]
             if benchmark.name in _TRANSFORMS:
                 rows = _TRANSFORMS[benchmark.name](rows, split)

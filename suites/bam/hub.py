@@ -32,10 +32,10 @@ class Rows(NamedTuple):
 
     def at(self, revision: str) -> dict[str, str]:
         """Options that read one revision."""
-        if "data_files" not in self.options:
+        if (named := self.options.get("data_files")) is None:
             return {**self.options, "revision": revision}
-        named = self.options["data_files"].replace(self.hub, f"{self.hub}@{revision}", 1)
-        return {**self.options, "data_files": named}
+        beginning = _HUB + self.hub
+        return {**self.options, "data_files": named.replace(beginning, f"{beginning}@{revision}")}
 
 
 def _files(pattern: str) -> Rows:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import typer
 
-from harness import cli
+from harness import cli, contents
 
 VERBS = {
     "list": set(),
@@ -438,6 +438,48 @@ def test_data_list_check_and_prepare(project: Any, call: Any) -> None:
     done = call(project, "data", "check")
     assert done.code == 1
     assert f"dataset online: {path} is damaged" in done.err
+
+
+def test_data_are_checked_by_suite_too_and_so_is_what_a_suite_ships(
+    project: Any, call: Any, write_suite: Any
+) -> None:
+    done = call(project, "data", "check", "toy-data")
+    assert (done.code, done.err) == (0, "")
+    assert [line.split()[1] for line in done.out.splitlines()] == [
+        "online:",
+        "offline:",
+        "garbled:",
+    ]
+    assert call(project, "data", "prepare", "online").code == 0
+    assert call(project, "data", "check", "toy-data").out.startswith("online: hub, 1 of 1 digests")
+    env = write_suite("def suite():\n    return _walk_suite()\n")
+    shipped = project.root / "packages" / "policies"
+    shipped.mkdir()
+    (shipped / "net.bin").write_bytes(b"weights")
+    contents.seal(shipped, [shipped / "net.bin"])
+    assert project.run("data", "check", "written", env=env).code == 0
+    assert project.run("doctor", env=env).code == 0
+    (shipped / "net.bin").write_bytes(b"weightz")
+    line = f"{shipped / 'net.bin'}: corrupt (sha256 "
+    for words in (("data", "check", "written"), ("data", "check"), ("doctor",)):
+        done = project.run(*words, env=env)
+        assert done.code == 1
+        assert done.err.startswith(line)
+    assert project.run("data", "check", "toy-data", env=env).code == 0
+    assert project.run("doctor", "--repair", env=env).code == 1, "nothing can restore it"
+
+
+def test_doctor_looks_at_the_data_that_are_here(project: Any, call: Any) -> None:
+    assert call(project, "data", "prepare", "online").code == 0
+    done = call(project, "doctor")
+    assert (done.code, done.out, done.err) == (0, "0 records intact, 0 problems\n", "")
+    path = project.cache / "data" / "online" / "words.txt"
+    path.write_bytes(b"one two thref\n")
+    done = call(project, "doctor")
+    assert (done.code, done.out) == (1, "0 records intact, 1 problems\n")
+    first, last = done.err.splitlines()
+    assert first.startswith(f"dataset online: {path} is damaged")
+    assert last == "harness: 1 corrupt inputs; the lines above say what to do about each"
 
 
 def test_data_that_cannot_be_had(project: Any, call: Any) -> None:

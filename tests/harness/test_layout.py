@@ -49,12 +49,13 @@ ALLOWED = {
     "console": {"executors", "plan", "record", "run", "store", "suite"},
     "options": {"errors", "plan", "suite"},
     "cli": {
-        "claims", "console", "data", "errors", "executors", "inventory", "options", "plan", "provenance",
-        "record", "registry", "report", "run", "runs", "stats", "store", "suite",
+        "claims", "console", "data", "errors", "executors", "inventory", "options", "plan",
+        "provenance", "record", "registry", "report", "run", "runs", "stats", "store", "suite",
     },
 }  # fmt: skip
 FOR_SUITES = {
-    "contents", "data", "drawing", "errors", "record", "run", "runs", "stats", "store", "suite", "training",
+    "contents", "data", "drawing", "errors", "record", "run", "runs", "stats", "store", "suite",
+    "training",
 }  # fmt: skip
 
 

@@ -226,6 +226,7 @@ def _context(out: Path, data: Path | None = None, **params: Any) -> Any:
         dataset=lambda name: {"mujoco-policies": data}[name],
         stream=lambda *keys: sum(map(len, map(str, keys))),
         generated=notes.append,
+        installed=lambda *_: None,
         tick=lambda *_: None,
         notes=notes,
     )

@@ -1,10 +1,12 @@
 """Artifacts and methods through the engine's own context, at a scale below smoke."""
 
 import json
+import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import gymnasium
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,7 +16,7 @@ from harness.data import Sources
 from harness.errors import DataError, SpecError
 from harness.run import DONE, Context, Job, execute
 from harness.store import Store
-from suites.merging import artifacts, methods, model
+from suites.merging import artifacts, language, methods, model
 from suites.merging.environments import environment, normalised
 from suites.merging.model import DecisionTransformer
 
@@ -66,6 +68,16 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> World:
         return found[0], nodes
 
     return World(Store(root / "results", root / "cache"), trial)
+
+
+def test_records_name_the_robots_and_the_text_that_they_rest_on(smoke: World) -> None:
+    ctx = smoke.context("individual", make=False)
+    artifacts.world(ctx, "hopper")
+    version, digest = ctx.contents["gymnasium"].split(" sha256:")
+    assert version == gymnasium.__version__
+    assert len(digest) == 64
+    language.note_text(ctx)
+    assert ctx.contents["pydoc topics"].startswith(f"Python {platform.python_version()} sha256:")
 
 
 def state(ctx: Context, env: str, variant: str = "different") -> dict[str, torch.Tensor]:
