@@ -15,6 +15,7 @@ def folder_option(option: str, text: str) -> Any:
     return typer.Option(option, help=text, parser=parse, metavar="PATH")
 
 
+DataNames = Annotated[list[str] | None, typer.Argument(help="Datasets or suites; all by default.")]
 Names = Annotated[list[str] | None, typer.Argument(help="Suites; all by default.")]
 ScaleName = Annotated[str, typer.Option("--scale", help="smoke, laptop, gpu or paper.")]
 Pick = Annotated[list[str] | None, typer.Option(help="Names or globs, separated by commas.")]

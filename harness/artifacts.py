@@ -61,6 +61,11 @@ class Artifacts(Cache):
         except (ValueError, KeyError, TypeError, RecursionError):
             return ""
 
+    def artifact_contents(self, folder: Path) -> dict[str, str]:
+        """What went into a verified artifact that no identity holds; see `Inputs.contents`."""
+        found = json.loads(_manifest(folder) or b"{}").get("info", {}).get("contents", {})
+        return {str(name): str(state) for name, state in found.items()}
+
     def artifact_seconds(self, suite: str, scale: str) -> list[tuple[str, float]]:
         """What each finished artifact of a suite's scale is named and took by the wall clock.
 

@@ -14,7 +14,17 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from harness import console, migrate, options, plan, registry, terminal, upkeep
+from harness import (
+    console,
+    data_commands,
+    inventory,
+    migrate,
+    options,
+    plan,
+    registry,
+    terminal,
+    upkeep,
+)
 from harness.arguments import (
     Data,
     Device,
@@ -27,6 +37,7 @@ from harness.arguments import (
     folder_option,
 )
 from harness.data import Sources
+from harness.data_commands import tell
 from harness.errors import ClaimError, DataError, StoreError, UsageError, quoted
 from harness.record import Record
 from harness.store import Damaged, Store, location
@@ -41,6 +52,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(data_commands.app, name="data")
 _STALE_SECONDS = 60.0
 """A temporary file that has lain so long has lost its writer."""
 
@@ -187,7 +199,7 @@ def run(
         _summarise(made, records, store)
         plans.append(made)
         known += records
-        work += executors.work(made, store, _data(data), rerun, source=Path(__file__).parent)
+        work += executors.work(made, store, _data(data), rerun)
         if made.todo:
             store.probe(suite.name, made.scale.name)
     if work:
@@ -369,66 +381,6 @@ def compare(
     console.table(("task", "metric", f"{first} - {second} [95 %]", "n", "p (Holm)"), rows, out)
 
 
-data_app = typer.Typer(help="External datasets: list, check, prepare.", no_args_is_help=True)
-app.add_typer(data_app, name="data")
-
-
-@data_app.command("list")
-def data_list(data: Data = None) -> None:
-    """Every dataset: licence, source, sizes, and whether it is here."""
-    sources = _data(data)
-    rows = []
-    for suite, dataset in registry.datasets(()):
-        found = sources.find(dataset)
-        where = found.origin if found else sources.missing(dataset)
-        rows.append(
-            (suite.name, dataset.name, dataset.sizes, dataset.licence, dataset.source, where)
-        )
-    console.table(("suite", "dataset", "sizes", "licence", "source", "here"), rows, out)
-
-
-@data_app.command("check")
-def data_check(names: Names = None, data: Data = None) -> None:
-    """Checks every file that is here against its digest."""
-    sources = _data(data)
-    bad = 0
-    for _, dataset in registry.datasets(names or ()):
-        try:
-            found = sources.verified(dataset)
-        except DataError as error:
-            absent = sources.find(dataset) is None
-            bad += not absent or bool(names)
-            (out if absent and not names else err).print(str(error), markup=False)
-            continue
-        known = sum(digest is not None for digest in dataset.files.values())
-        out.print(f"{dataset.name}: {found.origin}, {known} of {len(dataset.files)} digests match")
-    if bad:
-        raise DataError(f"{bad} datasets are missing or corrupt; the lines above say which")
-
-
-@data_app.command("prepare")
-def data_prepare(names: Names = None, data: Data = None) -> None:
-    """Fetches missing datasets from the public hubs; needs the network."""
-    sources = _data(data)
-    bad = 0
-    for _, dataset in registry.datasets(names or ()):
-        if sources.find(dataset) is not None:
-            out.print(f"{dataset.name}: here")
-        elif dataset.fetch is None:
-            bad += bool(names)
-            out.print(f"{dataset.name}: cannot be fetched; {sources.missing(dataset)}")
-        else:
-            try:
-                sources.fetch(dataset)
-            except DataError as error:
-                bad += 1
-                err.print(str(error), markup=False)
-            else:
-                out.print(f"{dataset.name}: fetched")
-    if bad:
-        raise DataError(f"{bad} datasets could not be prepared; the lines above say why")
-
-
 @app.command()
 def doctor(
     results: Results = Path("results"),
@@ -436,7 +388,7 @@ def doctor(
         bool, typer.Option("--repair", help="Move corrupt files aside, remove broken artifacts.")
     ] = False,
 ) -> None:
-    """Checks every record, artifact and identity; says what is wrong."""
+    """Checks every record, artifact, dataset and shipped file; says what is wrong."""
     store, problems, left = _store(results, read=True), 0, 0
     loaded = store.load()
     for problem in upkeep.check(store, loaded.damaged, repair):
@@ -444,14 +396,18 @@ def doctor(
         left += not problem.repaired
         err.print(problem.line, markup=False)
     registry.every()  # warns of those that are broken
+    beyond = tell(inventory.check(_data(None), absent=False), all_of_them=False)
+    beyond += tell(inventory.shipped())
     known = set(registry.origins())
     for record in loaded.records:
         if record.suite not in known:
             err.print(f"{record.suite}/{record.file_name}: no suite of that name", markup=False)
-    out.print(f"{len(loaded.records)} records intact, {problems} problems")
+    out.print(f"{len(loaded.records)} records intact, {problems + beyond} problems")
     if left:
         way = "the lines above say why" if repair else "`harness doctor --repair` moves them aside"
         raise StoreError(f"{left} corrupt files; {way}")
+    if beyond:
+        raise DataError(f"{beyond} corrupt inputs; the lines above say what to do about each")
 
 
 @app.command()

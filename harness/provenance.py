@@ -4,29 +4,19 @@ import contextlib
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from harness.record import Provenance
 
-_PACKAGES = (
-    "gymnasium",
-    "lm_eval",
-    "mujoco",
-    "numba",
-    "numpy",
-    "pandas",
-    "scikit-learn",
-    "scipy",
-    "tokenizers",
-    "torch",
-    "torch-geometric",
-    "transformers",
-)
-_MODULES = {"scikit-learn": "sklearn", "torch-geometric": "torch_geometric"}
+_SUITES = "harness.suites"
+"""Entry-point group of the packages that bring suites."""
 _VARIABLES = (
     "CUBLAS_WORKSPACE_CONFIG",
     "MKL_NUM_THREADS",
@@ -41,26 +31,61 @@ def now() -> str:
 
 
 class Commit:
-    """The state of the git working tree that holds the source, read once a run."""
+    """The state of the git working trees that hold the source, read once a run."""
 
     def __init__(self, commit: str | None, dirty: bool | None) -> None:
         self.commit = commit
         self.dirty = dirty
 
     @classmethod
-    def read(cls, folder: Path) -> "Commit":
-        """From git; both fields None outside a repository or without git."""
-        head = _git(folder, "rev-parse", "HEAD")
-        if head is None:
+    def read(cls, *trees: Path) -> "Commit":
+        """From git: the commit of the first tree, and whether any tree differs from its own.
+
+        A tree is a folder (or one file). All its files count, those that git was never told of
+        too, but not what `.gitignore` names. Both fields are None where the first tree is in no
+        repository or git is missing; `dirty` is None where no tree differs, but some cannot be
+        judged.
+        """
+        states = [_state(tree) for tree in dict.fromkeys(trees)]
+        if not states or states[0].commit is None:
             return cls(None, None)
-        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", "*.py")
-        return cls(head, bool(changed))
+        judged = [state.dirty for state in states]
+        return cls(states[0].commit, True if True in judged else None if None in judged else False)
+
+
+def _state(tree: Path) -> Commit:
+    """Of one tree."""
+    folder, name = (tree, ".") if tree.is_dir() else (tree.parent, tree.name)
+    if (head := _git(folder, "rev-parse", "HEAD")) is None:
+        return Commit(None, None)
+    known = _git(folder, "ls-files", "-v", "-z", "--", name)
+    changed = _git(
+        folder,
+        *("status", "--porcelain", "-z", "--untracked-files=all", "--ignore-submodules=none"),
+        *("--", name),
+    )
+    if known is None or changed is None:
+        return Commit(head.strip(), None)
+    if not known and not changed:
+        return Commit(None, None)  # a folder that the repository around it ignores
+    # A lower-case letter or an S: git was told not to look whether the file has changed.
+    unseen = [row for row in known.split("\0") if row[:1].islower() or row[:1] == "S"]
+    hidden = any((folder / row[2:]).exists() for row in unseen)
+    return Commit(head.strip(), bool(changed) or hidden)
 
 
 def capture(
-    started: str, commit: Commit, source_digest: str, device: str, threads: int
+    started: str,
+    commit: Commit,
+    source_digest: str,
+    device: str,
+    threads: int,
+    contents: Mapping[str, str] = MappingProxyType({}),
 ) -> Provenance:
-    """The provenance of a trial that ends now in this process."""
+    """The provenance of a trial that ends now in this process.
+
+    `contents`: version and digest of what else decided its numbers; see `Provenance.packages`.
+    """
     flags = {name: os.environ[name] for name in _VARIABLES if os.environ.get(name)}
     if (torch := sys.modules.get("torch")) is not None:
         flags["deterministic_algorithms"] = str(torch.are_deterministic_algorithms_enabled())
@@ -75,7 +100,7 @@ def capture(
         dirty=commit.dirty,
         source_digest=source_digest,
         python=platform.python_version(),
-        packages=_versions(),
+        packages=dict(sorted({**versions(), **contents}.items())),
         platform=f"{platform.system()} {platform.machine()}",
         processor=processor(),
         cores=os.cpu_count() or 1,
@@ -99,14 +124,57 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _versions() -> dict[str, str]:
-    """Versions of those packages that this process has imported."""
+def versions() -> dict[str, str]:
+    """Versions of the packages that this process has imported, among those that are declared.
+
+    Declared are the packages that bring the engine or a suite, and what these require. Names are
+    in the canonical form of the package index: small letters and hyphens.
+    """
+    return {
+        name: version for name, (version, modules) in _declared().items()
+        if not modules.isdisjoint(sys.modules)
+    }  # fmt: skip
+
+
+@cache
+def _declared() -> dict[str, tuple[str, frozenset[str]]]:
+    """Installed packages by name, with version and top-level modules."""
     found = {}
-    for name in _PACKAGES:
-        if _MODULES.get(name, name) in sys.modules:
-            with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # a bare source tree
-                found[name] = importlib.metadata.version(name)
+    owners = _owners()
+    needed = [name for distribution in owners for name in distribution.requires or ()]
+    for name in {_canonical(re.split(r"[^\w.-]", need, maxsplit=1)[0]) for need in needed}:
+        # Packages whose metadata are absent or corrupt have no version to tell.
+        with contextlib.suppress(Exception):
+            distribution = importlib.metadata.distribution(name)
+            found[name] = (distribution.version, _modules(distribution))
+    for distribution, module in owners.items():
+        found[_canonical(distribution.name)] = (distribution.version, frozenset({module}))
     return found
+
+
+def _owners() -> dict[importlib.metadata.Distribution, str]:
+    """The packages that bring the engine and suites, with the top-level module that does."""
+    found = {}
+    with contextlib.suppress(Exception):  # of one corrupt package among the installed
+        scripts = importlib.metadata.entry_points(group="console_scripts")
+        for entry in (*scripts, *importlib.metadata.entry_points(group=_SUITES)):
+            module = entry.module.partition(".")[0]
+            if entry.dist is not None and (entry.group == _SUITES or module == "harness"):
+                found[entry.dist] = module
+    return found
+
+
+def _modules(distribution: importlib.metadata.Distribution) -> frozenset[str]:
+    listed = (distribution.read_text("top_level.txt") or "").split()
+    if not listed:
+        files = distribution.files or ()
+        listed = [f.parts[0].partition(".")[0] for f in files if f.suffix in (".py", ".so")]
+    usual = _canonical(distribution.name).replace("-", "_")
+    return frozenset({usual} if usual in listed or not listed else listed)
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _shortened(word: str) -> str:
@@ -116,14 +184,19 @@ def _shortened(word: str) -> str:
 
 
 def _git(folder: Path, *words: str) -> str | None:
+    # Variables that a hook sets would lead git to another repository.
+    kept = ("GIT_CEILING_DIRECTORIES", "GIT_CONFIG_")
+    env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or k.startswith(kept)}
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), *words],  # noqa: S607
+            ["git", "--no-optional-locks", "-C", str(folder), *words],  # noqa: S607
             capture_output=True,
             text=True,
+            errors="surrogateescape",
             timeout=20,
             check=True,
+            env=env,
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return done.stdout

@@ -99,11 +99,15 @@ class Provenance(Spec):
     commit: str | None
     """Git commit of the working tree; None outside a repository."""
     dirty: bool | None
-    """Whether tracked source files differed from that commit."""
+    """Whether any file of the engine or of the suite's package differed from its commit; None
+    where that cannot be told."""
     source_digest: str
-    """sha256 over the source files that the method reaches inside its suite."""
+    """sha256 over the source and data files that the method reaches; see `harness.source`."""
     python: str
     packages: dict[str, str]
+    """Version of each declared package that was imported; `<version> sha256:<digest>` where its
+    contents were read as data. So with other contents that no identity holds: files of a dataset
+    without a known digest, texts of the standard library."""
     platform: str
     processor: str
     cores: int

@@ -3,11 +3,9 @@
 Nothing is imported until a suite is asked for, and a suite module imports no torch.
 """
 
-import ast
 import csv
 import difflib
 import functools
-import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -20,6 +18,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from harness import source
 from harness.errors import HarnessError, SpecError, UsageError, described, one_line, quoted
 from harness.record import digest
 from harness.suite import Dataset, Reference, Suite
@@ -302,101 +301,41 @@ def unknown(what: str, name: str, allowed: Iterable[str], command: str) -> str:
 
 
 def datasets(names: Sequence[str]) -> list[tuple[Suite, Dataset]]:
-    """The named datasets of all suites, each with its suite; all where none is named.
+    """The named datasets, and all of the named suites, each with its suite; all of all for none.
 
     Raises:
-        UsageError: no suite has a dataset of that name.
+        UsageError: there is neither a dataset nor a suite of that name.
     """
     found = [(suite, dataset) for suite in every() for dataset in suite.datasets]
     there = {dataset.name for _, dataset in found}
+    there |= set(origins())
     for name in names:
         if name not in there:
             raise UsageError(unknown("dataset", name, there, "harness data list"))
-    return [item for item in found if not names or item[1].name in names]
+    wanted = set(names)
+    return [(s, d) for s, d in found if not wanted or s.name in wanted or d.name in wanted]
 
 
 @functools.cache
 def source_digest(import_path: str) -> str:
-    """sha256 over the source files that a function's module reaches inside its own package.
+    """sha256 over the source and data files that a function's module reaches.
 
-    Follows import statements without importing, so that a changed figure or README leaves a
-    trial's digest alone and a changed layer does not. Comments, docstrings and formatting do not
-    count.
+    See `harness.source` for what counts.
 
     Raises:
         SpecError: the module has no source file, or one that it reaches does not parse.
     """
-    start = import_path.partition(":")[0]
-    package = start.rpartition(".")[0]
-    folders = _folders(package)
-    pending, seen = [start], dict[str, str]()
-    while pending:
-        module = pending.pop()
-        path = _source(module, package, folders) if module not in seen else None
-        if path is None:
-            continue
-        try:
-            tree = _without_docstrings(ast.parse(path.read_bytes()))
-        except (SyntaxError, ValueError) as error:
-            raise SpecError(f"{path}: not Python source: {error}") from None
-        seen[module] = ast.unparse(tree)
-        inside = module if path.name == "__init__.py" else module.rpartition(".")[0]
-        if package:
-            pending += [name for node in ast.walk(tree) for name in _imported(node, inside)]
-    if start not in seen:
-        raise SpecError(f"{import_path}: no source file for module {start!r}")
-    whole = hashlib.sha256()
-    for module in sorted(seen):
-        if seen[module]:  # an empty `__init__.py` is no code
-            whole.update(f"{module}\0{seen[module]}\0".encode())
-    return whole.hexdigest()
+    return source.digest(import_path)
 
 
-def _folders(package: str) -> list[Path]:
-    """Where a package's modules lie; importing its parents is all that finding out takes."""
-    try:
-        spec = importlib.util.find_spec(package) if package else None
-    except ModuleNotFoundError:
-        return []
-    return [Path(root) for root in (spec.submodule_search_locations or [])] if spec else []
+def trees(suite: Suite) -> tuple[Path, ...]:
+    """The packages that hold the source of a suite: first its own, then those of its functions.
 
-
-def _source(module: str, package: str, folders: Iterable[Path]) -> Path | None:
-    """The source file of a module of the package, found without importing the module."""
-    if not package:
-        spec = importlib.util.find_spec(module) if "." not in module else None
-        found = Path(spec.origin) if spec and spec.origin else Path()
-        return found if found.suffix == ".py" else None
-    if module != package and not module.startswith(f"{package}."):
-        return None
-    parts = module.removeprefix(package).split(".")[1:]
-    for root in folders:
-        whole = root.joinpath(*parts)
-        for path in (whole / "__init__.py", whole.with_name(f"{whole.name}.py")):
-            if path.is_file() and (parts or path.name == "__init__.py"):
-                return path
-    return None
-
-
-def _imported(node: ast.AST, inside: str) -> list[str]:
-    """Modules that an import statement in package `inside` may mean."""
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    if not isinstance(node, ast.ImportFrom):
-        return []
-    base = node.module or ""
-    if node.level:
-        above = inside.split(".")[: len(inside.split(".")) - node.level + 1]
-        base = ".".join([*above, base] if base else above)
-    return [base, *(f"{base}.{alias.name}" for alias in node.names)]
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = [
-                line
-                for line in node.body
-                if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))
-            ]
-    return tree
+    Raises:
+        SpecError: a function has no source file.
+    """
+    origin = origins().get(suite.name)  # None: made by hand, in a test for instance
+    paths = [origin.module] if origin else []
+    paths += [method.run for method in suite.methods]
+    paths += [artifact.make for artifact in suite.artifacts]
+    return source.trees(dict.fromkeys(paths))

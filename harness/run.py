@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any, NamedTuple
 
 from filelock import BaseFileLock, Timeout
@@ -207,6 +207,7 @@ def _make(context: Context, node: Node, function: Function, store: Store) -> Out
         return Outcome(FULL if unwritable(problem) else FAILED, line, recorded=False)
     info["cost"] = context.cost().model_dump(mode="json")
     info["source_digest"] = context._source_digest
+    info["contents"] = dict(context.contents)
     folder = store.artifact_folder(context._suite.name, node.artifact.name, node.id)
     store.commit_artifact(folder, context.out, node.spec, info)
     store.clear_trial(node.id)
@@ -232,7 +233,8 @@ def _left(context: Context) -> dict[str, Any]:
     return {
         "counts": context.counts,
         "series": context.finished_series(),
-        "data": context._origins,
+        "data": context.origins,
+        "contents": context.contents,
         "cost": context.cost(),
     }
 
@@ -243,7 +245,13 @@ def failure(job: Job, status: Status, error: str, started: str) -> Record:
     return _record(job, _rebuild(job)[0], started, status=status, error=error, cost=cost)
 
 
-def _record(job: Job, trial: Trial, started: str, **outcome: Any) -> Record:
+def _record(
+    job: Job,
+    trial: Trial,
+    started: str,
+    contents: Mapping[str, str] = MappingProxyType({}),
+    **outcome: Any,
+) -> Record:
     """A record, built of nothing that the method can have changed but what it left."""
     return Record(
         id=trial.id,
@@ -260,6 +268,7 @@ def _record(job: Job, trial: Trial, started: str, **outcome: Any) -> Record:
             job.source_digest,
             job.device,
             job.threads,
+            contents,
         ),
         **outcome,
     )

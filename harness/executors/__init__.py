@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import harness
 from harness import registry
 from harness.data import Sources
 from harness.plan import Plan, Rerun, Trial, unmade, users
@@ -48,19 +49,16 @@ class Executor(Protocol):
         ...
 
 
-def work(
-    made: Plan, store: Store, sources: Sources, rerun: Rerun = "none", *, source: Path
-) -> list[Work]:
+def work(made: Plan, store: Store, sources: Sources, rerun: Rerun = "none") -> list[Work]:
     """The jobs of a plan, artifacts that are not built yet first.
-
-    `source` is a folder of the git working tree whose commit the records will name.
 
     Raises:
         StoreError: an artifact that is needed is corrupt.
     """
     if not made.todo:
         return []
-    commit = Commit.read(source)
+    engine = Path(harness.__file__).parent
+    commit = Commit.read(*registry.trees(made.suite), engine)
     for key, node in made.nodes.items():
         store.artifact(made.suite.name, node.artifact.name, key)  # says so if it is corrupt
 

@@ -3,7 +3,7 @@
 import contextlib
 import os
 
-from harness import registry
+from harness import provenance, registry
 from harness.executors.local import PRELOAD
 from harness.run import settle_libraries
 
@@ -13,4 +13,5 @@ for name in filter(None, os.environ.get(PRELOAD, "").split(",")):
     with contextlib.suppress(Exception, SystemExit):
         for path in registry.load(name).preload:
             registry.call(path)()
+provenance.versions()  # reads the lists of installed packages
 settle_libraries(threads=1, device="cpu")

@@ -37,6 +37,7 @@ def make_seed(ctx: Context) -> dict[str, JsonValue]:
     """The dense seed: trained from random weights, or a pretrained model as it is."""
     settings = ctx.settings(BamSettings)
     if settings.model is None:
+        pretrained.checked(ctx)
         pretrained.write_seed(ctx.out / MODEL)
         return _report(ctx, checkpoints.load(ctx.out / MODEL), 0)
     tokenizer = tokens.load_tokenizer(ctx.artifact("tokens"))

@@ -208,8 +208,8 @@ _OGB_FILES = (
 )
 
 
-def datasets() -> tuple[Dataset, ...]:
-    """The graphs as the engine lists, checks and fetches them."""
+def datasets(fetch: str) -> tuple[Dataset, ...]:
+    """The graphs as the engine lists, checks and fetches them; `fetch` is an import path."""
     return tuple(
         Dataset(
             name=file.name,
@@ -219,7 +219,7 @@ def datasets() -> tuple[Dataset, ...]:
             sizes=f"{file.nodes:,} nodes, {file.edges:,} edges, {file.features} features, "
             f"{file.classes} classes",
             splits="public split" if file.splits == 1 else f"{file.splits} splits in the file",
-            fetch="suites.gate.hub:fetch" if file.name in _FETCHED else None,
+            fetch=fetch if file.name in _FETCHED else None,
             note=file.note,
         )
         for file in DATASETS.values()

@@ -5,16 +5,19 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from harness.errors import DataError
+from harness.store import file_digest
 from harness.suite import Dataset
 from suites.gate import graphs
-from suites.gate.datasets import DATASETS
+from suites.gate.datasets import DATASETS, YANDEX, YANDEX_COMMIT
 
 OGBN_ARXIV = "https://snap.stanford.edu/ogb/data/nodeproppred/arxiv.zip"
 
 
-def fetch(dataset: Dataset, folder: Path) -> None:
-    """Puts a dataset's files below `folder`, checked.
+def fetch(dataset: Dataset, folder: Path) -> dict[str, JsonValue]:
+    """Puts a dataset's files below `folder`, checked; returns what they were made of.
 
     Args:
         dataset: One of the suite's.
@@ -24,12 +27,12 @@ def fetch(dataset: Dataset, folder: Path) -> None:
         DataError: Offline, corrupted on the way, or not to be fetched in this way.
     """
     if dataset.name == "ogbn-arxiv":
-        _fetch_ogbn_arxiv(folder / DATASETS["ogbn-arxiv"].path)
-    else:
-        graphs.fetch(dataset.name, folder)
+        return _fetch_ogbn_arxiv(folder / DATASETS["ogbn-arxiv"].path)
+    graphs.fetch(dataset.name, folder)
+    return {"repository": YANDEX, "revision": YANDEX_COMMIT}
 
 
-def _fetch_ogbn_arxiv(target: Path) -> None:
+def _fetch_ogbn_arxiv(target: Path) -> dict[str, JsonValue]:
     from torch_geometric.data import download_url, extract_zip
 
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +46,10 @@ def _fetch_ogbn_arxiv(target: Path) -> None:
                 f"ogbn-arxiv: cannot download {OGBN_ARXIV} ({reason}); go online, or unpack it "
                 f"so that raw/ and split/ lie in {target}"
             ) from None
+        digest = file_digest(Path(archive))
         extract_zip(archive, scratch, log=False)
         unpacked = Path(scratch) / "arxiv"
         graphs.read_ogbn_arxiv(unpacked)
+        shutil.rmtree(target, ignore_errors=True)  # a part of it does not count
         shutil.move(unpacked, target)
+    return {"archive": OGBN_ARXIV, "sha256 of the archive": digest}

@@ -191,7 +191,7 @@ def suite() -> Suite:
         tasks=tasks(),
         metrics=_metrics(),
         scales=scales(),
-        datasets=datasets(),
+        datasets=datasets(fetch="suites.gate.hub:fetch"),
         claims=claims(),
         tables=_tables(),
         figures=_figures(),

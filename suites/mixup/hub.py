@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from harness.data import arriving, library
+from pydantic import JsonValue
+
+from harness.data import arriving, library, newest, pinned
 from harness.errors import DataError
 from harness.suite import Dataset
 from suites.mixup.datasets import CORPORA, File
@@ -19,8 +21,12 @@ _COLUMNS = {
 _DEV = {"mnli": "validation_matched"}
 
 
-def fetch(dataset: Dataset, folder: Path) -> None:
+def fetch(dataset: Dataset, folder: Path) -> dict[str, JsonValue]:
     """Writes a set's files below `folder`, as GLUE's tab-separated files have them.
+
+    Returns:
+        The repository, and the revision that was read: the one of the first download, if this is
+        not the first, else the newest.
 
     Raises:
         DataError: the set is not on the hub, or the package `datasets` is missing.
@@ -30,9 +36,11 @@ def fetch(dataset: Dataset, folder: Path) -> None:
         raise DataError(f"{corpus.name}: not on the hub; {corpus.source} has it")
     load_dataset = library("datasets", corpus.name).load_dataset
     parts = ((corpus.train, "train"), (corpus.dev, _DEV.get(corpus.name, "validation")))
+    revision = pinned(folder / corpus.train.path) or newest(REPOSITORY, corpus.name)
     for file, split in parts:
-        rows = load_dataset(REPOSITORY, corpus.name, split=split)
+        rows = load_dataset(REPOSITORY, corpus.name, split=split, revision=revision)
         write(folder / file.path, file, corpus.classes, rows)
+    return {"repository": REPOSITORY, "revision": revision}
 
 
 def write(path: Path, file: File, classes: tuple[str, ...], rows: Any) -> None:

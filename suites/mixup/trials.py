@@ -6,6 +6,7 @@ get equal examples, equal batches and equal initial heads.
 Shape legend: N examples.
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def run(ctx: Context) -> dict[str, float]:
     train, test = load(ctx)
     settings, task = ctx.settings(MixupSettings), ctx.settings(TextTask)
     name, pooling = settings.encoder, settings.pooling
-    folder = ctx.artifact("encoder") if name == "mlm" else None
+    folder = stored(ctx, name)
     pretrained = encoder.load(name, ctx.torch_generator("init"), pooling=pooling, folder=folder)
     data = texts.tokenise(train, pretrained, settings.tokens)
     model = encoder.Classifier(
@@ -61,6 +62,17 @@ def run(ctx: Context) -> dict[str, float]:
     method.detach(model)
     predicted_N = predict(model, texts.tokenise(test, pretrained, settings.tokens))
     return scored(predicted_N, train, test, task.measure)
+
+
+def stored(ctx: Context, name: str) -> Path | None:
+    """Where an encoder's files lie, verified and noted; None where its package knows."""
+    if name == "mlm":
+        return ctx.artifact("encoder")
+    if name.startswith("hub:"):
+        return ctx.snapshot(name.removeprefix("hub:"), *encoder.HUB_FILES)
+    if name.startswith("minilm-"):
+        ctx.installed(*encoder.MINILM)
+    return None
 
 
 def build(ctx: Context) -> Method:

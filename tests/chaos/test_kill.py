@@ -339,9 +339,7 @@ def test_gate_resumes_bit_for_bit(
         suite, suite.scale("smoke"), [], project.store, Sources(None, project.cache),
         filters=plan.Filters((method,), ("self-er8-l2",), (0,)),
     )  # fmt: skip
-    ((job, _),) = executors.work(
-        made, project.store, Sources(None, project.cache), source=Path(__file__).parent
-    )
+    ((job, _),) = executors.work(made, project.store, Sources(None, project.cache))
     for stop in (1, 7, 20):
         Stopping.at = stop
         assert run.execute(job).code == run.INTERRUPTED

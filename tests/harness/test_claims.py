@@ -511,7 +511,7 @@ def test_holm_demotes(verdicts):
 def test_differences_that_never_change_count(verdict):
     """Equal differences have no scatter to be measured against: only their signs say something."""
     found = verdict(claim(Beats), pair(0.3, noise=0 * NOISE, base=0.1))
-    assert (found.outcome, found.n) == ("underpowered", 5)
+    assert (found.outcome, found.n) == ("inconclusive", 5)
     assert found.low == found.high
     assert (found.p, found.mde, found.n_needed) == (2 / 32, None, None)
     assert found.reason == "all 5 effects are equal: p is that of their signs alone"

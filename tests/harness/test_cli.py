@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import typer
 
-from harness import cli, registry
+from harness import cli, contents, registry
 from harness.data import Sources
 from harness.executors.local import Local
 
@@ -450,7 +450,7 @@ def test_claims(finished: Any, call: Any) -> None:
 def test_a_contradicted_claim_is_exit_code_3_when_strict(finished: Any, call: Any) -> None:
     done = call(finished, "claims", "toy-false")
     assert done.code == 0
-    row = r"^higher +contradicted at laptop scale +-0\.9.* caveat: the walks are +too short +$"
+    row = r"^higher +contradicted at laptop scale +-0\.9.* caveat: the walks are\s+too short +$"
     assert re.search(row, done.out, re.M | re.S)
     done = call(finished, "claims", "--strict")
     assert done.code == 3
@@ -522,6 +522,50 @@ def test_data_list_check_and_prepare(project: Any, call: Any) -> None:
     done = call(project, "data", "check")
     assert done.code == 1
     assert f"dataset online: {path} is corrupt" in done.err
+
+
+def test_data_are_checked_by_suite_too_and_so_is_what_a_suite_ships(
+    project: Any, call: Any, write_suite: Any
+) -> None:
+    done = call(project, "data", "check", "toy-data")
+    assert (done.code, done.err) == (0, "")
+    assert [line.split()[1] for line in done.out.splitlines()] == [
+        "online:",
+        "offline:",
+        "garbled:",
+    ]
+    assert call(project, "data", "prepare", "online").code == 0
+    assert call(project, "data", "check", "toy-data").out.startswith("online: hub, 1 of 1 digests")
+    project.results.mkdir()
+    env = write_suite("def suite():\n    return _walk_suite()\n")
+    shipped = project.root / "packages" / "policies"
+    shipped.mkdir()
+    (shipped / "net.bin").write_bytes(b"weights")
+    contents.seal(shipped, [shipped / "net.bin"])
+    assert project.run("data", "check", "written", env=env).code == 0
+    assert project.run("doctor", env=env).code == 0
+    (shipped / "net.bin").write_bytes(b"weightz")
+    line = f"{shipped / 'net.bin'}: corrupt (sha256 "
+    for words in (("data", "check", "written"), ("data", "check"), ("doctor",)):
+        done = project.run(*words, env=env)
+        assert done.code == 1
+        assert done.err.startswith(line)
+    assert project.run("data", "check", "toy-data", env=env).code == 0
+    assert project.run("doctor", "--repair", env=env).code == 1, "nothing can restore it"
+
+
+def test_doctor_looks_at_the_data_that_are_here(project: Any, call: Any) -> None:
+    assert call(project, "data", "prepare", "online").code == 0
+    project.results.mkdir()
+    done = call(project, "doctor")
+    assert (done.code, done.out, done.err) == (0, "0 records intact, 0 problems\n", "")
+    path = project.cache / "data" / "online" / "words.txt"
+    path.write_bytes(b"one two thref\n")
+    done = call(project, "doctor")
+    assert (done.code, done.out) == (1, "0 records intact, 1 problems\n")
+    first, last = done.err.splitlines()
+    assert first.startswith(f"dataset online: {path} is corrupt")
+    assert last == "harness: 1 corrupt inputs; the lines above say what to do about each"
 
 
 def test_data_that_cannot_be_had(project: Any, call: Any) -> None:

@@ -1,13 +1,15 @@
 """Where external datasets lie, whether they are intact, and what to do when they are not."""
 
 import hashlib
+import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from harness import registry
-from harness.data import Found, Sources, arriving, library
+from harness.data import Found, Sources, arriving, library, pinned
 from harness.errors import DataError, SpecError
 from harness.suite import Dataset
 
@@ -87,7 +89,7 @@ def test_a_damaged_file_is_named_with_both_digests(sources):
     )
 
 
-def test_files_without_a_digest_are_taken_as_they_are(sources):
+def test_files_without_a_digest_are_taken_as_they_are_at_first(sources):
     put(sources.local, labels=b"anything")
     assert sources.verified(WHOLE).origin == "local"
 
@@ -137,6 +139,149 @@ def test_a_folder_that_does_not_exist_is_one_line(tmp_path, monkeypatch, by):
     assert line(error) == (
         f"data folder {given} does not exist; set --data or HARNESS_DATA, or leave both out"
     )
+
+
+# -- files whose digest nobody knows ---------------------------------------------------------------
+
+
+def test_a_local_file_is_held_to_what_it_was_when_it_was_first_seen(sources):
+    put(sources.local)
+    before = sorted(sources.local.rglob("*"))
+    assert sources.verified(WHOLE).origin == "local"
+    assert sources.first_seen(WHOLE) == {"sums/labels.csv": hashlib.sha256(LABELS).hexdigest()}
+    assert sorted(sources.local.rglob("*")) == before, "the local folder is not ours to write to"
+    assert sources.verified(WHOLE).origin == "local"
+    path = sources.local / "sums" / "labels.csv"
+    path.write_bytes(b"1\n1\n")
+    with pytest.raises(DataError) as error:
+        sources.verified(WHOLE)
+    (note,) = (sources.hub.parent / "digests").iterdir()
+    assert line(error).startswith(f"dataset sums: {path} is not what it was when it was first seen")
+    assert line(error).endswith(f"restore it, or remove {note} to take it as it is")
+    note.unlink()
+    assert sources.verified(WHOLE).origin == "local"
+
+
+def test_another_folder_with_other_contents_is_refused_too(sources, tmp_path):
+    put(sources.local)
+    sources.verified(WHOLE)
+    put(tmp_path / "other", labels=b"1\n1\n")
+    with pytest.raises(DataError, match="not what it was when it was first seen"):
+        Sources(tmp_path / "other", sources.hub).verified(WHOLE)
+
+
+def test_what_is_noted_is_checked_itself(sources):
+    put(sources.local)
+    sources.verified(WHOLE)
+    (note,) = (sources.hub.parent / "digests").iterdir()
+    note.write_text(note.read_text().replace("labels", "labelz"))
+    with pytest.raises(DataError) as error:
+        sources.verified(WHOLE)
+    assert line(error).startswith(f"{note}: corrupt; restore it, or remove it")
+
+
+def test_a_fetched_file_keeps_its_digest_and_revision_beside_it(sources, hub):
+    def fetch(dataset, folder):
+        put(folder)
+        return {"repository": "some/words", "revision": "c0ffee"}
+
+    hub(fetch)
+    path = sources.hub / "sums" / "labels.csv"
+    assert pinned(path) is None
+    sources.fetch(WHOLE)
+    note = json.loads(path.with_name("labels.csv.origin.json").read_text())
+    assert note.items() >= {
+        "sha256": hashlib.sha256(LABELS).hexdigest(), "repository": "some/words",
+        "revision": "c0ffee", "file": "sums/labels.csv", "dataset": "sums",
+    }.items()  # fmt: skip
+    assert pinned(path) == "c0ffee"
+    assert sources.first_seen(WHOLE) == {"sums/labels.csv": note["sha256"]}
+    path.write_bytes(b"0\n0\n")
+    with pytest.raises(DataError, match=r"labels\.csv is not what it was .* first seen"):
+        sources.verified(WHOLE)
+
+
+def test_a_second_download_has_to_be_the_first_one_again(sources, hub):
+    contents = [LABELS, b"1\n1\n", LABELS]
+    hub(lambda dataset, folder: put(folder, labels=contents.pop(0)))
+    sources.fetch(WHOLE)
+    (sources.hub / "sums" / "rows.csv").unlink()
+    with pytest.raises(DataError, match=r"labels\.csv is not what it was"):
+        sources.fetch(WHOLE)
+    assert sources.find(WHOLE) is None
+    assert sources.fetch(WHOLE).origin == "hub"
+
+
+def test_a_fetch_that_fails_holds_nobody_to_it(sources, hub):
+    rows = [b"<html>", ROWS]
+    hub(lambda dataset, folder: put(folder, rows=rows[0], labels=rows.pop(0)))
+    with pytest.raises(DataError, match=r"rows\.csv is corrupt"):
+        sources.fetch(WHOLE)
+    assert sources.fetch(WHOLE).origin == "hub"
+
+
+def test_a_file_that_was_fetched_before_digests_were_kept_is_held_from_now_on(sources):
+    put(sources.hub)
+    sources.verified(WHOLE)
+    (sources.hub / "sums" / "labels.csv").write_bytes(b"1\n1\n")
+    with pytest.raises(DataError, match="not what it was"):
+        sources.verified(WHOLE)
+
+
+def test_a_file_that_a_dataset_does_not_list_is_held_all_the_same(sources):
+    put(sources.local)
+    some = dataset()
+    assert sources.file(some, "sums/rows.csv") == sources.local / "sums" / "rows.csv"
+    sources.recheck(some)
+    (sources.local / "sums" / "rows.csv").write_bytes(b"")
+    for look in (lambda: sources.file(some, "sums/rows.csv"), lambda: sources.recheck(some)):
+        with pytest.raises(DataError, match=r"rows\.csv is not what it was"):
+            look()
+    with pytest.raises(DataError, match=r"dataset sums: sums/none\.csv not found; point --data"):
+        sources.file(some, "sums/none.csv")
+
+
+class Hub:
+    """A hub with one repository, as its library hands out snapshots."""
+
+    def __init__(self, root):
+        self.root, self.asked, self.revision = root, [], "1" * 40
+
+    def snapshot_download(self, repository, *, revision, allow_patterns):
+        self.asked.append((repository, revision, allow_patterns))
+        folder = self.root / (revision or self.revision)
+        folder.mkdir(exist_ok=True)
+        (folder / "config.json").write_text("{}")
+        (folder / "model.bin").write_text("a pickle")
+        return str(folder)
+
+
+def test_a_snapshot_stays_at_its_first_revision(sources, tmp_path, monkeypatch):
+    there = Hub(tmp_path / "there")
+    there.root.mkdir()
+    monkeypatch.setitem(sys.modules, "huggingface_hub", there)
+    first = sources.snapshot("some/encoder", "*.json")
+    assert (first.folder, first.revision) == (there.root / ("1" * 40), "1" * 40)
+    there.revision = "2" * 40
+    assert sources.snapshot("some/encoder", "*.json") == first
+    assert [revision for _, revision, _ in there.asked] == [None, "1" * 40]
+    monkeypatch.setattr(Hub, "snapshot_download", lambda *_, **__: str(first.folder))
+    (first.folder / "model.bin").write_text("never looked at")
+    assert sources.snapshot("some/encoder", "*.json") == first
+    (first.folder / "config.json").write_text("[]")
+    with pytest.raises(DataError) as error:
+        sources.snapshot("some/encoder", "*.json")
+    assert line(error).startswith(f"{first.folder / 'config.json'}: not what it was when")
+
+
+def test_a_snapshot_that_cannot_be_had_is_one_line(sources, monkeypatch):
+    def offline(*_, **__):
+        raise ConnectionError("no route\nto host")
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(snapshot_download=offline))
+    with pytest.raises(DataError) as error:
+        sources.snapshot("some/encoder", "*.json")
+    assert line(error) == "some/encoder: not to be had from the hub (no route); go online"
 
 
 # -- fetching --------------------------------------------------------------------------------------

@@ -35,8 +35,12 @@ ALLOWED = {
     "artifacts": {"cache", "errors", "files", "record"},
     "checkpoints": {"cache", "errors", "files"},
     "store": {"artifacts", "cache", "checkpoints", "errors", "files", "record"},
-    "registry": {"errors", "record", "suite"},
-    "data": {"cache", "errors", "files", "registry", "store", "suite"},
+    "source": {"errors", "suite"},
+    "registry": {"errors", "record", "source", "suite"},
+    "contents": {"errors", "files", "record"},
+    "data": {"cache", "errors", "files", "record", "registry", "store", "suite"},
+    "inputs": {"contents", "data", "errors", "record", "store", "suite"},
+    "inventory": {"contents", "data", "errors", "registry"},
     "cost": {"record"},
     "provenance": {"record"},
     "training": {"errors", "settings", "store"},
@@ -52,7 +56,8 @@ ALLOWED = {
         "suite",
     },
     "context": {
-        "cost", "data", "errors", "patience", "plan", "record", "settings", "store", "suite",
+        "cost", "data", "errors", "inputs", "patience", "plan", "record", "settings", "store",
+        "suite",
     },
     "failures": {"context", "errors", "record"},
     "run": {
@@ -69,16 +74,18 @@ ALLOWED = {
     "options": {"errors", "plan", "suite"},
     "terminal": {"errors"},
     "arguments": {"options"},
+    "data_commands": {
+        "arguments", "console", "data", "errors", "inventory", "registry", "store", "terminal",
+    },
     "cli": {
-        "arguments", "claims", "console", "data", "errors", "executors", "migrate", "options",
-        "plan", "provenance",
-        "record", "registry", "report", "run", "runs", "stats", "store", "suite",
-        "terminal", "upkeep",
+        "arguments", "claims", "console", "data", "data_commands", "errors", "executors",
+        "inventory", "migrate", "options", "plan", "provenance", "record", "registry", "report",
+        "run", "runs", "stats", "store", "suite", "terminal", "upkeep",
     },
 }  # fmt: skip
 FOR_SUITES = {
-    "context", "data", "digits", "drawing", "errors", "lazy", "record", "run", "runs", "settings",
-    "stats", "store", "suite", "tool", "training",
+    "contents", "context", "data", "digits", "drawing", "errors", "lazy", "record", "run", "runs",
+    "settings", "stats", "store", "suite", "tool", "training",
 }  # fmt: skip
 
 

@@ -130,14 +130,64 @@ def test_versions_are_those_of_what_is_imported(captured, monkeypatch):
     assert packages["scikit-learn"] == importlib.metadata.version("scikit-learn")
 
 
-def test_a_module_without_a_distribution_has_no_version(captured, monkeypatch):
-    monkeypatch.setitem(sys.modules, "mujoco", types.ModuleType("mujoco"))
+@pytest.fixture
+def declared(monkeypatch):
+    """`declared(**packages)`: what is installed, each with its modules, and all of it required."""
 
-    def missing(name):
-        raise importlib.metadata.PackageNotFoundError(name)
+    class Entry:
+        group, module = "harness.suites", "toy_suite.build"
 
-    monkeypatch.setattr(importlib.metadata, "version", missing)
-    assert captured().packages == {}
+    def put(broken=(), **packages):
+        class Distribution:
+            def __init__(self, name):
+                if name in broken:
+                    raise UnicodeDecodeError("utf-8", b"", 0, 1, "Latin-1")
+                if name not in packages:
+                    raise importlib.metadata.PackageNotFoundError(name)
+                self.name, self.version, self.files = name, "1.2", ()
+                self.requires = [f"{n}>=1; extra == 'x'" for n in (*packages, *broken, "absent")]
+
+            def read_text(self, _):
+                return "\n".join(packages[self.name])
+
+        entry = Entry()
+        entry.dist = Distribution(next(iter(packages)))
+        given = {"harness.suites": [entry], "console_scripts": []}
+        monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: given[group])
+        monkeypatch.setattr(importlib.metadata, "distribution", Distribution)
+        provenance._declared.cache_clear()
+        for modules in packages.values():
+            for module in modules:
+                monkeypatch.setitem(sys.modules, module, types.ModuleType(module))
+
+    yield put
+    monkeypatch.undo()
+    provenance._declared.cache_clear()
+
+
+def test_packages_of_suites_from_elsewhere_are_named_too(captured, declared, monkeypatch):
+    declared(**{"toy-suite": ["toy_suite"], "physics": ["engine_of_physics"], "idle": ["idle"]})
+    monkeypatch.delitem(sys.modules, "idle")
+    assert captured().packages == {"physics": "1.2", "toy-suite": "1.2"}
+
+
+def test_a_package_with_corrupt_metadata_has_no_version_and_harms_no_other(captured, declared):
+    declared(broken=("latin",), **{"toy-suite": ["toy_suite"]})
+    assert captured().packages == {"toy-suite": "1.2"}
+
+
+def test_records_stay_small_and_in_order(captured):
+    packages = list(captured().packages)
+    assert packages == sorted(packages)
+    assert len(provenance._declared()) < 60
+    assert "attention-harness" in packages
+
+
+def test_contents_stand_among_the_packages(monkeypatch):
+    given = {"robots": "1.0 sha256:" + "c" * 64}
+    found = capture("2025-01-01T00:00:00+00:00", Commit(None, None), "", "cpu", 1, given)
+    assert found.packages["robots"] == given["robots"]
+    assert list(found.packages) == sorted(found.packages)
 
 
 @pytest.fixture
@@ -175,12 +225,121 @@ def test_the_commit_and_whether_source_changed(tmp_path):
     clean = Commit.read(tmp_path)
     assert re.fullmatch(r"[0-9a-f]{40}", clean.commit)
     assert clean.dirty is False
-    (tmp_path / "notes.txt").write_text("two")
-    (tmp_path / "new.py").write_text("y = 1\n")
-    assert Commit.read(tmp_path).dirty is False
     source.write_text("x = 2\n")
     changed = Commit.read(tmp_path)
     assert (changed.commit, changed.dirty) == (clean.commit, True)
+
+
+@pytest.fixture
+def trees(tmp_path):
+    """A repository with two packages, one of them to be ignored by git, all committed."""
+    files = {
+        "engine/run.py": "a", "engine/templates/page.html": "a", "suites/one/train.py": "a",
+        "suites/one/tasks.yaml": "a", "suites/one/policy.safetensors": "a", "README.md": "a",
+        "suites/one/table.csv": "a", ".gitignore": "__pycache__/\nhome/\n",
+    }  # fmt: skip
+    root = tmp_path / "repository"
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    git(root, "init", "-q")
+    git(root, "add", ".")
+    git(root, "commit", "-q", "-m", "first")
+    assert Commit.read(root / "suites", root / "engine").dirty is False
+    return root
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "engine/run.py", "engine/templates/page.html", "suites/one/train.py",
+        "suites/one/tasks.yaml", "suites/one/policy.safetensors", "suites/one/table.csv",
+        "suites/one/new.py", "suites/two/new.yaml", "engine/new/deep.py", "suites/one/new file é",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("staged", [False, True])
+def test_every_file_of_a_tree_counts_told_of_or_not(trees, name, staged, monkeypatch):
+    (trees / name).parent.mkdir(parents=True, exist_ok=True)
+    (trees / name).write_text("b")
+    git(trees, "config", "status.showUntrackedFiles", "no")
+    if staged:
+        git(trees, "add", ".")
+    assert Commit.read(trees / "suites", trees / "engine").dirty is True
+
+
+@pytest.mark.parametrize("how", ["deleted", "removed", "renamed", "mode", "link"])
+def test_a_file_that_is_gone_or_another_counts(trees, how):
+    path = trees / "suites/one/train.py"
+    if how == "removed":
+        git(trees, "rm", "-q", "suites/one/train.py")
+    elif how == "renamed":
+        path.rename(path.with_name("other.py"))
+    elif how == "mode":
+        path.chmod(0o755)
+    else:
+        path.unlink()
+    if how == "link":
+        path.symlink_to("tasks.yaml")
+    assert Commit.read(trees / "suites", trees / "engine").dirty is True
+
+
+@pytest.mark.parametrize("flag", ["--assume-unchanged", "--skip-worktree"])
+def test_a_file_that_git_was_told_not_to_look_at_counts(trees, flag):
+    git(trees, "update-index", flag, "suites/one/train.py")
+    assert Commit.read(trees / "suites").dirty is True
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/new.md", "suites/one/__pycache__/x.pyc"])
+def test_what_lies_outside_or_is_ignored_does_not_count(trees, name):
+    (trees / name).parent.mkdir(parents=True, exist_ok=True)
+    (trees / name).write_text("b")
+    assert Commit.read(trees / "suites", trees / "engine").dirty is False
+
+
+def test_a_suite_from_another_repository_gives_its_own_commit(trees, tmp_path):
+    other = tmp_path / "other"
+    (other / "package").mkdir(parents=True)
+    (other / "package" / "train.py").write_text("a")
+    git(other, "init", "-q")
+    git(other, "add", ".")
+    git(other, "commit", "-q", "-m", "other")
+    alone = Commit.read(other / "package")
+    both = Commit.read(other / "package", trees / "engine")
+    assert (both.commit, both.dirty) == (alone.commit, False)
+    assert both.commit != Commit.read(trees / "engine").commit
+    (trees / "engine" / "run.py").write_text("b")
+    assert Commit.read(other / "package", trees / "engine").dirty is True
+    git(trees, "checkout", "-q", ".")
+    (other / "package" / "train.py").write_text("b")
+    assert Commit.read(other / "package", trees / "engine").dirty is True
+
+
+def test_a_suite_in_no_repository_has_no_commit_and_spoils_no_other(trees, tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    bare, inside = tmp_path / "bare", trees / "home" / "package"  # an environment in a checkout
+    for folder in (bare, inside):
+        folder.mkdir(parents=True)
+        (folder / "train.py").write_text("a")
+        found = Commit.read(folder, trees / "engine")
+        assert (found.commit, found.dirty) == (None, None)
+        found = Commit.read(trees / "suites", folder)
+        assert (len(found.commit), found.dirty) == (40, None)
+
+
+def test_a_module_without_a_package_is_judged_alone(trees):
+    (trees / "single.py").write_text("a")
+    (trees / "beside.py").write_text("a")
+    assert Commit.read(trees / "single.py").dirty is True
+    git(trees, "add", "single.py")
+    git(trees, "commit", "-q", "-m", "single")
+    assert Commit.read(trees / "single.py").dirty is False
+
+
+def test_the_variables_of_a_hook_do_not_lead_elsewhere(trees, tmp_path, monkeypatch):
+    git(tmp_path, "init", "-q", "decoy")
+    before = Commit.read(trees / "suites").commit
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "decoy" / ".git"))
+    assert Commit.read(trees / "suites").commit == before
 
 
 def test_outside_a_repository_there_is_no_commit(tmp_path, monkeypatch):

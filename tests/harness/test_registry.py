@@ -7,7 +7,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from harness import registry
+from harness import registry, source
 from harness.errors import SpecError, UsageError
 from harness.suite import Suite
 
@@ -271,9 +271,15 @@ def test_datasets_are_found_by_name_over_all_suites(write, offer):
     with pytest.raises(UsageError) as error:
         names("sums", "word")
     assert line(error) == (
-        "unknown dataset 'word': did you mean 'words'? there are sums, words; "
+        "unknown dataset 'word': did you mean 'words'? there are alpha, beta, sums, words; "
         "see `harness data list`"
     )
+
+
+def test_a_suites_name_stands_for_all_its_datasets():
+    found = [(s.name, d.name) for s, d in registry.datasets(("gate", "rte"))]
+    gate = [("gate", dataset.name) for dataset in registry.load("gate").datasets]
+    assert found == [*gate, ("mixup", "rte")]
 
 
 # -- broken suites ---------------------------------------------------------------------------------
@@ -591,11 +597,18 @@ def test_a_digest_does_not_depend_on_where_the_package_lies(package, write, tmp_
     assert package() == before
 
 
-def test_a_module_of_its_own_counts_alone(write):
+def test_a_module_of_its_own_counts_with_those_beside_it_that_it_imports(write):
     write("single.py", "import helper\n\ndef run(ctx): return {}\n")
     write("helper.py", "x = 1\n")
+    write("other.py", "x = 1\n")
+    write("table.csv", "1\n")
     before = registry.source_digest("single:run")
+    write("other.py", "x = 2\n")
+    write("table.csv", "2\n")
+    assert registry.source_digest("single:run") == before
     write("helper.py", "x = 2\n")
+    assert registry.source_digest("single:run") != before
+    write("helper.py", "x = 1\n")
     assert registry.source_digest("single:run") == before
     write("single.py", "import helper\n\ndef run(ctx): return {'a': 1}\n")
     assert registry.source_digest("single:run") != before
@@ -628,5 +641,4 @@ def test_source_that_does_not_parse_is_one_line(package, write):
 def test_gates_digest_imports_no_torch_and_covers_its_kernels():
     forget()
     assert len(registry.source_digest("suites.gate.trials:run")) == 64
-    folders = registry._folders("suites.gate")
-    assert registry._source("suites.gate.kernels", "suites.gate", folders).name == "kernels.py"
+    assert "suites.gate.kernels" in source.reached("suites.gate.trials:run").code

@@ -91,7 +91,7 @@ def job(store: Store, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Job]:
             loaded, loaded.scale(scale), [], store, Sources(None, store.cache),
             filters=plan.Filters((method,), (), (0,)),
         )  # fmt: skip
-        jobs = executors.work(made, store, Sources(None, store.cache), source=Path(__file__).parent)
+        jobs = executors.work(made, store, Sources(None, store.cache))
         return next(w.job for w in jobs if w.job.artifact == artifact)
 
     return make
@@ -101,7 +101,7 @@ def _work(method: str, store: Store) -> list[executors.Work]:
     suite, sources = registry.load("toy-chain"), Sources(None, store.cache)
     wanted = plan.Filters((method,), (), (0,))
     made = plan.make(suite, suite.scale("smoke"), [], store, sources, filters=wanted)
-    return executors.work(made, store, sources, source=Path(__file__).parent)
+    return executors.work(made, store, sources)
 
 
 def only(store: Store) -> Record:
@@ -233,10 +233,69 @@ def test_data_are_verified_and_their_origin_noted(context: Any, tmp_path: Path) 
     (tmp_path / "online" / "words.txt").write_bytes(b"one two three\n")
     assert made.dataset("online") == tmp_path
     made.generated("noise")
-    assert made._origins == {"online": "local", "noise": "generated"}
+    assert made.origins == {"online": "local", "noise": "generated"}
     (tmp_path / "online" / "words.txt").write_bytes(b"one two three")
     with pytest.raises(DataError, match="is corrupt"):
         made.dataset("online")
+
+
+def test_what_no_identity_holds_is_noted_with_its_digest(
+    context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "online").mkdir()
+    (tmp_path / "online" / "words.txt").write_bytes(b"one\n")
+    (tmp_path / "online" / "more.txt").write_bytes(b"two\n")
+    made = context("toy-data", "count-words", "words-online", data=tmp_path)
+    unknown = made._known["online"].model_copy(update={"files": {"online/words.txt": None}})
+    monkeypatch.setitem(made._known, "online", unknown)
+    assert made.dataset("online") == tmp_path
+    assert made.dataset_file("online", "online/more.txt").read_text() == "two\n"
+    assert (made.installed("pytest", "pytest/*.typed") / "pytest" / "py.typed").exists()
+    made.texts("manual", "3.0", ["some text"])
+    assert list(made.contents) == ["dataset online", "dataset online: online/more.txt", "pytest",
+                                   "manual"]  # fmt: skip
+    assert all(re.search(r"(^| )sha256:[0-9a-f]{64}$", state) for state in made.contents.values())
+    assert made.contents["pytest"].startswith(f"{pytest.__version__} ")
+    (tmp_path / "online" / "more.txt").write_bytes(b"twO\n")
+    with pytest.raises(DataError, match=r"more\.txt is not what it was"):
+        made.dataset_file("online", "online/more.txt")
+
+
+def test_what_went_into_an_artifact_is_named_by_every_record_that_rests_on_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import toy_suite_package.methods as toy
+
+    def make(ctx: Context) -> None:
+        ctx.texts("manual", "3.0", ["some text"])
+        (ctx.out / "value.txt").write_text("1")
+
+    monkeypatch.setattr(toy, "make_by_seed", make)
+    for item in _work("read-both", store):
+        outcome = run.execute(item.job)
+        assert outcome.code == run.DONE, outcome.line
+    records = store.load().records
+    assert records
+    for record in records:
+        assert record.provenance.packages["manual"].startswith("3.0 sha256:")
+        assert record.intact()
+
+
+def test_jobs_are_judged_by_the_trees_of_their_suite_and_of_the_engine(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+
+    def read(*trees: Path) -> executors.Commit:
+        asked.extend(trees)
+        return executors.Commit("c" * 40, True)
+
+    monkeypatch.setattr(executors.Commit, "read", read)
+    (work, *_) = _work("walk", store)
+    assert (work.job.commit, work.job.dirty) == ("c" * 40, True)
+    assert [(path.name, path.is_dir()) for path in asked] == [
+        ("toy_suite_package", True), ("harness", True)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["offline", "nonsense"])

@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from harness.errors import DataError
-from suites.bam.data.datasets import DOMAINS, PUBLIC, TEXTS
+from suites.bam.data.datasets import DOMAINS, PUBLIC, TEXTS, Text
 
 SHORTEST = 200
 """Characters below which a file or docstring is no document."""
@@ -55,8 +55,7 @@ def read(domain: str, folders: Mapping[str, Path]) -> list[Document]:
     if domain not in DOMAINS:
         raise DataError(f"domain {domain!r} does not exist; there are: {', '.join(DOMAINS)}")
     found: Iterator[Document] = iter(())
-    texts = [t for t in (*TEXTS, *PUBLIC) if t.domain == domain and t.name in folders]
-    if texts:
+    if texts := chosen(domain, folders):
         files = [folders[text.name] / file for text in texts for file in text.files]
         found = (document for file in files for document in parse(file))
     elif domain == "code":
@@ -64,6 +63,12 @@ def read(domain: str, folders: Mapping[str, Path]) -> list[Document]:
     elif not folders:
         found = BUILT_IN[domain]()
     return distinct(domain, found)
+
+
+def chosen(domain: str, names: Iterable[str]) -> list[Text]:
+    """Which of the named sets are of a domain; none where its text comes from the installation."""
+    wanted = set(names)
+    return [text for text in (*TEXTS, *PUBLIC) if text.domain == domain and text.name in wanted]
 
 
 def distinct(domain: str, documents: Iterable[Document]) -> list[Document]:

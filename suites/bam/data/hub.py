@@ -7,10 +7,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.data import arriving, library
+from pydantic import JsonValue
+
+from harness.data import arriving, library, newest, pinned
 from harness.errors import DataError
 from harness.suite import Dataset
 from suites.bam.data.datasets import PUBLIC
+
+_HUB = "hf://datasets/"
 
 
 class Rows(NamedTuple):
@@ -20,10 +24,23 @@ class Rows(NamedTuple):
     options: Mapping[str, str]
     columns: tuple[str, ...] = ("text",)
 
+    @property
+    def hub(self) -> str:
+        """The repository on the hub; `repository` is `json` where its files are named."""
+        files = self.options.get("data_files", "")
+        return "/".join(files.removeprefix(_HUB).split("/")[:2]) if files else self.repository
+
+    def at(self, revision: str) -> dict[str, str]:
+        """Options that read one revision."""
+        if (named := self.options.get("data_files")) is None:
+            return {**self.options, "revision": revision}
+        beginning = _HUB + self.hub
+        return {**self.options, "data_files": named.replace(beginning, f"{beginning}@{revision}")}
+
 
 def _files(pattern: str) -> Rows:
     """JSON Lines files of a repository whose own loading script is of no use."""
-    return Rows("json", {"data_files": f"hf://datasets/{pattern}"})
+    return Rows("json", {"data_files": f"{_HUB}{pattern}"})
 
 
 ROWS: Mapping[str, Rows] = {
@@ -41,8 +58,12 @@ ROWS: Mapping[str, Rows] = {
 }
 
 
-def fetch(dataset: Dataset, folder: Path) -> None:
+def fetch(dataset: Dataset, folder: Path) -> dict[str, JsonValue]:
     """Writes the first documents of a set below `folder`, read as a stream.
+
+    Returns:
+        The repository, and the revision that was read: the one of the first download, if this is
+        not the first, else the newest.
 
     Raises:
         DataError: the set is not one of the public ones, or a package that reads it is missing.
@@ -54,12 +75,14 @@ def fetch(dataset: Dataset, folder: Path) -> None:
     load_dataset = library("datasets", text.name).load_dataset
     if "zst" in source.options.get("data_files", ""):
         library("zstandard", text.name)
-    rows = load_dataset(source.repository, split="train", streaming=True, **source.options)
     (file,) = text.files
+    revision = pinned(folder / file) or newest(source.hub, text.name)
+    rows = load_dataset(source.repository, split="train", streaming=True, **source.at(revision))
     with arriving(folder / file) as place, place.open("w", encoding="utf-8") as lines:
         for number, row in enumerate(islice(rows, text.documents)):
             document = {"id": f"{text.name}/{number}", "text": joined(row, source.columns)}
             lines.write(json.dumps(document) + "\n")
+    return {"repository": source.hub, "revision": revision}
 
 
 def joined(row: Mapping[str, Any], columns: tuple[str, ...]) -> str:

@@ -43,14 +43,17 @@ def make(ctx: Context) -> dict[str, JsonValue]:
     parts = {}
     for domain in DOMAINS:
         documents = corpora.take(corpora.read(domain, folders), settings.characters)
+        if not corpora.chosen(domain, folders):
+            texts = (document.text for document in documents)
+            ctx.texts(f"installed text: {domain}", f"{len(documents)} documents", texts)
         parts[domain] = corpora.split(domain, documents, settings.held_out)
     if settings.vocabulary is None:
-        file = pretrained.weights()
+        file = pretrained.checked(ctx)
         found = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
         found.save_pretrained(ctx.out / TOKENIZER)
     else:
-        texts = (document.text for part in parts.values() for document in part.train)
-        train(texts, settings.vocabulary).save_pretrained(ctx.out / TOKENIZER)
+        read = (document.text for part in parts.values() for document in part.train)
+        train(read, settings.vocabulary).save_pretrained(ctx.out / TOKENIZER)
     tokenizer = load_tokenizer(ctx.out)
     arrays: dict[str, Tokens] = {}
     info: dict[str, JsonValue] = {}

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.contents import shipped
 from harness.suite import Dataset, Metric, Task
 from suites.bam.settings import Measured
 
@@ -188,7 +189,7 @@ def datasets() -> tuple[Dataset, ...]:
         if b.folder:
             made[_dataset_name(b)] = Dataset(
                 name=_dataset_name(b),
-                files=_files(b),
+                files=digests(b),
                 licence=b.licence,
                 source=b.source,
                 sizes=f"{b.questions:,} questions",
@@ -202,19 +203,20 @@ def _dataset_name(benchmark: Benchmark) -> str:
     return benchmark.folder.rpartition("/")[2].replace("_", "-").removeprefix("task-")
 
 
-def _files(benchmark: Benchmark) -> dict[str, str | None]:
+def digests(benchmark: Benchmark) -> dict[str, str | None]:
+    """Data file -> sha256, of all files of a benchmark."""
     inside = f"{benchmark.folder}/"
     return {p: d for p, d in _digests().items() if benchmark.folder and p.startswith(inside)}
 
 
 @cache
 def _digests() -> dict[str, str]:
-    lines = (TASKS / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    lines = shipped(TASKS / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
     return {path: digest for digest, path in (line.split("  ") for line in lines)}
 
 
 FILES = {
-    group: tuple(dict.fromkeys(path for name in names for path in _files(named(name))))
+    group: tuple(dict.fromkeys(path for name in names for path in digests(named(name))))
     for group, names in GROUPS.items()
 }
 """Data files of each group, relative to the data folder."""

@@ -26,9 +26,10 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from harness.contents import shipped
 from harness.errors import DataError, SpecError
 from suites.bam.downstream import sandbox
-from suites.bam.downstream.benchmarks import GROUPS, TASKS, Benchmark, named
+from suites.bam.downstream.benchmarks import GROUPS, TASKS, Benchmark, digests, named
 
 ALLOW = "BAM_EXECUTE_CODE"
 """Environment variable by which users allow code of models to be run, by the value 1."""
@@ -166,7 +167,8 @@ def _parts(
     limit: int | None,
     shots: int | None,
 ) -> Iterator[Part]:
-    spec = _spec(tasks / f"{benchmark.name}.yaml")
+    path = tasks / f"{benchmark.name}.yaml"
+    spec = _spec(shipped(path) if tasks == TASKS else path)
     columns = spec["dataset_kwargs"].get("column_names")
     files: dict[str, str] = spec["dataset_kwargs"]["data_files"]
     subsets = _subsets(folder, files[spec["test_split"]])
@@ -174,7 +176,10 @@ def _parts(
         name = f"{benchmark.name}-{subset}" if subset else benchmark.name
         local = {}
         for split, pattern in files.items():
-            path = folder / pattern.replace("*", subset)
+            file = pattern.replace("*", subset)
+            path = folder / file
+            if tasks == TASKS and benchmark.folder and file not in digests(benchmark):
+                raise DataError(f"{path} is no file of {benchmark.name}; remove it")
             rows = [{**row, "subset": subset.replace("_", " ")} for row in _rows(path, columns)]
             if benchmark.name in _TRANSFORMS:
                 rows = _TRANSFORMS[benchmark.name](rows, split)

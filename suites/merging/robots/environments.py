@@ -24,6 +24,8 @@ from suites.merging.robots.rewards import Rules
 if TYPE_CHECKING:
     import gymnasium
 
+    from harness.run import Context
+
 Floats = NDArray[np.float32]
 
 
@@ -70,6 +72,15 @@ def environment(name: str, version: str = "v5") -> Environment:
         raise SpecError(f"unknown environment {name!r}; there are: {names}")
     env = ENVIRONMENTS[name]
     return dataclasses.replace(env, id=f"{env.id.rpartition('-')[0]}-{version}")
+
+
+def note_robots(ctx: "Context") -> None:
+    """Compares gymnasium's descriptions of robots with its own list; notes them for the record.
+
+    Raises:
+        DataError: gymnasium is not installed, or a description is missing or corrupt.
+    """
+    ctx.installed("gymnasium", "gymnasium/envs/mujoco/assets/*.xml")
 
 
 def normalised(env: Environment, ret: float) -> float:

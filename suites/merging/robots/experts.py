@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from pydantic import JsonValue
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from harness import contents
 from harness.errors import DataError, SpecError
 from harness.store import write_atomic
 from suites.merging.robots.environments import (
@@ -27,9 +28,6 @@ from suites.merging.robots.environments import (
     LockStep,
 )
 from suites.merging.robots.trajectories import Trajectories, concatenate
-
-if TYPE_CHECKING:
-    pass
 
 Noise = float | Literal["own"]
 
@@ -234,7 +232,7 @@ def shipped(env: Environment, role: str = "expert") -> Policy:
     Raises:
         DataError: there is none, or the installed file is corrupt.
     """
-    return read_policy(SHIPPED_FOLDER / f"{env.name}-{role}.safetensors")
+    return read_policy(contents.shipped(SHIPPED_FOLDER / f"{env.name}-{role}.safetensors"))
 
 
 def roll_out(policy: Policy, env: Environment, steps: int, noise: Noise, seed: int) -> Trajectories:

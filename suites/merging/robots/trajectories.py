@@ -4,6 +4,7 @@ Shape suffixes: N steps of all trajectories in a row, T trajectories, S state, A
 B batch, K context.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -90,6 +91,16 @@ class Trajectories:
     def returns_T(self) -> NDArray[np.float64]:
         """Undiscounted sum of rewards of each."""
         return np.add.reduceat(self.rewards_N.astype(np.float64), self.starts_T)
+
+    @property
+    def digest(self) -> str:
+        """sha256 over all arrays, their types and shapes."""
+        whole = hashlib.sha256()
+        for name in _ARRAYS:
+            array = np.ascontiguousarray(getattr(self, name))
+            whole.update(f"{array.dtype} {array.shape} ".encode())
+            whole.update(array.data)
+        return whole.hexdigest()
 
     def save(self, path: Path, facts: Mapping[str, JsonValue] | None = None) -> None:
         """Writes a safetensors file, whole or not at all; `facts` go into its header as JSON.

@@ -67,7 +67,7 @@ def work(toys: None, store: Store) -> Worker:
             suite, suite.scale(scale), [], store, sources, device=device,
             filters=plan.Filters(methods, tasks, seeds),
         )  # fmt: skip
-        return executors.work(made, store, sources, source=Path(__file__).parent)
+        return executors.work(made, store, sources)
 
     return make
 
@@ -283,7 +283,7 @@ def test_jobs_name_absolute_folders(
     suite, sources = registry.load("toy"), Sources(Path("data"), Path("cache"))
     store = Store(Path("results"), Path("cache"))
     made = plan.make(suite, suite.scale("smoke"), [], store, sources)
-    job = executors.work(made, store, sources, source=tmp_path)[0].job
+    job = executors.work(made, store, sources)[0].job
     assert (job.results, job.cache, job.data) == tuple(
         str(tmp_path / name) for name in ("results", "cache", "data")
     )

@@ -65,7 +65,7 @@ class Workshop:
             self._make(trial, nodes, need)
         ctx = Context(trial, self.store, self.sources, node=node)
         ctx.out.mkdir(parents=True, exist_ok=True)
-        info = dict(registry.call(node.artifact.make)(ctx))
+        info = dict(registry.call(node.artifact.make)(ctx)) | {"contents": dict(ctx.contents)}
         folder = self.store.artifact_folder("bam", node.artifact.name, identity)
         self.store.commit_artifact(folder, ctx.out, node.spec, info)
 

@@ -39,8 +39,10 @@ def test_ogbn_arxiv_is_unpacked_read_and_then_put_in_place(
 ) -> None:
     read: list[Any] = []
     monkeypatch.setattr(graphs, "read_ogbn_arxiv", lambda folder: read.append(Path(folder).name))
-    hub.fetch(entry("ogbn-arxiv"), tmp_path)
-    assert archive == [hub.OGBN_ARXIV]
+    (tmp_path / "graphs/ogbn_arxiv/split").mkdir(parents=True)  # a part of it, of no use
+    facts = hub.fetch(entry("ogbn-arxiv"), tmp_path)
+    assert archive == [facts["archive"]] == [hub.OGBN_ARXIV]
+    assert len(str(facts["sha256 of the archive"])) == 64
     assert read == ["arxiv"]
     assert (tmp_path / "graphs/ogbn_arxiv/raw/edge.csv.gz").read_text() == "x"
     assert [p.name for p in (tmp_path / "graphs").iterdir()] == ["ogbn_arxiv"]
@@ -69,5 +71,6 @@ def test_other_graphs_come_through_their_reader(
 ) -> None:
     asked: list[tuple[str, Path]] = []
     monkeypatch.setattr(graphs, "fetch", lambda name, folder: asked.append((name, folder)))
-    hub.fetch(entry("questions"), tmp_path)
+    facts = hub.fetch(entry("questions"), tmp_path)
     assert asked == [("questions", tmp_path)]
+    assert facts["revision"] == graphs.YANDEX_COMMIT

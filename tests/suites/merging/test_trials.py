@@ -1,9 +1,11 @@
 """Artifacts and methods through the engine's own context, at a scale below smoke."""
 
 import json
+import platform
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import gymnasium
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -15,7 +17,7 @@ from harness.run import DONE, Context, Job, execute
 from harness.store import Store
 from suites.merging import artifacts
 from suites.merging import trials as methods
-from suites.merging.policy import files
+from suites.merging.policy import files, language
 from suites.merging.policy.model import DecisionTransformer
 from suites.merging.robots.environments import environment, normalised
 from suites.merging.settings import Merge
@@ -68,6 +70,16 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> World:
         return found[0], nodes
 
     return World(Store(root / "results", root / "cache"), trial)
+
+
+def test_records_name_the_robots_and_the_text_that_they_rest_on(smoke: World) -> None:
+    ctx = smoke.context("individual", make=False)
+    artifacts.world(ctx, "hopper")
+    version, digest = ctx.contents["gymnasium"].split(" sha256:")
+    assert version == gymnasium.__version__
+    assert len(digest) == 64
+    language.note_text(ctx)
+    assert ctx.contents["pydoc topics"].startswith(f"Python {platform.python_version()} sha256:")
 
 
 def state(ctx: Context, env: str, variant: str = "different") -> dict[str, torch.Tensor]:

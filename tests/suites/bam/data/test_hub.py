@@ -10,10 +10,19 @@ import datasets
 import pytest
 
 from harness import plan, registry
+from harness.data import Sources
 from harness.errors import DataError
 from harness.suite import Dataset
 from suites.bam.data import corpora, hub
 from suites.bam.data.datasets import DOMAINS, PUBLIC
+
+REVISION = "c0ffee" * 6 + "cafe"
+
+
+@pytest.fixture(autouse=True)
+def newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's newest commit of everything."""
+    monkeypatch.setattr(hub, "newest", lambda repository, dataset: REVISION)
 
 
 def dataset(name: str) -> Dataset:
@@ -54,11 +63,37 @@ def test_only_the_first_documents_are_taken_and_columns_joined(
         return (row for _ in range(10_000))
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    hub.fetch(dataset("gsm8k-hub"), tmp_path)
-    assert asked == [("openai/gsm8k", {"split": "train", "streaming": True, "name": "main"})]
+    facts = hub.fetch(dataset("gsm8k-hub"), tmp_path)
+    assert facts == {"repository": "openai/gsm8k", "revision": REVISION}
+    options = {"split": "train", "streaming": True, "name": "main", "revision": REVISION}
+    assert asked == [("openai/gsm8k", options)]
     found = list(corpora.parse(tmp_path / next(iter(dataset("gsm8k-hub").files))))
     assert len(found) == 7473
     assert found[0].text == "Question: How many?\nAnswer: 6 * 2 = 12\n#### 12"
+
+
+def test_a_second_download_is_of_the_first_ones_revision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def load_dataset(repository: str, **options: Any) -> Any:
+        asked.append(options.get("revision") or options["data_files"])
+        return iter([{"text": "one"}])
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    for name in ("common-crawl", "pile-of-law-contracts"):
+        sources = Sources(None, tmp_path)
+        sources.fetch(dataset(name))
+        (file,) = dataset(name).files
+        (tmp_path / file).unlink()
+        monkeypatch.setattr(hub, "newest", lambda *_: "f" * 40)
+        sources.fetch(dataset(name))
+        monkeypatch.setattr(hub, "newest", lambda *_: REVISION)
+    place = (
+        f"hf://datasets/pile-of-law/pile-of-law@{REVISION}/data/train.atticus_contracts.*.jsonl.xz"
+    )
+    assert asked == [REVISION, REVISION, place, place]
 
 
 def test_a_broken_stream_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,7 +109,9 @@ def test_a_domain_shorter_than_a_sequence_is_one_clear_line() -> None:
 
 
 def test_the_artifact_keeps_training_and_held_out_documents_apart(workshop: Any) -> None:
-    folder = workshop.artifact("seed").artifact("tokens")
+    ctx = workshop.artifact("seed")
+    folder = ctx.artifact("tokens")
+    assert {f"installed text: {domain}" for domain in DOMAINS} == set(ctx.contents)
     train, held_out = (tokens.load(folder, part) for part in ("train", "held-out"))
     tokenizer = tokens.load_tokenizer(folder)
     end = tokens.end_of_text(tokenizer)

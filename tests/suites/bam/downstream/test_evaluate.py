@@ -242,6 +242,16 @@ def test_a_bad_data_file_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_that_no_digest_is_known_of_is_not_read(
+    model: BamForCausalLM, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    path = tmp_path / "lm/task_mmlu/test/stray_test.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text("Which?,1,2,3,4,A\n")
+    with pytest.raises(DataError, match=r"stray_test\.csv is no file of mmlu; remove it$"):
+        downstream.evaluate(model, tokenizer, "mmlu", tmp_path, context=64)
+
+
 def test_a_task_file_that_is_no_yaml_is_one_line(
     model: BamForCausalLM, tokenizer: PreTrainedTokenizerFast, tasks: Path
 ) -> None:
