@@ -38,7 +38,8 @@ from harness.arguments import (
 )
 from harness.data import Sources
 from harness.data_commands import tell
-from harness.errors import ClaimError, DataError, StoreError, UsageError, quoted
+from harness.errors import ClaimError, DataError, StoreError, UsageError, quoted, unknown
+from harness.identity import Node
 from harness.record import Record
 from harness.store import Damaged, Store, location
 from harness.suite import Scale, Suite
@@ -301,9 +302,9 @@ def claims(
     ] = False,
 ) -> None:
     """The verdict on every claim."""
+    from harness.analysis import frame
     from harness.claims import judge
     from harness.report.verdict import remark
-    from harness.runs import frame
 
     suites, store = _suites(names, scale or None), _store(results, read=True)
     against, seen = 0, set()
@@ -344,8 +345,8 @@ def compare(
     results: Results = Path("results"),
 ) -> None:
     """Two methods side by side: paired differences on every task that both have run."""
-    from harness.runs import compare as paired
-    from harness.runs import frame
+    from harness.analysis import compare as paired
+    from harness.analysis import frame
 
     suite_name, _, first = a.rpartition("/")
     other, _, second = b.rpartition("/")
@@ -358,7 +359,7 @@ def compare(
     for name in (first, second):
         if name not in {m.name for m in suite.methods}:
             there = [m.name for m in suite.methods]
-            raise UsageError(registry.unknown("method", name, there, f"harness show {suite.name}"))
+            raise UsageError(unknown("method", name, there, f"harness show {suite.name}"))
     store = _store(results, read=True)
     records = _records(store, suite)
     current, _ = plan.standing([suite], records)
@@ -468,7 +469,7 @@ def _suites(names: Sequence[str] | None, scale: str | None) -> list[Suite]:
     if scale is not None:
         if not names and all(_lacks(s, scale) for s in suites):
             there = {s.name for suite in suites for s in suite.scales}
-            raise UsageError(registry.unknown("scale", scale, there, "harness list"))
+            raise UsageError(unknown("scale", scale, there, "harness list"))
         suites = [s for s in suites if (not names and _lacks(s, scale)) or _scale(s, scale)]
     return suites
 
@@ -480,7 +481,7 @@ def _lacks(suite: Suite, scale: str) -> bool:
 def _scale(suite: Suite, name: str) -> Scale:
     if _lacks(suite, name):
         there = [s.name for s in suite.scales]
-        raise UsageError(registry.unknown("scale", name, there, f"harness show {suite.name}"))
+        raise UsageError(unknown("scale", name, there, f"harness show {suite.name}"))
     return suite.scale(name)
 
 
@@ -530,7 +531,7 @@ def _plan(
     )
 
 
-def _summarise(made: plan.Plan, records: Sequence[Record], store: Store) -> list[plan.Node]:
+def _summarise(made: plan.Plan, records: Sequence[Record], store: Store) -> list[Node]:
     """Prints what is to be done; the artifacts that come first."""
     states = Counter(step.state for step in made.steps)
     first, rest = plan.unmade(made, store), "nothing to do"
@@ -548,8 +549,8 @@ def _summarise(made: plan.Plan, records: Sequence[Record], store: Store) -> list
 
 
 def _power(suite: Suite, scale: Scale, records: Sequence[Record]) -> None:
+    from harness.analysis import frame
     from harness.claims import power
-    from harness.runs import frame
 
     rows = [
         (

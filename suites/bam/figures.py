@@ -14,9 +14,9 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
+from harness.analysis import cells, frame
 from harness.drawing import bounds, legend, styles
 from harness.record import Record, Series
-from harness.runs import cells, frame
 from harness.stats import column_means
 from harness.suite import Figure, Suite
 

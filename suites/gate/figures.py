@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
+from harness.analysis import cells, frame
 from harness.digits import total
 from harness.drawing import bounds, interval_line, legend, panels, styles
 from harness.record import Record
-from harness.runs import cells, frame
 from harness.suite import Figure, Suite, Task
 
 

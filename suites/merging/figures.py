@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
 from harness import digits
+from harness.analysis import cells, frame, of_trainings
 from harness.drawing import bounds, interval_line, legend, panels, points, styles
 from harness.record import Record
-from harness.runs import cells, frame, of_trainings
 from harness.stats import mean_interval
 from harness.suite import Figure, Method, Suite, Task
 

@@ -11,9 +11,9 @@ import numpy as np
 from matplotlib.figure import Figure as Drawing
 
 from harness import digits
+from harness.analysis import Cells, cells, frame
 from harness.drawing import interval_line, legend, panels, points, styles
 from harness.record import Record
-from harness.runs import Cells, cells, frame
 from harness.stats import column_means
 from harness.suite import Figure, Method, Suite, Task
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from harness import executors, plan, registry
 from harness.data import Sources
 from harness.errors import UsageError
+from harness.identity import digest
 from harness.plan import Filters, make, pairs, reachable, trials
-from harness.record import digest
 from harness.store import Store
 from harness.suite import Artifact, Dataset, Method, Paper, Scale, Task
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import stats
+from harness.analysis import COLUMNS, cell, cells, compare, frame, paired
 from harness.errors import StoreError, UsageError
-from harness.runs import COLUMNS, cell, cells, compare, frame, paired
 
 
 @pytest.fixture
