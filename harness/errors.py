@@ -17,8 +17,9 @@ def brief(error: BaseException) -> str:
         text = str(getattr(error, "strerror", None) or error)
     except Exception:  # an exception of foreign code whose text cannot be had
         text = ""
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return one_line(line, _LONGEST) or type(error).__name__
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    told = 2 if lines and lines[0].endswith(":") else 1  # torch names the tensor in the second
+    return one_line(" ".join(lines[:told]), _LONGEST) or type(error).__name__
 
 
 class HarnessError(Exception):

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from harness import registry
 from harness.data import Sources
-from harness.errors import HarnessError, UsageError, unknown
+from harness.errors import HarnessError, UsageError, quoted, unknown
 from harness.identity import Node, Recipes
 from harness.record import Record
 from harness.store import Store
@@ -99,8 +99,8 @@ def pairs(
     Raises:
         UsageError: a filter that matches nothing; the message lists what there is.
     """
-    methods = _filtered("method", select(suite.methods, scale.methods), filters.methods, suite)
-    tasks = _filtered("task", select(suite.tasks, scale.tasks), filters.tasks, suite)
+    methods = _filtered("method", suite.methods, scale.methods, filters.methods, suite, scale)
+    tasks = _filtered("task", suite.tasks, scale.tasks, filters.tasks, suite, scale)
     chosen = {m.name for m in methods}, {t.name for t in tasks}
     return tuple(
         (method, task)
@@ -312,13 +312,26 @@ def users(wanted: Iterable[Trial], nodes: dict[str, Node]) -> dict[str, Trial]:
 
 
 def _filtered(
-    what: str, there: Sequence[Any], patterns: tuple[str, ...], suite: Suite
+    what: Literal["method", "task"],
+    known: Sequence[Any],
+    of_scale: tuple[str, ...],
+    wanted: tuple[str, ...],
+    suite: Suite,
+    scale: Scale,
 ) -> Sequence[Any]:
-    for pattern in patterns:
-        if not select(there, (pattern,)):
-            names = [thing.name for thing in there]
-            raise UsageError(unknown(what, pattern, names, f"harness show {suite.name}"))
-    return select(there, patterns) if patterns else there
+    """Those of a suite's methods or tasks that a scale runs and a filter wants."""
+    there = select(known, of_scale)
+    for pattern in wanted:
+        if select(there, (pattern,)):
+            continue
+        if select(known, (pattern,)):
+            raise UsageError(
+                f"scale {scale.name} of suite {suite.name} does not run {what} {quoted(pattern)}; "
+                f"add it to the scale's {what}s, or choose another scale"
+            )
+        names = [thing.name for thing in there]
+        raise UsageError(unknown(what, pattern, names, f"harness show {suite.name}"))
+    return select(there, wanted) if wanted else there
 
 
 def _ranges(numbers: Sequence[int]) -> str:

@@ -33,6 +33,7 @@ class Mute(Exception):
         (Mute(), "Mute"),
         (ValueError("\x1b[31mred\x07"), r"\x1b[31mred\x07"),
         (KeyError("a"), "'a'"),
+        (RuntimeError("in Net:\n\tMissing key(s): b\n\tmore"), "in Net: Missing key(s): b"),
     ],
 )
 def test_an_exception_is_one_line_that_is_never_empty(error: BaseException, line: str) -> None:
@@ -50,7 +51,7 @@ def test_a_long_message_keeps_its_ends() -> None:
     ("name", "allowed", "message"),
     [
         ("x", [], "unknown task 'x': there are none"),
-        ("gaet", ["gate", "gat"], "unknown task 'gaet': did you mean 'gate'? there are gat, gate"),
+        ("gaet", ["gate", "gat"], "unknown task 'gaet': did you mean 'gat'? there are gat, gate"),
         (None, ["gate"], "unknown task None: there are gate"),
         ("a\nb", ["gate"], r"unknown task 'a\nb': there are gate"),
     ],

@@ -28,7 +28,7 @@ ALLOWED = {
     "digits": set(),
     "stats": {"digits"},
     "resampling": {"digits", "stats"},
-    "drawing": {"stats"},
+    "drawing": {"stats", "suite"},
     "identity": {"suite"},
     "record": {"errors", "identity", "settings", "suite"},
     "files": {"errors"},
