@@ -238,5 +238,5 @@ def test_compare_two_result_sets(suite, make_record):
 
 
 def test_compare_names_the_methods_there_are(suite, records):
-    with pytest.raises(UsageError, match="unknown method 'dog': .*there are ant, bee, cat"):
+    with pytest.raises(UsageError, match=r"unknown method 'dog': .*there are ant, bee, cat"):
         compare(suite, frame(records, suite), "ant", "dog")
