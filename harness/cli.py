@@ -19,6 +19,7 @@ from harness import (
     data_commands,
     inventory,
     migrate,
+    number,
     options,
     plan,
     registry,
@@ -73,7 +74,7 @@ def list_suites() -> None:
                     scale.name,
                     trials,
                     len(suite.artifacts),
-                    f"{console.duration(hours)} of one core",
+                    f"{number.seconds(hours)} of one core",
                 )
             )
     console.table(("suite", "paper", "scale", "trials", "artifacts", "estimate"), rows, out)
@@ -115,7 +116,7 @@ def show(name: Annotated[str, typer.Argument(help="A suite.")]) -> None:
     if printed:
         out.print(f"\n{len(printed)} published numbers in {suite.references}:")
         rows = [
-            (r.table, r.task, r.method, r.metric, console.spread(r.value, r.spread), r.source)
+            (r.table, r.task, r.method, r.metric, number.spread(r.value, r.spread), r.source)
             for r in printed
         ]
         console.table(("table", "task", "method", "metric", "value", "source"), rows, out)
@@ -245,7 +246,7 @@ def status(names: Names = None, results: Results = Path("results"), data: Data =
             made = plan.make(suite, scale, loaded.records, store, sources, device=str(kind))
             states = Counter(step.state for step in made.steps)
             hours = sum(r.cost.wall_seconds for r in loaded.records if r.scale == scale.name)
-            rows.append((suite.name, scale.name, console.counted(states), console.duration(hours)))
+            rows.append((suite.name, scale.name, console.counted(states), number.seconds(hours)))
     console.table(("suite", "scale", "trials", "spent"), rows, out)
     if damaged:
         raise typer.Exit(StoreError.exit_code)
@@ -320,7 +321,7 @@ def claims(
                 (
                     v.claim,
                     v.label,
-                    console.estimate(v.estimate, v.low, v.high, v.unit),
+                    number.estimate(v.estimate, v.low, v.high, v.unit),
                     "-" if v.n is None else v.n,
                     remark(suite, v),
                 )
@@ -371,9 +372,9 @@ def compare(
         (
             c.task,
             c.metric,
-            console.estimate(c.difference.mean, c.difference.low, c.difference.high, c.unit),
+            number.estimate(c.difference.mean, c.difference.low, c.difference.high, c.unit),
             c.difference.n,
-            console.rounded(c.p_holm),
+            number.rounded(c.p_holm),
         )
         for c in found
     ]
@@ -538,13 +539,13 @@ def _summarise(made: plan.Plan, records: Sequence[Record], store: Store) -> list
     if made.todo:
         seconds = console.Estimate(records, [made], store).of_plan(made, first)
         artifacts = f" after {len(first)} artifacts" if first else ""
-        took = console.duration(seconds / options.workers(made))
+        took = number.seconds(seconds / options.workers(made))
         rest = f"{len(made.todo)} to run{artifacts}, about {took}"
     title = f"{made.suite.name} at {made.scale.name} scale on {made.device}"
     out.print(f"{title}: {console.counted(states)}; {rest}")
     absent = Counter(s.reason for s in made.steps if s.state == "no data")
-    for reason, number in absent.items():
-        out.print(f"  {number} trials skipped: {reason}", markup=False)
+    for reason, skipped in absent.items():
+        out.print(f"  {skipped} trials skipped: {reason}", markup=False)
     return first
 
 
@@ -556,9 +557,9 @@ def _power(suite: Suite, scale: Scale, records: Sequence[Record]) -> None:
         (
             p.claim,
             p.n,
-            console.rounded(p.mde_sd, "sd"),
-            console.rounded(p.mde, p.unit),
-            console.rounded(p.margin, p.unit),
+            number.rounded(p.mde_sd, "sd"),
+            number.rounded(p.mde, p.unit),
+            number.rounded(p.margin, p.unit),
             p.n_for_margin or "-",
         )
         for p in power(suite, scale.name, frame(records, suite) if records else None)

@@ -31,6 +31,7 @@ ALLOWED = {
     "stats": {"digits"},
     "resampling": {"digits", "stats"},
     "drawing": {"stats", "suite"},
+    "number": {"digits", "suite"},
     "identity": {"suite"},
     "record": {"errors", "identity", "settings", "suite"},
     "files": {"errors"},
@@ -57,8 +58,8 @@ ALLOWED = {
         "analysis", "digits", "errors", "evidence", "resampling", "settings", "stats", "suite",
     },
     "report": {
-        "analysis", "claims", "digits", "errors", "files", "record", "registry", "stats", "store",
-        "suite",
+        "analysis", "claims", "digits", "errors", "files", "number", "record", "registry", "stats",
+        "store", "suite",
     },
     "context": {
         "cost", "data", "errors", "identity", "inputs", "patience", "plan", "record", "settings",
@@ -76,7 +77,7 @@ ALLOWED = {
         "run", "store", "suite",
     },
     "console": {
-        "digits", "errors", "executors", "identity", "plan", "record", "run", "store", "suite",
+        "errors", "executors", "identity", "number", "plan", "record", "run", "store", "suite",
     },
     "options": {"errors", "plan", "suite"},
     "terminal": {"errors"},
@@ -86,8 +87,8 @@ ALLOWED = {
     },
     "cli": {
         "analysis", "arguments", "claims", "console", "data", "data_commands", "errors",
-        "executors", "identity", "inventory", "migrate", "options", "plan", "provenance", "record",
-        "registry", "report", "run", "stats", "store", "suite", "terminal", "upkeep",
+        "executors", "identity", "inventory", "migrate", "number", "options", "plan", "provenance",
+        "record", "registry", "report", "run", "stats", "store", "suite", "terminal", "upkeep",
     },
 }  # fmt: skip
 FOR_SUITES = {

@@ -391,7 +391,7 @@ def test_what_decides_the_numbers_changes_the_identity(make_suite, monkeypatch, 
     elif name == "device":
         after = the_trial(make_suite(), device="cuda")
     elif name == "spec version":
-        monkeypatch.setattr(identity, "SPEC_VERSION", 2)
+        monkeypatch.setattr("harness.identity.SPEC_VERSION", 2)
         after = the_trial(make_suite())
     elif name == "scale name":
         suite = make_suite(laptop=changed(LAPTOP, name="gpu"))
