@@ -98,7 +98,7 @@ class Recipes:
             "spec_version": SPEC_VERSION,
             "suite": self._suite.name,
             "seed": seed,
-            "scale": {"name": self._scale.name, "params": self._scale.values},
+            "scale": {"name": self._scale.name, "params": self._scale.settings.plain()},
             "dtype": self._suite.dtype,
             "device": self._device,
             "data": {name: self._datasets[name].files for name in data},

@@ -96,7 +96,7 @@ def device(wanted: str, scale: Scale) -> str:
     """
     if wanted not in ("auto", "cpu", "cuda"):
         raise UsageError(unknown("--device", wanted, ("cpu", "cuda", "auto")))
-    if wanted == "cpu" or (wanted == "auto" and scale.name not in ("gpu", "paper")):
+    if wanted == "cpu" or (wanted == "auto" and scale.size not in ("gpu", "paper")):
         return "cpu"
     import torch
 

@@ -31,6 +31,7 @@ MACHINERY = frozenset(
         "executors", "failures", "files", "identity", "inputs", "inventory", "lazy", "migrate",
         "number", "options", "patience", "plan", "provenance", "record", "registry", "report",
         "resampling", "run", "source", "store", "suite", "terminal", "tool", "upkeep",
+        "upkeep_commands", "variants",
     }
 )  # fmt: skip
 """Parts of the engine that name, run, keep and show trials. A method's numbers do not depend on

@@ -26,6 +26,8 @@ SPEC_VERSION = 1
 """Changes when the meaning of an identity changes; part of every identity."""
 _DEEPEST = 50
 """Levels of lists and objects in parameters; a record holds them some levels further down."""
+SEPARATOR = "+"
+"""Between the size of a scale and what a variant of it replaces; see `harness.variants`."""
 _SHOWN = 12
 """Artifacts of a long circle that a message names, the last ones."""
 
@@ -63,7 +65,7 @@ def _shallow(params: dict[str, JsonValue]) -> dict[str, JsonValue]:
 
 
 Params = Annotated[dict[str, JsonValue], AfterValidator(_shallow)]
-"""What methods, tasks and scales hand to the functions they name: JSON values, nothing else."""
+"""What methods, tasks and artifacts hand to the functions they name: JSON values only."""
 
 
 class Paper(Spec):
@@ -180,7 +182,8 @@ class Method(Spec):
 class Scale(Spec):
     """How big: names which trials run and hands numbers to the methods."""
 
-    name: Literal["smoke", "laptop", "gpu", "paper"]
+    name: Annotated[str, StringConstraints(pattern=r"^(smoke|laptop|gpu|paper)(\+[a-z0-9._+-]+)?$")]
+    """`smoke`, `laptop`, `gpu` or `paper`; of a variant with what it replaces behind a `+`."""
     seeds: tuple[int, ...]
     methods: tuple[str, ...] = ("*",)
     tasks: tuple[str, ...] = ("*",)
@@ -190,8 +193,6 @@ class Scale(Spec):
     settings: SerializeAsAny[Settings] = Settings()
     """What the methods get: updates, nodes, widths, in a type of the suite's own. Part of every
     identity; a method's or task's parameter of the same name takes precedence."""
-    params: Params = Field(default_factory=dict)
-    """The same without a type."""
     trial_seconds: float = Field(default=3600, gt=0)
     """A trial that runs longer is recorded as `timeout`."""
     expected_seconds: float = Field(gt=0)
@@ -202,9 +203,9 @@ class Scale(Spec):
     """How this scale differs from the paper's setting."""
 
     @property
-    def values(self) -> Params:
-        """The settings as JSON."""
-        return {**self.params, **self.settings.plain()}
+    def size(self) -> str:
+        """The name of the scale that this is, or is a variant of."""
+        return self.name.partition(SEPARATOR)[0]
 
 
 class Reference(Spec):
