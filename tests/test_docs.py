@@ -51,9 +51,11 @@ def test_every_block_runs(page: Path, tmp_path: Path) -> None:
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     }
     for language, text in blocks(page):
-        words = ["bash", "-euc"] if language == "sh" else [sys.executable, "-c"]
+        script = tmp_path / f"block.{language}"  # a file: docstrings of settings are read from it
+        script.write_text(text)
+        words = ["bash", "-eu"] if language == "sh" else [sys.executable]
         done = subprocess.run(
-            [*words, text],
+            [*words, str(script)],
             cwd=tmp_path,
             env=environment,
             capture_output=True,
