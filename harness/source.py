@@ -77,7 +77,7 @@ class Reached(NamedTuple):
 def digest(import_path: str) -> str:
     """sha256 over the source and the data files that a function's module reaches.
 
-    Comments, docstrings and formatting do not count, nor do documents and printed numbers.
+    Comments, docstrings and formatting do not count, nor do documents and published numbers.
 
     Raises:
         SpecError: the module has no source file, or one that it reaches does not parse.
