@@ -1,4 +1,4 @@
-"""The layer among PyG's own: heterogeneous graphs, what looks for message passing, what is refused."""
+"""The layer among PyG's own: heterogeneous graphs, message passing, what is refused."""
 
 import copy
 import warnings
@@ -114,6 +114,7 @@ def test_state_holds_parameters_alone() -> None:
     assert set(conv.state_dict()) == {name for name, _ in conv.named_parameters()}
 
 
+@pytest.mark.filterwarnings("ignore:Sparse")  # torch calls its CSR a beta
 def test_an_adjacency_matrix_becomes_edges_as_the_message_says() -> None:
     conv, x = randomised(GATEConv(4, 3)), features()["p"]
     edges = EDGES[CITES]
