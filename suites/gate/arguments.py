@@ -43,9 +43,10 @@ def pair_of_widths(in_channels: object) -> tuple[int, int]:
 
 
 def demand_number(name: str, value: object, low: float, high: float) -> None:
-    if not isinstance(value, Real) or isinstance(value, bool) or not low <= value <= high:
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    if not low <= number <= high:
         bounds = f"from {low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g}"
-    elif math.isfinite(value):
+    elif math.isfinite(number):
         return
     else:
         bounds = "finite"

@@ -94,8 +94,8 @@ class GATEConv(MessagePassing):  # type: ignore[misc]  # PyG has no types
         out_channels: Channels C of each head.
         heads: Number of heads H.
         concat: Concatenate the heads (H * C outputs) or average them (C outputs).
-        negative_slope: Slope of the LeakyReLU of "gat", at least 0; "gate" always uses
-            ReLU, whose sign is what lets the sign of an attention vector open or close an edge.
+        negative_slope: Slope of the LeakyReLU of "gat", at least 0. "gate" uses ReLU:
+            since that is never negative, the sign of an attention vector opens or closes an edge.
         dropout: Probability, 0 to 1, with which an attention weight is dropped in training.
         add_self_loops: Give every node its own loop, in place of loops among the given edges.
             If False, a given edge with source = target is the self edge of "gate" on one node
@@ -107,6 +107,8 @@ class GATEConv(MessagePassing):  # type: ignore[misc]  # PyG has no types
         share_weights: Use one matrix for value, source and target.
         residual: Add a linear map of the target's own features to the output.
         attention: "gate" or "gat"; see the table at the top of the module.
+        gate_slope: Slope below 0 of the nonlinearity of "gate": 0 is the paper's ReLU, more is a
+            LeakyReLU, which tells what the ReLU does apart from the second attention vector.
 
     Raises:
         SpecError: If an argument is not one of those above.
@@ -128,6 +130,7 @@ class GATEConv(MessagePassing):  # type: ignore[misc]  # PyG has no types
         residual: bool = False,
         *,
         attention: Attention = "gate",
+        gate_slope: float = 0.0,
     ) -> None:
         super().__init__()
         if attention not in ("gate", "gat"):
@@ -139,6 +142,7 @@ class GATEConv(MessagePassing):  # type: ignore[misc]  # PyG has no types
             demand_whole("edge_dim", edge_dim)
         demand_number("dropout", dropout, 0.0, 1.0)
         demand_number("negative_slope", negative_slope, 0.0, math.inf)
+        demand_number("gate_slope", gate_slope, 0.0, math.inf)
         demand_fill_value(fill_value, edge_dim)
         flags = {
             "concat": concat,
@@ -167,6 +171,7 @@ class GATEConv(MessagePassing):  # type: ignore[misc]  # PyG has no types
         self.share_weights = share_weights
         self.residual = residual
         self.attention = attention
+        self.gate_slope = gate_slope
 
         width = heads * out_channels
         total = width if concat else out_channels
@@ -279,7 +284,7 @@ class GATEConv(MessagePassing):  # type: ignore[misc]  # PyG has no types
 
     def _attention(self) -> tuple[float, Tensor, Tensor]:
         if self.attention == "gate":
-            return 0.0, self.att_neighbour, self.att_self
+            return self.gate_slope, self.att_neighbour, self.att_self
         return self.negative_slope, self.att, self.att
 
     def _edges(
