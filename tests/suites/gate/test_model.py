@@ -70,7 +70,7 @@ def test_self_attention(name: str) -> None:
         "gate-shared": [1, 1, 1, 1, 1],
         "residual-gat": [1, 1, 1, 1, 1],
         "mlp-gat": [0, 1, 0, 1, 0],
-        **dict.fromkeys(ABLATIONS, [1, 1, 1, 1, 1]),
+        **{key: [1, 1, 1, 1, 1] for key in ABLATIONS},
     }.get(name, [0, 0, 0, 0, 0])
     assert [int(alpha is not None) for alpha in weights] == attends
     uniform = 1.0 / (torch.bincount(edge_index[1], minlength=10).double() + 1)
@@ -90,7 +90,7 @@ def test_rigid_places(depth: int, places: list[int]) -> None:
 
 def test_the_rigid_network_shares_weights_as_released() -> None:
     """One matrix for value, source and target, no bias, attention that starts at 0."""
-    x, edge_index = graph(10, 30, 6, 0)
+    _, edge_index = graph(10, 30, 6, 0)
     layer = network("mlp-gat", 5).stack[1]
     released = GATv2Conv(8, 8, bias=False, share_weights=True).double()
     assert set(dict(layer.named_parameters())) == {"att", "lin_value.weight"}

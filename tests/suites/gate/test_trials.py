@@ -24,7 +24,12 @@ GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "losses.json").read_
 @pytest.fixture
 def context(tmp_path: Path) -> Any:
     def make(
-        method: str, task: str, seed: int = 0, run: dict[str, Any] | None = None, **more: Any
+        method: str,
+        task: str,
+        seed: int = 0,
+        run: dict[str, Any] | None = None,
+        released: bool = False,
+        **more: Any,
     ) -> Context:
         suite = registry.load("gate")
         scale = suite.scale("smoke")
@@ -32,7 +37,9 @@ def context(tmp_path: Path) -> Any:
         settings = GateSettings(
             **{"nodes": 200, "p": 0.05, "side": 16, "run": Run(**changed)} | more
         )
-        scale = scale.model_copy(update={"settings": settings, "tasks": ("*",)})
+        if released:
+            settings = GateSettings(run=None)
+        scale = scale.model_copy(update={"settings": settings, "tasks": ("*",), "exclude": ()})
         trial = plan.trials(suite, scale, "cpu", plan.Filters((method,), (task,), (seed,)))[0][0]
         return Context(trial, Store(tmp_path / "r", tmp_path / "c"), Sources(None, tmp_path))
 
@@ -134,8 +141,7 @@ def test_a_diverging_network_is_reported_as_such(context: Any) -> None:
 
 
 def test_released_settings_come_from_the_task(context: Any) -> None:
-    ctx = context("gat", "neighbour3-l4")
-    ctx.scale = ctx.scale.model_copy(update={"settings": GateSettings(run=None)})
+    ctx = context("gat", "neighbour3-l4", released=True)
     assert trials.training_of(ctx)[:3] == (256, 0.005, 10_000)
 
 
@@ -156,8 +162,7 @@ RIGID = {
 
 @pytest.mark.parametrize("task", RIGID)
 def test_the_rigid_network_has_its_own_released_settings(context: Any, task: str) -> None:
-    ctx = context("mlp-gat", task)
-    ctx.scale = ctx.scale.model_copy(update={"settings": GateSettings(run=None)})
+    ctx = context("mlp-gat", task, released=True)
     assert trials.training_of(ctx)[:3] == RIGID[task]
 
 
