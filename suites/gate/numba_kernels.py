@@ -52,38 +52,37 @@ def warm_up(dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.float64)) ->
 # ---- Kernels ------------------------------------------------------------------------------------
 
 
-def _spread(index, into, degree, first, E, N, hub, block):
+def _spread(index, into, degree, first, E, N):
     """Rows to add edges into: the node itself, or one of the further rows of a hub.
 
-    Returns how many further rows there are; without any, `into` is left as it is.
+    Returns how many further rows there are; without any, `into` is of no use.
     """
-    rows = N
     for i in range(N):
         degree[i] = 0
     for k in range(E):
-        degree[index[k]] += 1
+        i = index[k]
+        into[k] = degree[i]  # how many edges of the node came before
+        degree[i] += 1
+    rows = N
     for i in range(N):
         first[i] = -1
-        if degree[i] > hub:
+        if degree[i] > HUB:
             first[i] = rows
-            rows += (degree[i] + block - 1) // block
+            rows += (degree[i] + BLOCK - 1) // BLOCK
     if rows > N:
-        for i in range(N):
-            degree[i] = 0
         for k in range(E):
-            i = index[k]
-            into[k] = i if first[i] < 0 else first[i] + degree[i] // block
-            degree[i] += 1
+            row = first[index[k]]
+            into[k] = index[k] if row < 0 else row + into[k] // BLOCK
     return rows - N
 
 
-def _gather(out, degree, first, wide, N, W, block):
+def _gather(out, degree, first, wide, N, W):
     for i in range(N):
         if first[i] < 0:
             continue
         for c in range(W):
             wide[c] = 0.0
-        for r in range(first[i], first[i] + (degree[i] + block - 1) // block):
+        for r in range(first[i], first[i] + (degree[i] + BLOCK - 1) // BLOCK):
             for c in range(W):
                 wide[c] += out[r * W + c]
         for c in range(W):
@@ -253,8 +252,8 @@ def _compile(dtype: torch.dtype) -> Kernels:
         return call
 
     return Kernels(
-        spread=build(_spread, "iiiinnnn"),
-        gather=build(_gather, "fiidnnn"),
+        spread=build(_spread, "iiiinn"),
+        gather=build(_gather, "fiidnn"),
         scores=build(_scores, "ffffiiufnnnxx"),
         scores_backward=build(_scores_backward, "fffffiiuiifffdnnnxx"),
         softmax_shift=build(_softmax_shift, "fiffnnnx"),
@@ -283,7 +282,7 @@ class _Rows:
             into_E = torch.empty_like(index_E)
             self.degree_N, self.first_N = index_E.new_empty(nodes), index_E.new_empty(nodes)
             addresses = (x.data_ptr() for x in (index_E, into_E, self.degree_N, self.first_N))
-            self.extra = kernels.spread(*addresses, E, nodes, HUB, BLOCK)
+            self.extra = kernels.spread(*addresses, E, nodes)
             if self.extra:
                 self.into_E = into_E
         self.sums = like.new_zeros(nodes + self.extra, H, C)
@@ -294,7 +293,7 @@ class _Rows:
             return self.sums
         wide = self.sums.new_empty(self.width, dtype=torch.float64)
         addresses = (x.data_ptr() for x in (self.sums, self.degree_N, self.first_N, wide))
-        self.kernels.gather(*addresses, self.nodes, self.width, BLOCK)
+        self.kernels.gather(*addresses, self.nodes, self.width)
         return self.sums[: self.nodes].clone()  # the rows of the hubs are let go
 
 
