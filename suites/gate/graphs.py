@@ -13,8 +13,9 @@ import http.client
 import os
 import tempfile
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
@@ -266,7 +267,7 @@ def _load(path: Path, spec: GraphFile) -> list[Array]:
     n, masks = spec.nodes, (spec.splits, spec.nodes)
     shapes = ((n, spec.features), (n,), (spec.edges, 2), masks, masks, masks)
 
-    def parse(stream: IO[bytes]) -> list[Array]:
+    def parse(stream: BufferedReader) -> list[Array]:
         archive = np.load(stream, allow_pickle=False)
         if isinstance(archive, np.ndarray):
             raise _wrong(path, spec, "a bare npy array", "an npz archive")
@@ -304,7 +305,7 @@ def _csv(
 ) -> Array:
     rows, columns = shape
 
-    def parse(stream: IO[bytes]) -> Array:
+    def parse(stream: BufferedReader) -> Array:
         # Every line is a row of numbers: nothing is quoted, missing, skipped or a header. One row
         # more than there may be tells that there are too many.
         with gzip.open(stream) as text:
@@ -326,7 +327,7 @@ def _csv(
     return array
 
 
-def _parsed(path: Path, spec: GraphFile, expected: str, parse: Callable[[IO[bytes]], T]) -> T:
+def _parsed(path: Path, spec: GraphFile, expected: str, parse: Callable[[BufferedReader], T]) -> T:
     """What a foreign parser makes of a file; whatever it raises is one line that names the file."""
     try:
         with path.open("rb") as stream:

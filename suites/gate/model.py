@@ -187,10 +187,9 @@ def _attention(
     shared: bool = False,
     residual: bool = False,
     loops: bool = True,
-    slope: float | None = None,
+    gat_slope: float = 0.2,
+    gate_slope: float = 0.0,
 ) -> Callable[[Place], nn.Module]:
-    slopes = {} if slope is None else {"gate_slope" if gate else "negative_slope": slope}
-
     def layer(place: Place) -> nn.Module:
         return _conv(
             place.inputs,
@@ -199,7 +198,8 @@ def _attention(
             share_weights=shared,
             residual=residual,
             add_self_loops=loops,
-            **slopes,
+            negative_slope=gat_slope,
+            gate_slope=gate_slope,
         )
 
     return layer
@@ -219,8 +219,8 @@ LAYERS: dict[str, Callable[[Place], nn.Module]] = {
     "gat-sep": _attention(gate=False, residual=True, loops=False),
     "gcn": _gcn,
     "sage": _sage,
-    "gate-leaky": _attention(gate=True, slope=0.2),
-    "gat-relu": _attention(gate=False, slope=0.0),
+    "gate-leaky": _attention(gate=True, gate_slope=0.2),
+    "gat-relu": _attention(gate=False, gat_slope=0.0),
     "gat-zero": _attention(gate=False),
     "gat-residual-tuned": _attention(gate=False, residual=True),
 }

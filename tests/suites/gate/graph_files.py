@@ -5,6 +5,7 @@ import io
 import random
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,13 +68,13 @@ def readers(folder: Path) -> dict[str, Reader]:
     for name in ("stored", "compressed"):
         path = folder / name / "tiny.npz"
         files = dict([put(path, npz(name == "compressed"))])
-        found[name] = Reader(files, lambda path=path: graphs.read_npz(path, NPZ, 1))
+        found[name] = Reader(files, partial(graphs.read_npz, path, NPZ, 1))
     ogb = folder / "ogb"
     files = dict(
         put(ogb / f"{name}.csv.gz", gzip.compress(text.encode(), mtime=0))
         for name, text in OGB_TEXTS.items()
     )
-    found["ogb"] = Reader(files, lambda: graphs.read_ogbn_arxiv(ogb, OGB))
+    found["ogb"] = Reader(files, partial(graphs.read_ogbn_arxiv, ogb, OGB))
     return found
 
 
