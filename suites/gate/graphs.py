@@ -82,7 +82,10 @@ def read_npz(path: Path, spec: GraphFile, split: int) -> Graph:
     x, y, edges_M2, *masks = _load(path, spec)
     with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is refused
         x = x.astype(np.float32)
-    _check_values(path, spec, (x, y, edges_M2), masks)
+    _check_features(path, spec, x)
+    _check_labels(path, spec, y)
+    _check_edges(path, spec, edges_M2)
+    _check_masks(path, spec, masks)
     low, high = edges_M2.min(axis=1), edges_M2.max(axis=1)
     pairs = np.unique(low.astype(np.int64) * spec.nodes + high.astype(np.int64))
     if (low == high).any() or len(pairs) != spec.edges:
@@ -119,12 +122,15 @@ def read_ogbn_arxiv(folder: Path, spec: GraphFile = DATASETS["ogbn-arxiv"]) -> G
     # DEVIATION: the loss has to be taken over train_N. The released OGB script applies no training
     # mask, so that labels of validation and test nodes are trained on.
     n = spec.nodes
-    x = _csv(folder / "raw" / "node-feat.csv.gz", spec, "float32", (n, spec.features))
-    y = _csv(folder / "raw" / "node-label.csv.gz", spec, "int64", (n, 1))[:, 0]
-    edges_M2 = _csv(folder / "raw" / "edge.csv.gz", spec, "int64", (None, 2))
+    raw, time = folder / "raw", folder / "split" / "time"
+    x = _csv(raw / "node-feat.csv.gz", spec, "float32", (n, spec.features))
+    _check_features(raw / "node-feat.csv.gz", spec, x)
+    y = _csv(raw / "node-label.csv.gz", spec, "int64", (n, 1))[:, 0]
+    _check_labels(raw / "node-label.csv.gz", spec, y)
+    edges_M2 = _csv(raw / "edge.csv.gz", spec, "int64", (None, 2))
+    _check_edges(raw / "edge.csv.gz", spec, edges_M2)
     masks = []
-    for part in ("train", "valid", "test"):
-        path = folder / "split" / "time" / f"{part}.csv.gz"
+    for path in (time / f"{part}.csv.gz" for part in ("train", "valid", "test")):
         index = _csv(path, spec, "int64", (None, 1))[:, 0]
         if index.min(initial=0) < 0 or index.max(initial=0) >= n:
             raise _wrong(path, spec, "node numbers out of range", f"0 to {n - 1}")
@@ -133,11 +139,11 @@ def read_ogbn_arxiv(folder: Path, spec: GraphFile = DATASETS["ogbn-arxiv"]) -> G
         mask = np.zeros((1, n), dtype=bool)
         mask[0, index] = True
         masks.append(mask)
-    _check_values(folder, spec, (x, y, edges_M2), masks)
+    _check_masks(time, spec, masks)
     edge_index_2E = symmetrise(torch.from_numpy(edges_M2.T.copy()), n)
     if edge_index_2E.shape[1] != 2 * spec.edges:
         found = f"{edge_index_2E.shape[1] / 2:g} undirected edges"
-        raise _wrong(folder / "raw" / "edge.csv.gz", spec, found, str(spec.edges))
+        raise _wrong(raw / "edge.csv.gz", spec, found, str(spec.edges))
     train, val, test = (torch.from_numpy(mask[0]) for mask in masks)
     return Graph(
         torch.from_numpy(x), edge_index_2E, torch.from_numpy(y), train, val, test, spec.classes
@@ -354,21 +360,27 @@ def _disguise(path: Path) -> str | None:
     return next(fitting, None) if start else DISGUISES[b""]
 
 
-def _check_values(
-    path: Path, spec: GraphFile, xy_edges: tuple[Array, Array, Array], masks_SN: list[Array]
-) -> None:
-    x, y, edges_M2 = xy_edges
+def _check_features(path: Path, spec: GraphFile, x: Array) -> None:
     if not np.isfinite(x).all():
         raise _wrong(path, spec, "features hold NaN or infinity", "finite numbers")
+
+
+def _check_labels(path: Path, spec: GraphFile, y: Array) -> None:
     if y.min() < 0 or y.max() >= spec.classes:
         found = f"labels from {y.min()} to {y.max()}"
         raise _wrong(path, spec, found, f"0 to {spec.classes - 1}")
     if absent := sorted(set(range(spec.classes)) - set(np.unique(y).tolist())):
         listed = ", ".join(map(str, absent[:5])) + (", ..." if len(absent) > 5 else "")
         raise _wrong(path, spec, f"no node of class {listed}", f"{spec.classes} classes")
+
+
+def _check_edges(path: Path, spec: GraphFile, edges_M2: Array) -> None:
     if edges_M2.size and (edges_M2.min() < 0 or edges_M2.max() >= spec.nodes):
         found = f"edges name nodes from {edges_M2.min()} to {edges_M2.max()}"
         raise _wrong(path, spec, found, f"0 to {spec.nodes - 1}")
+
+
+def _check_masks(path: Path, spec: GraphFile, masks_SN: list[Array]) -> None:
     count_SN = sum(mask.astype(np.int64) for mask in masks_SN)
     if np.max(count_SN) > 1:
         split = int(np.argwhere(count_SN > 1)[0][0])

@@ -91,7 +91,8 @@ def verdict(reader: Reader, path: Path, data: bytes) -> str:
             line = str(error)
             if "\n" in line or not line.isprintable():
                 return f"more than one printable line: {line!r}"
-            return "refused" if str(path.parent.parent) in line else f"names no file: {line}"
+            known = line.startswith((f"{path}: ", f"{path.parent}: masks"))  # masks: three files
+            return "refused" if known else f"names another file: {line}"
         except BaseException as error:
             return f"{type(error).__name__}: {error}"
         return flaw(graph) or "read"
