@@ -80,7 +80,8 @@ def read_npz(path: Path, spec: GraphFile, split: int) -> Graph:
             "choose seeds within them"
         )
     x, y, edges_M2, *masks = _load(path, spec)
-    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is refused
+    # What is too large for float32 becomes infinite, which is refused as every NaN is.
+    with np.errstate(over="ignore", invalid="ignore"):
         x = x.astype(np.float32)
     _check_features(path, spec, x)
     _check_labels(path, spec, y)

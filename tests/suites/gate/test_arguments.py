@@ -33,6 +33,7 @@ def refused(call: Any, error: type[HarnessError], words: str) -> None:
         ({"negative_slope": math.inf}, "negative_slope=inf; it must be a number, finite"),
         ({"negative_slope": -0.2}, "negative_slope=-0.2; it must be a number, at least 0"),
         ({"negative_slope": None}, "negative_slope=None"),
+        ({"gate_slope": -1}, "gate_slope=-1; it must be a number, at least 0"),
         ({"heads": 0}, "heads=0; it must be a whole number, at least 1"),
         ({"heads": -2}, "heads=-2"),
         ({"heads": 1.0}, "heads=1.0"),
