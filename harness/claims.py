@@ -47,6 +47,7 @@ from harness.runs import Cells, cells, distinct
 from harness.settings import Spec
 from harness.stats import Array, Interval
 from harness.suite import (
+    FEWEST_SEEDS,
     Beats,
     Claim,
     Competitive,
@@ -58,9 +59,6 @@ from harness.suite import (
     Suite,
     Trend,
 )
-
-FEWEST_SEEDS = 5
-"""Below this many complete seeds there is no verdict."""
 
 CONFIDENCE = 0.95
 ALPHA = 0.05

@@ -7,6 +7,7 @@ are named by import path (`"package.module:function"`), so that listing suites i
 import fnmatch
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -17,23 +18,39 @@ from pydantic import (
     SerializeAsAny,
     StringConstraints,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
+from harness.claim import (
+    Beats,
+    Claim,
+    Competitive,
+    Equivalent,
+    Exact,
+    ImportPath,
+    Level,
+    LowerSpread,
+    Name,
+    Trend,
+)
 from harness.settings import Settings, Spec
+
+__all__ = [
+    "FEWEST_SEEDS", "SPEC_VERSION", "Artifact", "Beats", "Claim", "Competitive", "Dataset",
+    "Equivalent", "Exact", "Figure", "ImportPath", "Level", "LowerSpread", "Mark", "Method",
+    "Metric", "Name", "Paper", "Params", "Reference", "Scale", "Suite", "Table", "Task", "Trend",
+    "select",
+]  # fmt: skip
 
 SPEC_VERSION = 1
 """Changes when the meaning of an identity changes; part of every identity."""
+FEWEST_SEEDS = 5
+"""Below this many distinct trainings there is no verdict."""
 _DEEPEST = 50
 """Levels of lists and objects in parameters; a record holds them some levels further down."""
 _SHOWN = 12
 """Artifacts of a long circle that a message names, the last ones."""
-
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._+-]{0,63}$")]
-"""Names end up in file names: lower case, digits and `._+-`, at most 64 characters."""
-
-ImportPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
-"""`package.module:function`, imported only when it is called."""
 
 
 def _inside(path: str) -> str:
@@ -194,12 +211,25 @@ class Scale(Spec):
     """The same without a type."""
     trial_seconds: float = Field(default=3600, gt=0)
     """A trial that runs longer is recorded as `timeout`."""
+    looks: tuple[int, ...] = (5, 10, 20, 40)
+    """Numbers of seeds at which claims may be judged where seeds are added until they are decided;
+    fixed before anything runs."""
     expected_seconds: float = Field(gt=0)
     """One trial on one core of a small machine; only for the estimate before anything has run."""
     threads: int = Field(default=1, ge=1)
     """CPU threads per trial; not part of the identity, recorded in the provenance."""
     deviations: tuple[str, ...] = ()
     """How this scale differs from the paper's setting."""
+
+    @field_validator("looks")
+    @classmethod
+    def _rising(cls, looks: tuple[int, ...]) -> tuple[int, ...]:
+        if not looks or looks[0] < FEWEST_SEEDS or any(b <= a for a, b in pairwise(looks)):
+            raise ValueError(
+                f"looks {looks}: numbers of seeds that rise, the first at least {FEWEST_SEEDS}; "
+                "for example (5, 10, 20, 40)"
+            )
+        return looks
 
     @property
     def values(self) -> Params:
@@ -220,96 +250,6 @@ class Reference(Spec):
     note: str = ""
     source: str = "paper"
     """`paper`, or who else published it: then it is shown as an anchor, not as the paper's."""
-
-
-class _Claim(Spec):
-    name: Name
-    text: str
-    """The sentence of the paper, in our words."""
-    source: str
-    """Section, table or figure of the paper, or that it is an additional control."""
-    metric: Name
-    tasks: tuple[str, ...]
-    """Names or globs of tasks that it speaks of."""
-    caveat: str = ""
-    """Why the verdict does not stand as it is, and what will be tested again; printed beside it."""
-
-
-class Beats(_Claim):
-    """`a` is better than `b`: the paired difference, averaged over tasks, is above zero."""
-
-    kind: Literal["beats"] = "beats"
-    a: Name
-    b: Name
-    margin: float = Field(gt=0)
-    """Difference in the metric's unit below which the two count as equal; fixed in advance."""
-
-
-class Competitive(_Claim):
-    """`a` is not worse than `b` by `margin` or more (non-inferiority)."""
-
-    kind: Literal["competitive"] = "competitive"
-    a: Name
-    b: Name
-    margin: float = Field(gt=0)
-
-
-class Equivalent(_Claim):
-    """`a` and `b` differ by less than `margin` either way."""
-
-    kind: Literal["equivalent"] = "equivalent"
-    a: Name
-    b: Name
-    margin: float = Field(gt=0)
-
-
-class Trend(_Claim):
-    """The metric rises (or falls) with a task parameter; with `b`, more so for `a` than for `b`."""
-
-    kind: Literal["trend"] = "trend"
-    a: Name
-    b: Name | None = None
-    over: str
-    """Task parameter on the x axis; the slope is per unit of it."""
-    direction: Literal["up", "down"]
-    margin: float = Field(gt=0)
-    """Slope below which there is no trend."""
-    group: tuple[str, ...] = ()
-    """Task parameters that stay fixed within one line; slopes are averaged over the lines."""
-
-
-class Level(_Claim):
-    """The metric of `a` is above (or below) a value."""
-
-    kind: Literal["level"] = "level"
-    a: Name
-    bound: float
-    direction: Literal["above", "below"]
-    margin: float = Field(gt=0)
-
-
-class LowerSpread(_Claim):
-    """Seeds scatter less for `a` than for `b`: log ratio of standard deviations below zero."""
-
-    kind: Literal["lower-spread"] = "lower-spread"
-    a: Name
-    b: Name
-    margin: float = Field(default=0.1, gt=0)
-    """Log ratio within which the two spreads count as equal."""
-
-
-class Exact(_Claim):
-    """A quantity that must match to the last digit: a parameter count, FLOPs, a graph size."""
-
-    kind: Literal["exact"] = "exact"
-    a: Name
-    value: float
-
-
-Claim = Annotated[
-    Beats | Competitive | Equivalent | Trend | Level | LowerSpread | Exact,
-    Field(discriminator="kind"),
-]
 
 
 class Mark(Spec):
