@@ -7,13 +7,34 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from harness.check import Check, Name
 from harness.settings import Spec
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._+-]{0,63}$")]
-"""Names end up in file names: lower case, digits and `._+-`, at most 64 characters."""
+Role = Literal["primary", "secondary", "additional", "exact"]
+Tier = Literal["exact", "scaled", "proxy"]
+"""How near a setting is to the paper's: the same; the same but smaller; something in its place."""
 
-ImportPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
-"""`package.module:function`, imported only when it is called."""
+
+class Citation(Spec):
+    """Where a paper says it."""
+
+    version: str
+    """Of the paper or its code: `arXiv v2`, `released code`."""
+    place: str
+    """Table, figure or section."""
+    row: str = ""
+    """Row and column of the table."""
+    sentence: str = ""
+    """The sentence itself, quoted."""
+
+
+class Basis(Spec):
+    """What a margin rests on."""
+
+    text: str
+    """In words; a pilot counts, and is named with its scale and seeds."""
+    date: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    """The day on which the margin was fixed."""
 
 
 class _Claim(Spec):
@@ -32,6 +53,19 @@ class _Claim(Spec):
     """Raised by hand when the margin or the question changes after records have been judged."""
     caveat: str = ""
     """Why the verdict does not stand as it is, and what will be tested again; printed beside it."""
+    checks: tuple[Check, ...] = ()
+    """All must pass, or there is no verdict."""
+    citation: Citation | None = None
+    rests_on: Basis | None = None
+    """What the margin rests on, and since when."""
+    tier: Tier | None = None
+    """Nearness to the paper's setting where it is not the scale's."""
+    margins: dict[str, float] = Field(default_factory=dict)
+    """Name or glob of tasks -> the margin there. Where given, the effect on each task is divided by
+    its own margin before tasks are averaged, and `margin` is in that unit; a claim over tasks that
+    measure different things needs them."""
+    axis: str = ""
+    """An axis of the scale along which the effect is measured as well; see `harness.suite.Axis`."""
 
 
 class Beats(_Claim):
@@ -69,7 +103,7 @@ class Trend(_Claim):
     a: Name
     b: Name | None = None
     over: str
-    """Task parameter on the x axis; the slope is per unit of it."""
+    """Task parameter, or axis of the scale, on the x axis; the slope is per unit of it."""
     direction: Literal["up", "down"]
     margin: float = Field(gt=0)
     """Slope below which there is no trend."""
@@ -110,3 +144,12 @@ Claim = Annotated[
     Beats | Competitive | Equivalent | Trend | Level | LowerSpread | Exact,
     Field(discriminator="kind"),
 ]
+
+Inexact = Beats | Competitive | Equivalent | Trend | Level | LowerSpread
+"""Claims with a margin."""
+
+
+def sides_of(claim: Claim) -> tuple[str, ...]:
+    """The methods that a claim compares, one or two."""
+    b = None if isinstance(claim, Level | Exact) else claim.b
+    return (claim.a, b) if b else (claim.a,)

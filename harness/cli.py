@@ -63,7 +63,7 @@ def list_suites() -> None:
     rows = []
     for suite in registry.every():
         for scale in suite.scales:
-            trials = len(plan.pairs(suite, scale)) * len(scale.seeds)
+            trials = suite.trial_count(scale)
             hours = scale.expected_seconds * trials
             rows.append(
                 (
@@ -103,8 +103,7 @@ def show(name: Annotated[str, typer.Argument(help="A suite.")]) -> None:
     console.table(("claim", "kind", "source", "what it says"), rows, out)
     out.print()
     rows = [
-        (s.name, len(plan.pairs(suite, s)) * len(s.seeds), len(s.seeds), " ".join(s.deviations))
-        for s in suite.scales
+        (s.name, suite.trial_count(s), len(s.seeds), " ".join(s.deviations)) for s in suite.scales
     ]
     console.table(("scale", "trials", "seeds", "differs from the paper"), rows, out)
     for title, lines in (("Differs everywhere", suite.deviations), ("Defects", suite.defects)):

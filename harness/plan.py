@@ -13,7 +13,7 @@ from harness.data import Sources
 from harness.errors import HarnessError, UsageError
 from harness.record import Record, digest
 from harness.store import Store
-from harness.suite import SPEC_VERSION, Artifact, Method, Scale, Suite, Task, select
+from harness.suite import SPEC_VERSION, Artifact, Method, Scale, Suite, Task, over_of, select
 
 Rerun = Literal["none", "failed", "stale", "all"]
 
@@ -136,10 +136,13 @@ def trials(
         )
     recipes = _Recipes(suite, scale, device)
     method_identity = {m.name: _identified(m) for m, _ in meetings}
+    seeds = {m.name: suite.seeds(scale, m) for m, _ in meetings}
     task_identity = {t.name: _identified(t) for _, t in meetings}
     found = []
     for seed in filters.seeds or scale.seeds:
         for method, task in meetings:
+            if seed not in seeds[method.name]:
+                continue
             needs = recipes.resolve(method.needs, task, seed)
             spec = recipes.common(seed, task.datasets, needs) | {
                 "method": method_identity[method.name],
@@ -157,7 +160,7 @@ class _Recipes:
         self._suite, self._scale, self._device = suite, scale, device.partition(":")[0]
         self._datasets = {d.name: d for d in suite.datasets}
         self._artifacts = {a.name: a for a in suite.artifacts}
-        self._over = _inherited(suite.artifacts)
+        self._over = over_of(suite.artifacts)
         self._known: dict[tuple[str, str | None, int | None], str] = {}
 
     def common(
@@ -221,23 +224,6 @@ class _Recipes:
         made = Node(artifact, over_task, over_seed, spec, digest(spec), needs)
         self.nodes.setdefault(made.id, made)
         return made.id
-
-
-def _inherited(artifacts: Sequence[Artifact]) -> dict[str, set[str]]:
-    """What each artifact is made over, by itself or through what it needs."""
-    over = {a.name: set[str](a.over) for a in artifacts}
-    users: dict[str, list[str]] = {a.name: [] for a in artifacts}
-    for artifact in artifacts:
-        for name in artifact.needs:
-            users[name].append(artifact.name)
-    pending = [*over]
-    while pending:  # each name comes up again at most three times: there are three kinds
-        name = pending.pop()
-        for user in users[name]:
-            if not over[name] <= over[user]:
-                over[user] |= over[name]
-                pending.append(user)
-    return over
 
 
 def make(

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from harness.report.page import Page
-from harness.report.table import planned
 from harness.suite import Suite
 
 _SIZES = ("smoke", "laptop", "gpu", "paper")
@@ -52,7 +51,7 @@ def chapter(suite: Suite, pages: Sequence[Page]) -> Chapter:
         if scale.name == "smoke":
             continue
         page = by_name.pop(scale.name, None)
-        want = len(planned(suite, scale)) * len(scale.seeds)
+        want = suite.trial_count(scale)
         statuses.append(_status(scale.name, want, page))
     statuses += [_status(name, 0, page) for name, page in by_name.items()]
     live = [page for page in pages if page.selection.used]

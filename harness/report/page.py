@@ -94,7 +94,7 @@ def build(
             draw(f, suite, selection.used) if figures else Picture(f.name, f.title, f.caption)
             for f in suite.figures
         ]
-    want = len(planned(suite, scale)) * len(scale.seeds) if scale else 0
+    want = suite.trial_count(scale) if scale else 0
     ok = sum(r.status == "ok" for r in selection.used)
     return Page(
         suite=suite,
