@@ -1,8 +1,8 @@
 """The commands. What they do lies in other modules; nothing imports this one.
 
 Exit codes: 0 done; 1 trials failed, or an unexpected error; 2 wrong usage or a suite that does
-not hold together; 3 a claim is contradicted (`claims --strict`); 4 corrupt or unwritable files, or
-a full disk; 130 interrupted.
+not hold together; 3 the opposite of a claim was found (`claims --strict`); 4 corrupt or unwritable
+files, or a full disk; 130 interrupted.
 """
 
 import sys
@@ -296,11 +296,12 @@ def claims(
     scale: Annotated[str, typer.Option(help="One scale; all with records by default.")] = "",
     results: Results = Path("results"),
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit code 3 where a claim is contradicted.")
+        bool, typer.Option("--strict", help="Exit code 3 where the opposite of a claim was found.")
     ] = False,
 ) -> None:
     """The verdict on every claim."""
     from harness.claims import judge
+    from harness.report import number
     from harness.report.verdict import remark
     from harness.runs import frame
 
@@ -328,9 +329,9 @@ def claims(
             out.print(f"{suite.name} at {size.name} scale")
             console.table(("claim", "verdict", "difference [95 %]", "n", "remark"), rows, out)
             out.print()
-            against += sum(v.outcome == "contradicted" for v in verdicts)
+            against += sum(v.outcome in ("opposite", "not equal") for v in verdicts)
     if strict and against:
-        raise ClaimError(f"{against} claims are contradicted by the records")
+        raise ClaimError(f"the records say the opposite of {number.plural(against, 'claim')}")
     console.nothing(out, results, suites, seen, names, scale)
 
 
@@ -547,7 +548,7 @@ def _summarise(made: plan.Plan, records: Sequence[Record], store: Store) -> list
 
 
 def _power(suite: Suite, scale: Scale, records: Sequence[Record]) -> None:
-    from harness.claims import power
+    from harness.design import power
     from harness.runs import frame
 
     rows = [

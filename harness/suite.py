@@ -34,6 +34,7 @@ from harness.claim import (
     Trend,
     sides_of,
 )
+from harness.errors import UsageError
 from harness.exhibit import Figure, Mark, Reference, Table
 from harness.settings import Settings, Spec
 from harness.task import Dataset, Metric, Params, Task
@@ -365,6 +366,19 @@ class Suite(Spec):
     def scale(self, name: str) -> Scale:
         """The scale of that name; KeyError where there is none."""
         return {str(s.name): s for s in self.scales}[name]
+
+    def known_scale(self, name: str) -> Scale:
+        """The same for a name that somebody typed.
+
+        Raises:
+            UsageError: there is none.
+        """
+        there = ", ".join(s.name for s in self.scales)
+        if name not in {s.name for s in self.scales}:
+            raise UsageError(
+                f"suite {self.name} has no scale {name!r}; it has: {there}; see --scale"
+            )
+        return self.scale(name)
 
 
 def select(things: Sequence[T], patterns: Iterable[str]) -> tuple[T, ...]:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from harness.claims import TaskEstimate, Verdict
+from harness.claims import Verdict
 from harness.digits import steady
+from harness.effects import TaskEstimate
 from harness.report import number
 from harness.report.selection import Trial
 from harness.report.table import Field, Listing, Row, label
@@ -106,9 +107,10 @@ def _measured(suite: Suite, claim: Claim, v: Verdict) -> str:
     unit = f" {v.unit}" if v.unit else ""
     failures = f", {number.plural(v.failures, 'failure')}" if v.failures else ""
     if isinstance(claim, Exact):
-        verb = "not equal" if v.outcome == "contradicted" else "equal"
         counted = f"{_show(suite, claim, v.estimate)}{unit}"
-        return f"counted {counted}, expected {_show(suite, claim, claim.value)}: {verb}{failures}"
+        return (
+            f"counted {counted}, expected {_show(suite, claim, claim.value)}: {v.outcome}{failures}"
+        )
     parts = [
         _show(suite, claim, v.estimate),
         _interval(suite, claim, v.low, v.high) + unit if v.low is not None else unit.strip(),

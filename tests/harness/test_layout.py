@@ -28,7 +28,7 @@ ALLOWED = {
     "claim": {"check", "settings"},
     "exhibit": {"check", "settings"},
     "task": {"check", "settings"},
-    "suite": {"check", "claim", "exhibit", "settings", "task"},
+    "suite": {"check", "claim", "errors", "exhibit", "settings", "task"},
     "digits": set(),
     "stats": {"digits"},
     "resampling": {"digits", "stats"},
@@ -51,13 +51,21 @@ ALLOWED = {
     "plan": {"data", "errors", "record", "registry", "store", "suite"},
     "runs": {"errors", "record", "stats", "suite"},
     "upkeep": {"errors", "plan", "store"},
-    "evidence": {"digits", "errors", "runs", "stats", "suite"},
+    "evidence": {"claim", "digits", "errors", "runs", "stats", "suite"},
+    "wording": {"claim"},
+    "effects": {
+        "claim", "digits", "evidence", "resampling", "runs", "stats", "suite", "wording",
+    },
+    "design": {"claim", "effects", "evidence", "runs", "stats", "suite"},
+    "checks": {"check", "digits", "errors", "record", "registry", "runs", "suite"},
+    "tiers": {"claim", "digits", "errors", "registry", "runs", "suite"},
     "claims": {
-        "digits", "errors", "evidence", "resampling", "runs", "settings", "stats", "suite",
+        "checks", "claim", "digits", "effects", "evidence", "record", "runs", "settings", "stats",
+        "suite", "tiers", "wording",
     },
     "report": {
-        "claims", "digits", "errors", "files", "record", "registry", "runs", "stats", "store",
-        "suite",
+        "checks", "claim", "claims", "digits", "effects", "errors", "files", "record", "registry",
+        "runs", "stats", "store", "suite", "wording",
     },
     "context": {
         "cost", "data", "errors", "inputs", "patience", "plan", "record", "settings", "store",
@@ -82,7 +90,7 @@ ALLOWED = {
         "arguments", "console", "data", "errors", "inventory", "registry", "store", "terminal",
     },
     "cli": {
-        "arguments", "claims", "console", "data", "data_commands", "errors", "executors",
+        "arguments", "claims", "console", "data", "data_commands", "design", "errors", "executors",
         "inventory", "migrate", "options", "plan", "provenance", "record", "registry", "report",
         "run", "runs", "stats", "store", "suite", "terminal", "upkeep",
     },
