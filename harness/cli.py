@@ -275,7 +275,7 @@ def report(
     printed = {suite.name: registry.references(suite) for suite in suites}
     different = site.generate(
         suites, records, reports, references=printed, current=current, stale=stale, check=check,
-        keep=keep,
+        keep=keep, responses={suite.name: registry.responses(suite) for suite in suites},
     )  # fmt: skip
     if check and (different or keep):
         for item in different[:20]:

@@ -3,12 +3,20 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from harness.claim import Tier
+from harness.claim import Role, Tier
 
 Outcome = Literal[
     "holds", "opposite", "equivalent", "inconclusive", "not testable", "not run", "not judged",
     "interval", "equal", "not equal",
 ]  # fmt: skip
+
+TITLES: dict[Role, str] = {
+    "primary": "Primary claims",
+    "secondary": "Secondary claims",
+    "additional": "Additional controls",
+    "exact": "Exact quantities",
+}
+"""How reports head the claims of each role, in the order in which they are read."""
 
 OPEN = "not judged: primary claims are open"
 PROXY = "not judged: a proxy says nothing against the paper"
