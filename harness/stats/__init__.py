@@ -14,11 +14,14 @@ Shapes: S seeds, T tasks.
 """
 
 from harness.stats.intervals import (
+    equivalence_p,
     holm,
     mean_interval,
     p_value,
     paired_interval,
     paired_p,
+    resampled_interval,
+    resampled_p,
     summary_interval,
     welch_interval,
     welch_p,
@@ -43,6 +46,7 @@ __all__ = [
     "SpreadEstimate",
     "column_means",
     "combined_spread",
+    "equivalence_p",
     "holm",
     "mean_interval",
     "minimum_detectable_effect",
@@ -50,6 +54,8 @@ __all__ = [
     "p_value",
     "paired_interval",
     "paired_p",
+    "resampled_interval",
+    "resampled_p",
     "sample_size",
     "spread_error",
     "spread_interval",

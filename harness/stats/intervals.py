@@ -8,10 +8,12 @@ from numpy.typing import ArrayLike
 
 from harness.digits import steady
 from harness.stats.samples import (
+    Array,
     Summary,
     centre,
     differences,
     mean_of,
+    sd_of,
     standard_error,
     summary_of,
     vector,
@@ -103,6 +105,53 @@ def paired_p(a: ArrayLike, b: ArrayLike, alternative: Alternative = "two-sided")
     return p_value(differences(a, b), 0.0, alternative)
 
 
+def resampled_interval(
+    values: ArrayLike, test_share: float, train_share: float, confidence: float = 0.95
+) -> Interval:
+    """Corrected resampled t-interval of a mean over splits of one dataset that overlap.
+
+    m ± t(n-1) s √(1/n + n_test / n_train)  (Nadeau and Bengio 2003, section 3.1). Trainings on
+    splits that share examples are correlated, so that their scatter says too little: 1/n alone
+    would shrink to nothing, however small the dataset. With splits that divide the data into
+    training and test the correction is that of a correlation of n_test / (n_test + n_train).
+
+    Args:
+        values: one number per split, finite.
+        test_share: test examples of a split, as a number or as a share of the dataset.
+        train_share: training examples of a split, in the same unit.
+        confidence: coverage.
+
+    Raises:
+        ValueError: a share that is not above zero.
+    """
+    x = vector(values)
+    error = _resampled_error(x, test_share, train_share)
+    method = "corrected resampled t"
+    return t_interval(mean_of(x), error, x.size - 1, confidence, n=x.size, method=method)
+
+
+def resampled_p(
+    values: ArrayLike, test_share: float, train_share: float, null: float = 0.0
+) -> float | None:
+    """Two-sided p-value of the corrected resampled t-test; None below two values."""
+    x = vector(values)
+    error = _resampled_error(x, test_share, train_share)
+    if x.size < 2:
+        return None
+    shift, size = centre(x) - null, max(abs(centre(x)), abs(null))
+    return t_p(shift, error, x.size - 1, "two-sided", flips=x.size, size=size)
+
+
+def equivalence_p(values: ArrayLike, margin: float) -> float | None:
+    """p-value against |mean| >= margin: two one-sided tests (Schuirmann 1987), the larger, doubled.
+
+    Doubled so that it is read like the two-sided p-values beside it: below .05 exactly where the
+    95 % interval of the mean lies within ±margin. None below two values.
+    """
+    above, below = p_value(values, -margin, "greater"), p_value(values, margin, "less")
+    return None if above is None or below is None else steady(min(1.0, 2 * max(above, below)))
+
+
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """p-values adjusted for m tests by Holm's step-down rule (Holm 1979).
 
@@ -133,3 +182,12 @@ def _welch(one: Summary, two: Summary, confidence: float) -> tuple[Interval, flo
     flips = math.log2(math.comb(one.n + two.n, one.n))
     p = t_p(shift, error, freedom, "two-sided", flips=flips, size=size)
     return interval.steady(0.0 if error else size), p
+
+
+def _resampled_error(x: Array, test_share: float, train_share: float) -> float:
+    if not (test_share > 0 and train_share > 0):
+        raise ValueError(
+            f"shares of test and training examples are above zero, got {test_share} and "
+            f"{train_share}"
+        )
+    return sd_of(x) * math.sqrt(1 / x.size + test_share / train_share) if x.size else 0.0

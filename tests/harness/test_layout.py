@@ -29,6 +29,7 @@ ALLOWED = {
     "digits": set(),
     "stats": {"digits"},
     "resampling": {"digits", "stats"},
+    "sequential": {"digits", "settings", "stats"},
     "drawing": {"stats"},
     "record": {"settings", "suite"},
     "files": {"errors"},
