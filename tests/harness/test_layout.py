@@ -33,6 +33,7 @@ ALLOWED = {
     "drawing": {"stats"},
     "record": {"settings", "suite"},
     "files": {"errors"},
+    "looks": {"errors", "files", "record", "settings", "suite"},
     "cache": {"errors", "files"},
     "artifacts": {"cache", "errors", "files", "record"},
     "checkpoints": {"cache", "errors", "files"},
