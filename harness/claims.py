@@ -257,7 +257,7 @@ def _draft(suite: Suite, scale: Scale, claim: Claim, grouped: Cells) -> Verdict:
     judged, expected, n = len(evidence.tasks), evidence.expected, len(evidence.seeds)
     reasons = list(evidence.reasons)
     found: dict[str, Any] = {}
-    if scale.name == "smoke":
+    if scale.size == "smoke":
         found, reasons = {"outcome": "not judged"}, ["smoke scale measures nothing"]
     elif evidence.outcome:
         found = {"outcome": evidence.outcome}

@@ -49,6 +49,8 @@ FEWEST_SEEDS = 5
 """Below this many distinct trainings there is no verdict."""
 _DEEPEST = 50
 """Levels of lists and objects in parameters; a record holds them some levels further down."""
+SEPARATOR = "+"
+"""Between the size of a scale and what a variant of it replaces; see `harness.variants`."""
 _SHOWN = 12
 """Artifacts of a long circle that a message names, the last ones."""
 
@@ -80,7 +82,7 @@ def _shallow(params: dict[str, JsonValue]) -> dict[str, JsonValue]:
 
 
 Params = Annotated[dict[str, JsonValue], AfterValidator(_shallow)]
-"""What methods, tasks and scales hand to the functions they name: JSON values, nothing else."""
+"""What methods, tasks and artifacts hand to the functions they name: JSON values only."""
 
 
 class Paper(Spec):
@@ -197,7 +199,8 @@ class Method(Spec):
 class Scale(Spec):
     """How big: names which trials run and hands numbers to the methods."""
 
-    name: Literal["smoke", "laptop", "gpu", "paper"]
+    name: Annotated[str, StringConstraints(pattern=r"^(smoke|laptop|gpu|paper)(\+[a-z0-9._+-]+)?$")]
+    """`smoke`, `laptop`, `gpu` or `paper`; of a variant with what it replaces behind a `+`."""
     seeds: tuple[int, ...]
     methods: tuple[str, ...] = ("*",)
     tasks: tuple[str, ...] = ("*",)
@@ -207,8 +210,6 @@ class Scale(Spec):
     settings: SerializeAsAny[Settings] = Settings()
     """What the methods get: updates, nodes, widths, in a type of the suite's own. Part of every
     identity; a method's or task's parameter of the same name takes precedence."""
-    params: Params = Field(default_factory=dict)
-    """The same without a type."""
     trial_seconds: float = Field(default=3600, gt=0)
     """A trial that runs longer is recorded as `timeout`."""
     looks: tuple[int, ...] = (5, 10, 20, 40)
@@ -232,9 +233,9 @@ class Scale(Spec):
         return looks
 
     @property
-    def values(self) -> Params:
-        """The settings as JSON."""
-        return {**self.params, **self.settings.plain()}
+    def size(self) -> str:
+        """The name of the scale that this is, or is a variant of."""
+        return self.name.partition(SEPARATOR)[0]
 
 
 class Reference(Spec):
