@@ -1,11 +1,18 @@
-"""The arguments and options that several commands share, with their texts and checks."""
+"""What several commands share: arguments and options, and the suites and records behind them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from harness import options
+from harness import options, registry, variants
+from harness.data import Sources
+from harness.errors import StoreError, UsageError
+from harness.record import Record
+from harness.store import Damaged, Store, location
+from harness.suite import Scale, Suite
+from harness.terminal import err
 
 
 def folder_option(option: str, text: str) -> Any:
@@ -21,6 +28,11 @@ ScaleName = Annotated[str, typer.Option("--scale", help="smoke, laptop, gpu or p
 Pick = Annotated[list[str] | None, typer.Option(help="Names or globs, separated by commas.")]
 Seeds = Annotated[list[str] | None, typer.Option(help="Seeds, e.g. 0,1,5-9.")]
 Results = Annotated[Path, folder_option("--results", "Folder of the records.")]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="NAME=VALUE: a variant of the scale, with records of its own."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")]
 Data = Annotated[
     Path | None,
     folder_option("--data", "Folder of external datasets; else HARNESS_DATA, else none."),
@@ -32,3 +44,81 @@ Rerun = Annotated[
     Literal["none", "failed", "stale", "all"],
     typer.Option(help="Which recorded trials to run again."),
 ]
+
+
+def open_store(results: Path, read: bool = False) -> Store:
+    """The store of a command; with `read` its results folder must be there."""
+    store = Store(results, location())
+    return store.existing() if read else store
+
+
+def open_data(local: Path | None) -> Sources:
+    """Where external datasets come from."""
+    return Sources.of(local, location())
+
+
+def named_suites(names: Sequence[str] | None, scale: str | None) -> list[Suite]:
+    """The suites named on the command line, or all, that have a scale of that name.
+
+    Raises:
+        UsageError: a suite that was named lacks the scale, or every suite does.
+    """
+    named = [registry.load(name) for name in options.suites(names)]
+    suites = named or registry.every()
+    if scale is not None:
+        if not names and all(_lacks(s, scale) for s in suites):
+            there = {s.name for suite in suites for s in suite.scales}
+            raise UsageError(registry.unknown("scale", scale, there, "harness list"))
+        suites = [s for s in suites if (not names and _lacks(s, scale)) or scale_of(s, scale)]
+    return suites
+
+
+def _lacks(suite: Suite, scale: str) -> bool:
+    return scale not in {s.name for s in suite.scales}
+
+
+def scale_of(suite: Suite, name: str) -> Scale:
+    """The scale of that name.
+
+    Raises:
+        UsageError: the suite has none; the message lists what there is.
+    """
+    if _lacks(suite, name):
+        there = [s.name for s in suite.scales]
+        raise UsageError(registry.unknown("scale", name, there, f"harness show {suite.name}"))
+    return suite.scale(name)
+
+
+def records_of(store: Store, suite: Suite, strict: bool = True) -> list[Record]:
+    """The records of a suite; corrupt ones are named.
+
+    Raises:
+        StoreError: there are corrupt ones and `strict` asks for none.
+    """
+    loaded = store.load(suite.name)
+    tell_damaged(loaded.damaged)
+    if loaded.damaged and strict:
+        raise StoreError(
+            f"{len(loaded.damaged)} corrupt records; `harness doctor --repair` moves them aside, "
+            "`harness run` repeats their trials"
+        )
+    return loaded.records
+
+
+def tell_damaged(damaged: Sequence[Damaged]) -> None:
+    """Names every corrupt record, a line for each."""
+    for item in damaged:
+        err.print(f"corrupt record: {item.path}: {item.reason}", markup=False)
+
+
+def varied(suite: Suite, name: str, assignments: Sequence[str] | None) -> tuple[Suite, Scale]:
+    """The scale of that name, or the variant that `--set` asks for, and a suite that has it.
+
+    Raises:
+        UsageError: the suite has no such scale, the scale no such setting, or no such value.
+    """
+    scale = scale_of(suite, name)
+    if assignments is None:
+        return suite, scale
+    variant = variants.vary(suite, scale, variants.assigned(assignments))
+    return variants.joined(suite, variant), variant

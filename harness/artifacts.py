@@ -4,7 +4,9 @@ import contextlib
 import json
 import os
 import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -65,6 +67,13 @@ class Artifacts(Cache):
         """What went into a verified artifact that no identity holds; see `Inputs.contents`."""
         found = json.loads(_manifest(folder) or b"{}").get("info", {}).get("contents", {})
         return {str(name): str(state) for name, state in found.items()}
+
+    def artifact_specs(self) -> Iterator[Mapping[str, Any]]:
+        """What each finished artifact was made from; corrupt manifests are passed over."""
+        for folder in self.artifacts():
+            with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError, StoreError):
+                spec = json.loads(_manifest(folder) or b"")["spec"]
+                yield {"suite": spec["suite"], "scale": dict(spec["scale"])}
 
     def artifact_seconds(self, suite: str, scale: str) -> list[tuple[str, float]]:
         """What each finished artifact of a suite's scale is named and took by the wall clock.

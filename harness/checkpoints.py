@@ -1,11 +1,12 @@
 """Checkpoints on disk: the two newest states of each trial or artifact that is not finished."""
 
+import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from pydantic import JsonValue
 
@@ -93,6 +94,14 @@ class Checkpoints(Cache):
                 if is_file(part):
                     quarantine(part)
         return None
+
+    def checkpoint_specs(self) -> Iterator[Mapping[str, Any]]:
+        """The suite and scale of each unfinished trial; corrupt checkpoints are passed over."""
+        for folder in self.unfinished():
+            for path in self.states(folder.name):
+                with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+                    spec = json.loads(read_plain(path) or b"")["meta"]["spec"]
+                    yield {"suite": spec["suite"], "scale": dict(spec["scale"])}
 
     def clear_checkpoints(self, identity: str) -> None:
         """Forgets how far a trial or artifact had come.

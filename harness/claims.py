@@ -159,7 +159,7 @@ def _draft(
     n, used = len(evidence.seeds), evidence.cells
     results: tuple[Result, ...] = ()
     reasons = list(evidence.reasons)
-    if scale.name == "smoke":
+    if scale.size == "smoke":
         found: dict[str, Any] = {"outcome": "not judged"}
         reasons = ["smoke scale measures nothing"]
     else:

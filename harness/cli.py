@@ -17,15 +17,16 @@ import typer
 from harness import (
     console,
     data_commands,
-    inventory,
-    migrate,
     options,
     plan,
     registry,
     terminal,
     upkeep,
+    upkeep_commands,
+    variants,
 )
 from harness.arguments import (
+    Assignments,
     Data,
     Device,
     Names,
@@ -35,13 +36,18 @@ from harness.arguments import (
     ScaleName,
     Seeds,
     folder_option,
+    named_suites,
+    open_data,
+    open_store,
+    records_of,
+    tell_damaged,
+    varied,
 )
-from harness.data import Sources
-from harness.data_commands import tell
-from harness.errors import ClaimError, DataError, StoreError, UsageError, quoted
+from harness.errors import ClaimError, StoreError, UsageError, quoted
 from harness.record import Record
-from harness.store import Damaged, Store, location
-from harness.suite import Scale, Suite
+from harness.settings import rows as setting_rows
+from harness.store import Store
+from harness.suite import SEPARATOR, Scale, Suite
 from harness.terminal import err, out
 
 app = typer.Typer(
@@ -53,8 +59,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_commands.app, name="data")
-_STALE_SECONDS = 60.0
-"""A temporary file that has lain so long has lost its writer."""
+app.command("doctor")(upkeep_commands.doctor)
+app.command("gc")(upkeep_commands.gc)
+app.command("migrate")(upkeep_commands.migrate_records)
 
 
 @app.command("list")
@@ -79,9 +86,22 @@ def list_suites() -> None:
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="A suite.")]) -> None:
+def show(
+    name: Annotated[str, typer.Argument(help="A suite.")],
+    scale: Annotated[str, typer.Option(help="Show the settings of this scale instead.")] = "",
+    assignments: Assignments = None,
+) -> None:
     """Methods, tasks, claims, published numbers, and what differs from the paper."""
     suite = registry.load(name)
+    if scale or assignments:
+        chosen = varied(suite, scale or "smoke", assignments)[1]
+        settings = [
+            (row.name, variants.text(row.value), row.meaning)
+            for row in setting_rows(chosen.settings)
+        ]
+        out.print(f"{suite.name} at {chosen.name} scale; replace a setting with --set NAME=VALUE")
+        console.table(("setting", "value", "meaning"), settings, out)
+        return
     paper = suite.paper
     out.print(
         f"{paper.title}. {paper.authors}. {paper.venue} {paper.year}. arXiv {paper.arxiv}\n"
@@ -131,12 +151,14 @@ def show_plan(
     results: Results = Path("results"),
     rerun: Rerun = "none",
     every: Annotated[bool, typer.Option("--all", help="A line for every trial.")] = False,
+    assignments: Assignments = None,
 ) -> None:
     """What would run, and why each trial will or will not; the MDE of each claim."""
-    store = _store(results)
-    for suite in _suites(names, scale):
-        records = _records(store, suite, strict=False)
-        made = _plan(suite, scale, records, store, methods, tasks, seeds, device, data, rerun)
+    store = open_store(results)
+    for named in named_suites(names, scale):
+        suite, size = varied(named, scale, assignments)
+        records = records_of(store, suite, strict=False)
+        made = _plan(suite, size, records, store, methods, tasks, seeds, device, data, rerun)
         first = _summarise(made, records, store)
         grouped = Counter((s.action, s.state, s.reason) for s in made.steps)
         if every:
@@ -173,17 +195,19 @@ def run(
         str | None, typer.Option("--time", help="Stop after this long, e.g. 90m or 2h; resumable.")
     ] = None,
     rerun: Rerun = "none",
+    assignments: Assignments = None,
 ) -> None:
     """Runs what has no record yet; interrupted trials resume from their checkpoint."""
     from harness import executors
     from harness.executors.local import Local
 
-    store = _store(results)
-    store.sweep(_STALE_SECONDS)
+    store = open_store(results)
+    store.sweep(upkeep.STALE_SECONDS)
     deadline = None if limit is None else time.monotonic() + options.seconds(limit)
     damaged = failed = 0
     plans, work, known = [], [], []
-    for suite in _suites(names, scale):
+    for named in named_suites(names, scale):
+        suite, size = varied(named, scale, assignments)
         loaded = store.load(suite.name)
         for item in loaded.damaged:
             aside = store.quarantine(item.path)
@@ -194,11 +218,11 @@ def run(
             )
         damaged += len(loaded.damaged)
         records = loaded.records
-        made = _plan(suite, scale, records, store, methods, tasks, seeds, device, data, rerun)
+        made = _plan(suite, size, records, store, methods, tasks, seeds, device, data, rerun)
         _summarise(made, records, store)
         plans.append(made)
         known += records
-        work += executors.work(made, store, _data(data), rerun)
+        work += executors.work(made, store, open_data(data), rerun)
         if made.todo:
             store.probe(suite.name, made.scale.name)
     if work:
@@ -228,15 +252,15 @@ def run(
 @app.command()
 def status(names: Names = None, results: Results = Path("results"), data: Data = None) -> None:
     """Progress of each suite, at every scale that has records."""
-    suites, store = _suites(names, None), _store(results, read=True)
-    sources = _data(data)
+    suites, store = named_suites(names, None), open_store(results, read=True)
+    sources = open_data(data)
     rows = []
     damaged = 0
     for suite in suites:
         loaded = store.load(suite.name)
         damaged += len(loaded.damaged)
-        _tell_damaged(loaded.damaged)
-        for scale in suite.scales:
+        tell_damaged(loaded.damaged)
+        for scale in variants.added(suite, [r.spec for r in loaded.records]).scales:
             if not any(r.scale == scale.name for r in loaded.records):
                 continue
             kind = next(r.spec["device"] for r in loaded.records if r.scale == scale.name)
@@ -263,9 +287,10 @@ def report(
     """Writes tables, figures and pages from the records alone."""
     from harness.report import site
 
-    store = _store(results, read=True)
-    suites = _suites(None, None)
-    records = [r for suite in suites for r in _records(store, suite)]
+    store = open_store(results, read=True)
+    suites = named_suites(None, None)
+    own = [r for suite in suites for r in records_of(store, suite)]
+    records = [r for r in own if SEPARATOR not in r.scale]  # those of variants stand alone
     if not records:
         raise StoreError(f"no records in {results}: nothing to report; {reports} stays as it is")
     keep = site.orphans(suites, results, reports)
@@ -298,6 +323,7 @@ def claims(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit code 3 where the opposite of a claim was found.")
     ] = False,
+    assignments: Assignments = None,
 ) -> None:
     """The verdict on every claim."""
     from harness.claims import judge
@@ -305,14 +331,17 @@ def claims(
     from harness.report.verdict import remark
     from harness.runs import frame
 
-    suites, store = _suites(names, scale or None), _store(results, read=True)
+    if assignments and not scale:
+        raise UsageError("--set varies one scale: name it with --scale")
+    suites, store = named_suites(names, scale or None), open_store(results, read=True)
     against, seen = 0, set()
-    for suite in suites:
-        records = _records(store, suite)
+    for named in suites:
+        suite, only = varied(named, scale, assignments) if scale else (named, None)
+        records = records_of(store, suite)
         current, _ = plan.standing([suite], records)
-        for size in suite.scales:
+        for size in (only,) if only else suite.scales:
             here = [r for r in records if r.scale == size.name and r.id in current[suite.name]]
-            if (scale and size.name != scale) or not here:
+            if not here:
                 continue
             verdicts = judge(suite, size.name, frame(here, suite))
             rows = [
@@ -342,6 +371,7 @@ def compare(
     scale: ScaleName = "laptop",
     tasks: Pick = None,
     results: Results = Path("results"),
+    assignments: Assignments = None,
 ) -> None:
     """Two methods side by side: paired differences on every task that both have run."""
     from harness.runs import compare as paired
@@ -353,16 +383,15 @@ def compare(
         raise UsageError(f"name the suite too: {quoted(a)} should read suite/method, e.g. gate/gat")
     if other not in ("", suite_name):
         raise UsageError(f"{quoted(a)} and {quoted(b)}: both methods must be of one suite")
-    suite = registry.load(suite_name)
-    _scale(suite, scale)
+    suite, size = varied(registry.load(suite_name), scale, assignments)
     for name in (first, second):
         if name not in {m.name for m in suite.methods}:
             there = [m.name for m in suite.methods]
             raise UsageError(registry.unknown("method", name, there, f"harness show {suite.name}"))
-    store = _store(results, read=True)
-    records = _records(store, suite)
+    store = open_store(results, read=True)
+    records = records_of(store, suite)
     current, _ = plan.standing([suite], records)
-    here = [r for r in records if r.scale == scale and r.id in current[suite.name]]
+    here = [r for r in records if r.scale == size.name and r.id in current[suite.name]]
     found = paired(
         suite, frame(here, suite), first, second, tasks=options.words(tasks, "--tasks") or ("*",)
     )
@@ -377,75 +406,8 @@ def compare(
         for c in found
     ]
     if not rows:
-        raise UsageError(f"no task at {scale} scale has records of both {first} and {second}")
+        raise UsageError(f"no task at {size.name} scale has records of both {first} and {second}")
     console.table(("task", "metric", f"{first} - {second} [95 %]", "n", "p (Holm)"), rows, out)
-
-
-@app.command()
-def doctor(
-    results: Results = Path("results"),
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Move corrupt files aside, remove broken artifacts.")
-    ] = False,
-) -> None:
-    """Checks every record, artifact, dataset and shipped file; says what is wrong."""
-    store, problems, left = _store(results, read=True), 0, 0
-    loaded = store.load()
-    for problem in upkeep.check(store, loaded.damaged, repair):
-        problems += 1
-        left += not problem.repaired
-        err.print(problem.line, markup=False)
-    registry.every()  # warns of those that are broken
-    beyond = tell(inventory.check(_data(None), absent=False), all_of_them=False)
-    beyond += tell(inventory.shipped())
-    known = set(registry.origins())
-    for record in loaded.records:
-        if record.suite not in known:
-            err.print(f"{record.suite}/{record.file_name}: no suite of that name", markup=False)
-    out.print(f"{len(loaded.records)} records intact, {problems + beyond} problems")
-    if left:
-        way = "the lines above say why" if repair else "`harness doctor --repair` moves them aside"
-        raise StoreError(f"{left} corrupt files; {way}")
-    if beyond:
-        raise DataError(f"{beyond} corrupt inputs; the lines above say what to do about each")
-
-
-@app.command()
-def gc(
-    results: Results = Path("results"),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-) -> None:
-    """Removes artifacts, checkpoints and temporary files that no suite refers to; no records."""
-    store, gone = _store(results, read=True), 0
-    for line, goes in upkeep.tidy(store, dry_run):
-        gone += goes
-        out.print(line, markup=False)
-    swept = 0 if dry_run else store.sweep(_STALE_SECONDS)
-    out.print(f"{gone} folders, {swept} temporary files")
-
-
-@app.command("migrate")
-def migrate_records(
-    names: Names = None,
-    results: Results = Path("results"),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
-) -> None:
-    """Gives records the identities of today where a suite only renamed its settings."""
-    store = _store(results)
-    stays = Counter[str]()
-    for suite in _suites(names, None):
-        records = _records(store, suite)
-        former = registry.call(suite.former) if suite.former else dict
-        found = migrate.migrate(suite, records, former)
-        for move in found.moves:
-            if not dry_run:
-                store.commit(move.new)
-                store.remove(move.old)
-        stays.update(f"{suite.name}: {reason}" for _, reason in found.left)
-        done = "would be migrated" if dry_run else "migrated"
-        out.print(f"{suite.name}: {len(found.moves)} of {len(records)} records {done}")
-    for line, count in sorted(stays.items()):
-        err.print(f"{line}; {count} records stay as they are", markup=False)
 
 
 def main() -> NoReturn:
@@ -453,56 +415,9 @@ def main() -> NoReturn:
     raise SystemExit(terminal.run(app))
 
 
-def _store(results: Path, read: bool = False) -> Store:
-    store = Store(results, location())
-    return store.existing() if read else store
-
-
-def _data(local: Path | None) -> Sources:
-    return Sources.of(local, location())
-
-
-def _suites(names: Sequence[str] | None, scale: str | None) -> list[Suite]:
-    named = [registry.load(name) for name in options.suites(names)]
-    suites = named or registry.every()
-    if scale is not None:
-        if not names and all(_lacks(s, scale) for s in suites):
-            there = {s.name for suite in suites for s in suite.scales}
-            raise UsageError(registry.unknown("scale", scale, there, "harness list"))
-        suites = [s for s in suites if (not names and _lacks(s, scale)) or _scale(s, scale)]
-    return suites
-
-
-def _lacks(suite: Suite, scale: str) -> bool:
-    return scale not in {s.name for s in suite.scales}
-
-
-def _scale(suite: Suite, name: str) -> Scale:
-    if _lacks(suite, name):
-        there = [s.name for s in suite.scales]
-        raise UsageError(registry.unknown("scale", name, there, f"harness show {suite.name}"))
-    return suite.scale(name)
-
-
-def _records(store: Store, suite: Suite, strict: bool = True) -> list[Record]:
-    loaded = store.load(suite.name)
-    _tell_damaged(loaded.damaged)
-    if loaded.damaged and strict:
-        raise StoreError(
-            f"{len(loaded.damaged)} corrupt records; `harness doctor --repair` moves them aside, "
-            "`harness run` repeats their trials"
-        )
-    return loaded.records
-
-
-def _tell_damaged(damaged: Sequence[Damaged]) -> None:
-    for item in damaged:
-        err.print(f"corrupt record: {item.path}: {item.reason}", markup=False)
-
-
 def _plan(
     suite: Suite,
-    scale: str,
+    scale: Scale,
     records: list[Record],
     store: Store,
     methods: Sequence[str] | None,
@@ -517,14 +432,13 @@ def _plan(
         options.words(tasks, "--tasks"),
         options.numbers(seeds),
     )
-    chosen = _scale(suite, scale)
     return plan.make(
         suite,
-        chosen,
+        scale,
         records,
         store,
-        _data(data),
-        device=options.device(device, chosen),
+        open_data(data),
+        device=options.device(device, scale),
         filters=filters,
         rerun=rerun,
     )

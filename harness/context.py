@@ -18,7 +18,7 @@ from pydantic import JsonValue
 
 from harness.cost import Meter
 from harness.data import Sources
-from harness.errors import Diverged, MethodError, SpecError
+from harness.errors import Diverged, MethodError
 from harness.inputs import Inputs
 from harness.patience import Patience
 from harness.plan import Node, Trial
@@ -78,9 +78,11 @@ class Context(Inputs):
         clock: Callable[[], float] = time.monotonic,
         asked: Callable[[], bool] | None = None,
     ) -> None:
-        named = tuple((node or trial).spec["data"])
+        spec = (node or trial).spec
+        named = tuple(spec["data"])
         reader = node.artifact.name if node else trial.method.name
         super().__init__(reader, named, trial.suite.datasets, sources)
+        self._coordinates = {name: spec[name] for name in ("suite", "scale")}
         self._suite = trial.suite
         self._scale = trial.scale
         self.device = trial.device
@@ -151,25 +153,8 @@ class Context(Inputs):
             SpecError: none of them has a field that has no default, or a value is out of range.
         """
         task = self._task.params if self._task else {}
-        layers = copy.deepcopy((self._subject.params, task, self._scale.values))
+        layers = copy.deepcopy((self._subject.params, task, self._scale.settings.plain()))
         return resolve(model, layers, self._subject.name)
-
-    def param(self, name: str) -> Any:
-        """A number or name from the method, else the task, else the scale; a copy.
-
-        Raises:
-            SpecError: none of them has it.
-        """
-        task = self._task.params if self._task else {}
-        layers = (self._subject.params, task, self._scale.values)
-        for layer in layers:
-            if name in layer:
-                return copy.deepcopy(layer[name])
-        there = ", ".join(sorted({key for layer in layers for key in layer})) or "none"
-        raise SpecError(
-            f"{self._subject.name} asks for parameter {name!r}; "
-            f"method, task and scale have: {there}"
-        )
 
     def stream(self, purpose: str, *keys: str | int) -> int:
         """A 63-bit seed for one purpose: `data`, `init`, `batch`, `dropout`, `env`, `eval`, ...
@@ -295,6 +280,7 @@ class Context(Inputs):
                     "curves": {name: list(map(list, line)) for name, line in self._curves.items()},
                     "cost": self.cost().model_dump(mode="json"),
                     "source_digest": self._source_digest,
+                    "spec": self._coordinates,
                 },
             )
             self._last_save = time.monotonic()

@@ -98,7 +98,7 @@ def device(wanted: str, scale: Scale) -> str:
         raise UsageError(
             f"unknown device {quoted(wanted)}: allowed are cpu, cuda, auto; see --device"
         )
-    if wanted == "cpu" or (wanted == "auto" and scale.name not in ("gpu", "paper")):
+    if wanted == "cpu" or (wanted == "auto" and scale.size not in ("gpu", "paper")):
         return "cpu"
     import torch
 

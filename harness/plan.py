@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from harness import registry
+from harness import registry, variants
 from harness.data import Sources
 from harness.errors import HarnessError, UsageError
 from harness.record import Record, digest
@@ -171,7 +171,7 @@ class _Recipes:
             "spec_version": SPEC_VERSION,
             "suite": self._suite.name,
             "seed": seed,
-            "scale": {"name": self._scale.name, "params": self._scale.values},
+            "scale": {"name": self._scale.name, "params": self._scale.settings.plain()},
             "dtype": self._suite.dtype,
             "device": self._device,
             "data": {name: self._datasets[name].files for name in data},
@@ -277,11 +277,14 @@ def leftovers(store: Store) -> list[Path]:
     if not store.owned() or not (any(store.artifacts()) or any(store.unfinished())):
         return []
     strange = strangers(store)
+    records = store.load().records
+    specs = [*(r.spec for r in records), *store.specs()]
     wanted: set[str] = set()
     for name in registry.origins():
         if name not in strange:
-            wanted |= _identities(registry.load(name))
-    finished = {r.id for r in store.load().records if r.status == "ok"}
+            own = [spec for spec in specs if spec["suite"] == name]
+            wanted |= _identities(variants.added(registry.load(name), own))
+    finished = {r.id for r in records if r.status == "ok"}
     made, pending = {key[:12] for key in wanted}, {key[:32] for key in wanted - finished}
     recorded = {key[:32] for key in finished}
     built = {path.name.rpartition("-")[2] for path in store.artifacts() if store.is_built(path)}
@@ -339,7 +342,7 @@ def standing(
         own = [r for r in records if r.suite == suite.name]
         wanted = {
             trial.id: trial.method
-            for scale in suite.scales
+            for scale in variants.added(suite, [r.spec for r in own]).scales
             for device in sorted({str(r.spec["device"]) for r in own if r.scale == scale.name})
             for trial in trials(suite, scale, device)[0]
         }

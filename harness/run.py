@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from filelock import BaseFileLock, Timeout
 from pydantic import JsonValue
 
-from harness import provenance, registry
+from harness import provenance, registry, variants
 from harness.context import Context, Interrupted, Progress, Resumable, TimeLimit
 from harness.data import Sources
 from harness.errors import DataError, Diverged, HarnessError, MethodError, SpecError, StoreError
@@ -50,6 +50,8 @@ class Job(NamedTuple):
 
     suite: str
     scale: str
+    settings: dict[str, JsonValue]
+    """Of the scale; what a variant is made of."""
     method: str
     task: str
     seed: int
@@ -283,9 +285,12 @@ def _keep_traceback(context: Context, problem: BaseException) -> str:
 
 def _rebuild(job: Job) -> tuple[Trial, Node | None]:
     suite = registry.load(job.suite)
+    scale = variants.restored(suite, job.scale, job.settings)
+    if scale is None:
+        raise SpecError(f"{job.title}: the suite lost scale {job.scale} while it ran; run again")
     found, nodes = trials(
         suite,
-        suite.scale(job.scale),
+        scale,
         job.device,
         Filters((job.method,), (job.task,), (job.seed,)),
     )

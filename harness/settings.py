@@ -160,7 +160,11 @@ def replaced(settings: S, assignments: Mapping[str, str]) -> S:
                 raise UsageError(f"--set {path}: there is no {part!r} in {where}; it has {there}")
             if depth < len(parts) - 1:
                 place = place[part]
-        place[parts[-1]] = _value(text)
+        value, inner = _value(text), place[parts[-1]]
+        if isinstance(inner, dict) and not isinstance(value, dict):
+            there = ", ".join(f"{path}.{name}" for name in inner)
+            raise UsageError(f"--set {path}: it has parts; set one of them: {there}")
+        place[parts[-1]] = value
     try:
         return type(settings).model_validate(values)
     except ValidationError as error:

@@ -30,7 +30,7 @@ MACHINERY = frozenset(
         "context", "cost", "data", "data_commands", "drawing", "errors", "evidence", "executors",
         "failures", "files", "inputs", "inventory", "lazy", "migrate", "options", "patience",
         "plan", "provenance", "record", "registry", "report", "resampling", "run", "runs",
-        "source", "store", "suite", "terminal", "tool", "upkeep",
+        "source", "store", "suite", "terminal", "tool", "upkeep", "upkeep_commands", "variants",
     }
 )  # fmt: skip
 """Parts of the engine that name, run, keep and show trials. A method's numbers do not depend on

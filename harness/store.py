@@ -13,8 +13,9 @@ import os
 import re
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from pydantic import ValidationError
 
@@ -197,6 +198,10 @@ class Store(Artifacts, Checkpoints):
                 else:
                     records += [record] if record else []
         return Loaded(records, damaged)
+
+    def specs(self) -> list[Mapping[str, Any]]:
+        """Suite and scale of all artifacts and unfinished trials in the cache."""
+        return [*self.artifact_specs(), *self.checkpoint_specs()]
 
     def find(self, identity: str, suite: str, scale: str) -> Record | None:
         """The intact record of one identity, without reading the others.

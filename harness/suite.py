@@ -9,12 +9,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import (
     Field,
     JsonValue,
     SerializeAsAny,
+    StringConstraints,
     ValidationError,
     field_validator,
     model_validator,
@@ -51,6 +52,8 @@ SPEC_VERSION = 1
 FEWEST_SEEDS = 5
 """Below this many distinct trainings there is no verdict."""
 _GLOB = re.compile(r"[*?\[]")
+SEPARATOR = "+"
+"""Between the size of a scale and what a variant of it replaces; see `harness.variants`."""
 _SHOWN = 12
 """Artifacts of a long circle that a message names, the last ones."""
 
@@ -141,7 +144,8 @@ class Quantity(Spec):
 class Scale(Spec):
     """How big: names which trials run and hands numbers to the methods."""
 
-    name: Literal["smoke", "laptop", "gpu", "paper"]
+    name: Annotated[str, StringConstraints(pattern=r"^(smoke|laptop|gpu|paper)(\+[a-z0-9._+-]+)?$")]
+    """`smoke`, `laptop`, `gpu` or `paper`; of a variant with what it replaces behind a `+`."""
     seeds: tuple[int, ...]
     methods: tuple[str, ...] = ("*",)
     tasks: tuple[str, ...] = ("*",)
@@ -151,8 +155,6 @@ class Scale(Spec):
     settings: SerializeAsAny[Settings] = Settings()
     """What the methods get: updates, nodes, widths, in a type of the suite's own. Part of every
     identity; a method's or task's parameter of the same name takes precedence."""
-    params: Params = Field(default_factory=dict)
-    """The same without a type."""
     trial_seconds: float = Field(default=3600, gt=0)
     """A trial that runs longer is recorded as `timeout`."""
     looks: tuple[int, ...] = (5, 10, 20, 40)
@@ -180,9 +182,9 @@ class Scale(Spec):
         return looks
 
     @property
-    def values(self) -> Params:
-        """The settings as JSON."""
-        return {**self.params, **self.settings.plain()}
+    def size(self) -> str:
+        """The name of the scale that this is, or is a variant of."""
+        return self.name.partition(SEPARATOR)[0]
 
 
 T = TypeVar("T", Method, Task)

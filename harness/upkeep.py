@@ -7,6 +7,9 @@ from harness import plan
 from harness.errors import StoreError, Unreadable
 from harness.store import Damaged, Store
 
+STALE_SECONDS = 60.0
+"""A temporary file that has lain so long has lost its writer."""
+
 
 class Problem(NamedTuple):
     """A file or folder that is not as it should be."""

@@ -66,6 +66,7 @@ def work(made: Plan, store: Store, sources: Sources, rerun: Rerun = "none") -> l
         return Job(
             suite=made.suite.name,
             scale=made.scale.name,
+            settings=made.scale.settings.plain(),
             method=trial.method.name,
             task=trial.task.name,
             seed=trial.seed,

@@ -35,7 +35,7 @@ PLACED = {"raises", "raises-binary", "log-nan", "exits-politely", "memory"}
 UNRECORDED = {
     "disk-full": "File too large; free space or make the folder writable",
     "disk-full-checkpoint": "File too large; free space or make the folder writable",
-    "unknown-param": "unknown-param asks for parameter 'altitude'; method, task and scale have: ",
+    "unknown-param": "unknown-param: Flying.altitude: Field required; its method, task and scale",
 }
 """What is the environment's or the suite's fault leaves no record: the trial stays to be run."""
 HEALTHY = {"walk", "prints", "global-random"}

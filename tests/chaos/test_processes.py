@@ -19,6 +19,12 @@ METHODS = '''
 import os, signal, subprocess, sys, threading, time
 from pathlib import Path
 import numpy as np
+from harness.settings import Settings
+
+class Given(Settings):
+    """Parameters of the method."""
+    layers: list[int]
+    """Widths."""
 
 def suite(names=NAMES):
     seeds = int(os.environ.get("SEEDS", "1"))
@@ -142,12 +148,12 @@ def clearing_away(ctx):
     return {"height": 1.0}
 
 def changing_parameters(ctx):
-    for layers in (ctx.param("layers"), ctx.subject.params["layers"],
+    for layers in (ctx.settings(Given).layers, ctx.subject.params["layers"],
                    ctx.suite.methods[0].params["layers"]):
         layers.append("mine")
     ctx.task.params["steps"] = "mine"
-    ctx.scale.params["more"] = "mine"
-    return {"height": float(len(ctx.param("layers")) + len(ctx.subject.params["layers"])),
+    ctx.scale.settings.plain()["more"] = "mine"
+    return {"height": float(len(ctx.settings(Given).layers) + len(ctx.subject.params["layers"])),
             "noise": float(ctx.task.params["steps"])}
 
 def words_of_allocation(ctx):

@@ -34,7 +34,7 @@ def job(made: Plan, index: int, artifact: str | None = None) -> Job:
     """The job of the plan's trial of that index."""
     trial = made.todo[index]
     return Job(
-        suite="toy", scale="laptop", method=trial.method.name, task=trial.task.name,
+        suite="toy", scale="laptop", settings={}, method=trial.method.name, task=trial.task.name,
         seed=trial.seed, device="cpu", id=trial.id if artifact is None else artifact,
         artifact=artifact, results="", cache="", data=None, threads=1, seconds=1, commit=None,
         dirty=None, source_digest="",

@@ -32,9 +32,11 @@ ALLOWED = {
     "digits": set(),
     "stats": {"digits"},
     "resampling": {"digits", "stats"},
+    "sequential": {"digits", "settings", "stats"},
     "drawing": {"stats"},
     "record": {"settings", "suite"},
     "files": {"errors"},
+    "looks": {"errors", "files", "record", "settings", "suite"},
     "cache": {"errors", "files"},
     "artifacts": {"cache", "errors", "files", "record"},
     "checkpoints": {"cache", "errors", "files"},
@@ -48,7 +50,8 @@ ALLOWED = {
     "cost": {"record"},
     "provenance": {"record"},
     "training": {"errors", "settings", "store"},
-    "plan": {"data", "errors", "record", "registry", "store", "suite"},
+    "variants": {"errors", "record", "settings", "suite"},
+    "plan": {"data", "errors", "record", "registry", "store", "suite", "variants"},
     "runs": {"errors", "record", "stats", "suite"},
     "upkeep": {"errors", "plan", "store"},
     "evidence": {"claim", "digits", "errors", "runs", "stats", "suite"},
@@ -74,7 +77,7 @@ ALLOWED = {
     "failures": {"context", "errors", "record"},
     "run": {
         "context", "cost", "data", "errors", "failures", "plan", "provenance", "record", "registry",
-        "settings", "store", "suite",
+        "settings", "store", "suite", "variants",
     },
     "tool": {"errors"},
     "migrate": {"errors", "plan", "record", "suite"},
@@ -85,14 +88,20 @@ ALLOWED = {
     "console": {"digits", "errors", "executors", "plan", "record", "run", "store", "suite"},
     "options": {"errors", "plan", "suite"},
     "terminal": {"errors"},
-    "arguments": {"options"},
+    "arguments": {
+        "data", "errors", "options", "record", "registry", "store", "suite", "terminal", "variants",
+    },
     "data_commands": {
         "arguments", "console", "data", "errors", "inventory", "registry", "store", "terminal",
     },
+    "upkeep_commands": {
+        "arguments", "data_commands", "errors", "inventory", "migrate", "registry", "terminal",
+        "upkeep",
+    },
     "cli": {
-        "arguments", "claims", "console", "data", "data_commands", "design", "errors", "executors",
-        "inventory", "migrate", "options", "plan", "provenance", "record", "registry", "report",
-        "run", "runs", "stats", "store", "suite", "terminal", "upkeep",
+        "arguments", "claims", "console", "data_commands", "design", "errors", "executors", "options", "plan",
+        "record", "registry", "report", "run", "runs", "settings", "store", "suite", "terminal",
+        "upkeep", "upkeep_commands", "variants",
     },
 }  # fmt: skip
 FOR_SUITES = {

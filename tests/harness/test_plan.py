@@ -13,6 +13,7 @@ from harness.data import Sources
 from harness.errors import UsageError
 from harness.plan import Filters, make, pairs, reachable, trials
 from harness.record import digest
+from harness.settings import Settings
 from harness.store import Store
 from harness.suite import Artifact, Dataset, Method, Paper, Scale, Task
 
@@ -33,7 +34,16 @@ GOLD = Artifact(name="gold", make="toy:gold", params={"carat": 18}, needs=("ore"
 ORE = Artifact(name="ore", make="toy:ore", datasets=("words",))
 CLAY = Artifact(name="clay", make="toy:clay", over=("seed", "task"))
 TOY = registry.Origin("toy", "toy", "suite")
-LAPTOP = Scale(name="laptop", seeds=(0, 1), params={"steps": 10}, expected_seconds=1)
+
+
+class Sizes(Settings):
+    """Of the scale."""
+
+    steps: int = 10
+    """Steps."""
+
+
+LAPTOP = Scale(name="laptop", seeds=(0, 1), settings=Sizes(), expected_seconds=1)
 
 
 @pytest.fixture(scope="session")
@@ -338,7 +348,7 @@ DECIDES = {
     "artifact version": {"gold": changed(GOLD, version=2)},
     "artifact over": {"clay": changed(CLAY, over=("seed",))},
     "need of a need": {"ore": changed(ORE, version=2)},
-    "scale params": {"laptop": changed(LAPTOP, params={"steps": 11})},
+    "scale settings": {"laptop": changed(LAPTOP, settings=Sizes(steps=11))},
     "scale name": {},
     "dtype": {"dtype": "float64"},
     "suite": {"name": "other"},

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import Field
 
 import harness.context
 from harness import executors, plan, registry, run
@@ -110,40 +109,58 @@ def only(store: Store) -> Record:
     return record
 
 
+class Walk(Settings):
+    """What the toy methods may have."""
+
+    lift: float = 0.0
+    """Metres."""
+    steps: int | None = None
+    """Steps."""
+    width: int = 0
+    """Of nothing."""
+    layers: list[int] = []  # noqa: RUF012
+    """A list that a method may change."""
+    at: dict[str, list[int]] = {}  # noqa: RUF012
+    """Lists that a method may change."""
+
+
+class Tall(Settings):
+    """What no toy method has."""
+
+    height: float
+    """Metres."""
+
+
 # -- parameters and streams -----------------------------------------------------------------------
 
 
 def test_parameters_come_from_the_method_then_the_task_then_the_scale(context: Any) -> None:
     made = context(method="walk", task="short")
-    assert made.param("lift") == 1.0
-    assert made.param("steps") == 40
-    scale = made.scale.model_copy(update={"params": {"lift": 7, "width": 3}})
-    made._scale = scale
-    assert made.param("lift") == 1.0
-    assert made.param("width") == 3
+    assert made.settings(Walk) == Walk(lift=1.0, steps=40)
+    made._scale = made.scale.model_copy(update={"settings": Walk(lift=7, width=3)})
+    assert made.settings(Walk) == Walk(lift=1.0, steps=40, width=3)
     made._subject = made.subject.model_copy(update={"params": {"steps": None}})
-    assert made.param("steps") is None
-    assert made.param("lift") == 7
+    assert made.settings(Walk) == Walk(lift=7, steps=None, width=3)
 
 
 def test_what_a_method_changes_of_its_parameters_changes_nothing(context: Any) -> None:
     made = context(method="walk", task="short")
     made._subject = made._subject.model_copy(update={"params": {"layers": [1], "at": {"b": []}}})
-    spec = copy.deepcopy((made._subject.params, made._task.params, made._scale.params))
-    made.param("layers").append(2)
-    made.param("at")["b"].append(2)
+    spec = copy.deepcopy((made._subject.params, made._task.params, made._scale.settings))
+    made.settings(Walk).layers.append(2)
+    made.settings(Walk).at["b"].append(2)
     made.subject.params["layers"].append(2)
     made.task.params["steps"] = 0
-    made.scale.params["more"] = 0
+    made.scale.settings.plain()["more"] = 0
     made.suite.tasks[0].params["steps"] = 0
-    assert (made.param("layers"), made.subject.params["at"]) == ([1], {"b": []})
-    assert (made._subject.params, made._task.params, made._scale.params) == spec
+    assert (made.settings(Walk).layers, made.subject.params["at"]) == ([1], {"b": []})
+    assert (made._subject.params, made._task.params, made._scale.settings) == spec
     assert registry.load("toy").tasks[0].params == {"steps": 40}
 
 
 def test_an_unknown_parameter_lists_what_there_is(context: Any) -> None:
-    with pytest.raises(SpecError, match=r"^walk asks for parameter 'height'; .*: lift, steps$"):
-        context(method="walk").param("height")
+    with pytest.raises(SpecError, match=r"^walk: Tall.height: .*required; .*: lift, steps$"):
+        context(method="walk").settings(Tall)
 
 
 def test_streams_are_golden(context: Any) -> None:
@@ -218,11 +235,11 @@ def test_an_artifact_has_the_task_and_seed_that_it_is_made_over(context: Any) ->
     assert made.seed == 1
     with pytest.raises(MethodError, match="artifact by-seed is not made over tasks"):
         _ = made.task
-    with pytest.raises(SpecError, match="by-seed asks for parameter 'steps'"):
-        made.param("steps")
+    with pytest.raises(SpecError, match=r"by-seed: Tall.height: .*required; .* have: none$"):
+        made.settings(Tall)
     made = context("toy-chain", "read-both", "short", seed=1, artifact="by-task")
     assert (made.seed, made.task.name) == (0, "short")
-    assert made.param("steps") == 5
+    assert made.settings(Walk).steps == 5
 
 
 def test_data_are_verified_and_their_origin_noted(context: Any, tmp_path: Path) -> None:
@@ -753,33 +770,6 @@ def test_failure_is_the_record_of_a_process_that_died(job: Any) -> None:
     assert (record.id, record.status, record.error) == (made.id, "oom", "killed")
     assert record.metrics == {}
     assert record.sealed().intact()
-
-
-class Walk(Settings):
-    """What a walk reads."""
-
-    steps: int = Field(ge=1)
-    """Steps."""
-    lift: float
-    """Metres."""
-    width: int = 3
-    """Features."""
-
-
-def test_typed_settings_come_from_method_and_task_or_their_default(context: ContextFactory) -> None:
-    assert context().settings(Walk) == Walk(steps=40, lift=1.0, width=3)
-
-
-class Absent(Settings):
-    """What nobody hands out."""
-
-    odd: int
-    """Nothing."""
-
-
-def test_a_setting_that_nobody_has_is_one_line(context: ContextFactory) -> None:
-    with pytest.raises(SpecError, match=r"walk: Absent\.odd: Field required; .* have: lift, steps"):
-        context().settings(Absent)
 
 
 def test_steps_resume_where_the_checkpoint_is(context: ContextFactory, store: Store) -> None:

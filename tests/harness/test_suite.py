@@ -144,7 +144,6 @@ def test_import_paths_name_a_module_and_a_function(path, toy_suite):
         lambda x: Method(name="m", run="a:b", params={"x": x}),
         lambda x: Task(name="t", metrics=(), params={"x": [{"y": x}]}),
         lambda x: Artifact(name="a", make="a:b", params={"x": [x]}),
-        lambda x: Scale(**SCALE, params={"x": x}),
         lambda x: Scale(**SCALE, trial_seconds=x),
         lambda x: Scale(**SCALE | {"expected_seconds": x}),
         lambda x: Beats(**CLAIM, a="a", b="b", margin=x),
@@ -423,7 +422,7 @@ suites = st.fixed_dictionaries(
         "scales": some(
             name=st.sampled_from(["smoke", "laptop", "other"]),
             seeds=st.lists(st.integers(-1, 3), max_size=3), methods=several, tasks=several,
-            exclude=several, expected_seconds=numbers, params=params,
+            exclude=several, expected_seconds=numbers,
         ),
         "artifacts": some(name=known, make=paths, needs=several, datasets=several),
         "datasets": some(

@@ -74,7 +74,7 @@ def test_laptop_has_the_core_table_and_the_controls(bam: Suite) -> None:
 
 def test_gpu_starts_from_a_pretrained_seed(bam: Suite) -> None:
     scale = bam.scale("gpu")
-    assert scale.values["model"] is None
+    assert scale.settings.plain()["model"] is None
     assert {"btx", "bam", "expert-law"} <= {m.name for m, _ in bam.pairs(scale)}
 
 

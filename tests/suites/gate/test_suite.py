@@ -51,7 +51,7 @@ def test_laptop_covers_the_whole_synthetic_test_bed(gate: Suite) -> None:
     }
     assert hops | self_sufficient <= names
     assert len(scale.seeds) == 10
-    assert scale.values["run"]["epochs"]["neighbour_dependent"] >= 2000  # type: ignore[call-overload, index]
+    assert scale.settings.plain()["run"]["epochs"]["neighbour_dependent"] >= 2000  # type: ignore[call-overload, index]
 
 
 def test_heterophilic_claims_speak_of_one_protocol(gate: Suite) -> None:

@@ -65,7 +65,7 @@ def test_artifacts_that_start_from_the_language_model_need_it(merging: Suite) ->
 def test_smoke_needs_no_data_and_runs_every_method(merging: Suite) -> None:
     scale = merging.scale("smoke")
     assert {m.name for m, _ in merging.pairs(scale)} == {m.name for m in merging.methods}
-    assert scale.values["source"] == "shipped"
+    assert scale.settings.plain()["source"] == "shipped"
     files = {d.name: d.files for d in merging.datasets}
     assert not any(files[name] for a in merging.artifacts for name in a.datasets)
 
@@ -79,9 +79,9 @@ def test_laptop_has_the_experiments_that_must_be_there(merging: Suite) -> None:
     assert {"path-attn", "path-mlp"} <= names
     assert {"mff", "frozen-random", "frozen-other", "attention-other", "attention-random"} <= names
     assert {"fisher-paper-attn-common", "fisher-true-attn-common", "average-attn-common"} <= names
-    assert scale.values["points"] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert scale.settings.plain()["points"] == [0.0, 0.25, 0.5, 0.75, 1.0]
     assert len(scale.seeds) == 5
-    assert int(str(scale.values["episodes"])) >= 20
+    assert int(str(scale.settings.plain()["episodes"])) >= 20
 
 
 @pytest.mark.parametrize("scale", ["smoke", "laptop", "gpu", "paper"])

@@ -43,8 +43,8 @@ class World(NamedTuple):
     def make(self, trial: Any, node: Any) -> None:
         """One artifact, if it is not there yet."""
         job = Job(
-            suite="merging", scale="smoke", method=trial.method.name, task=trial.task.name,
-            seed=0, device="cpu", id=node.id, artifact=node.artifact.name,
+            suite="merging", scale="smoke", settings={}, method=trial.method.name,
+            task=trial.task.name, seed=0, device="cpu", id=node.id, artifact=node.artifact.name,
             results=str(self.store.results), cache=str(self.store.cache), data=None, threads=1,
             seconds=100, commit=None, dirty=None, source_digest="0" * 64,
         )  # fmt: skip

@@ -24,10 +24,27 @@ from pydantic import JsonValue
 from safetensors.numpy import load_file, save
 
 from harness.run import Context
+from harness.settings import Settings
 from harness.store import Checkpoint
 from harness.suite import Dataset
 
 Metrics = dict[str, float]
+
+
+class Walking(Settings):
+    """Of a walk."""
+
+    steps: int
+    """Steps."""
+    lift: float
+    """How much higher than its noise it ends, in metres."""
+
+
+class Flying(Settings):
+    """What no suite hands out."""
+
+    altitude: float
+    """Metres above the ground."""
 
 
 def warm_up() -> None:
@@ -71,7 +88,8 @@ class Path2D:
 def walk(ctx: Context) -> Metrics:
     """A random walk; ends `lift` higher than its noise."""
     note(ctx, "start")
-    total = int(ctx.param("steps"))
+    walking = ctx.settings(Walking)
+    total = walking.steps
     pause = float(os.environ.get("TOY_STEP_SECONDS", "0"))
     state = Path2D(ctx.numpy_generator("data"))
     step = ctx.restore(state)
@@ -87,7 +105,7 @@ def walk(ctx: Context) -> Metrics:
     note(ctx, "end")
     if "TOY_DISK_FULL" in os.environ:
         _fill_disk()
-    return {"height": float(ctx.param("lift")) + float(state.x.mean()), "noise": state.best}
+    return {"height": walking.lift + float(state.x.mean()), "noise": state.best}
 
 
 # -- every way to fail ----------------------------------------------------------------------------
@@ -186,7 +204,7 @@ def _fill_disk() -> None:
 
 def unknown_param(ctx: Context) -> Metrics:
     """Asks for what the suite does not say."""
-    return {"height": float(ctx.param("altitude"))}
+    return {"height": ctx.settings(Flying).altitude}
 
 
 def hangs(ctx: Context) -> Metrics:

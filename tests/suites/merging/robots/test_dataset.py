@@ -19,7 +19,7 @@ from suites.merging.robots.mixtures import SHIPPED
 
 def _context(out: Path, **given: Any) -> Any:
     """As much of the engine's context as rolling out a mixture uses."""
-    scale = registry.load("merging").scale("smoke").values | {"steps": 80}
+    scale = registry.load("merging").scale("smoke").settings.plain() | {"steps": 80}
 
     def settings(model: type[S]) -> S:
         return resolve(model, [{"environment": "hopper"} | given, scale], "data-hopper")

@@ -5,9 +5,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from harness.run import Context
+from harness.settings import Settings
 from toy_suite_package.misbehaving.ending import ends
 
 GOOD = {"height": 1.0}
+
+
+class Given(Settings):
+    """Lists of the method and its task."""
+
+    things: list[Any]
+    """Of the method."""
+    places: list[int]
+    """Of the task."""
 
 
 # -- returns --------------------------------------------------------------------------------------
@@ -165,10 +175,10 @@ def takes_nothing() -> Any:
 @ends("ok")
 def changes_its_parameters(ctx: Context) -> Any:
     """Sorts, empties and fills a list of its own specification."""
-    things = ctx.param("things")
-    things.append("more")
-    things[2]["deep"].clear()
-    ctx.param("places").clear()
+    given = ctx.settings(Given)
+    given.things.append("more")
+    given.things[2]["deep"].clear()
+    given.places.clear()
     return GOOD
 
 
@@ -194,7 +204,7 @@ def changes_its_suite(ctx: Context) -> Any:
         method.params.clear()
     for task in ctx.suite.tasks:
         task.params.clear()
-    ctx.scale.params["added"] = [1]
+    ctx.scale.settings.plain()["added"] = [1]
     return GOOD
 
 
