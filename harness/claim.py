@@ -3,6 +3,8 @@
 Nothing here reads records; `harness.claims` judges.
 """
 
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
@@ -153,3 +155,54 @@ def sides_of(claim: Claim) -> tuple[str, ...]:
     """The methods that a claim compares, one or two."""
     b = None if isinstance(claim, Level | Exact) else claim.b
     return (claim.a, b) if b else (claim.a,)
+
+
+def declared(
+    claims: Iterable[Claim],
+    *,
+    primary: Sequence[str],
+    additional: Sequence[str] = (),
+    rests_on: Basis | None = None,
+    checks: Mapping[str, tuple[Check, ...]] | None = None,
+    citations: Mapping[str, Citation] | None = None,
+) -> tuple[Claim, ...]:
+    """A paper's claims with what is declared of many at once; exact ones stay as they are.
+
+    Args:
+        claims: of one suite.
+        primary: their names.
+        additional: names or globs; the rest is secondary.
+        rests_on: what all margins rest on that say nothing themselves.
+        checks: by name or glob of the claims that they guard; several add up.
+        citations: by name or glob; of several the first.
+
+    Raises:
+        ValueError: a name or glob that no claim has.
+    """
+    claims = tuple(claims)
+    checks, citations = checks or {}, citations or {}
+    for pattern in (*primary, *additional, *checks, *citations):
+        if not fnmatch.filter([c.name for c in claims], pattern):
+            raise ValueError(f"no claim is called {pattern!r}; correct the name or glob")
+
+    def one(claim: Claim) -> Claim:
+        if isinstance(claim, Exact):
+            return claim
+
+        def fits(pattern: str) -> bool:
+            return fnmatch.fnmatchcase(claim.name, pattern)
+
+        beyond = any(map(fits, additional))
+        role = "primary" if claim.name in primary else "additional" if beyond else "secondary"
+        guards = tuple(check for name, own in checks.items() if fits(name) for check in own)
+        cited = next((cited for name, cited in citations.items() if fits(name)), None)
+        return claim.model_copy(
+            update={
+                "role": role,
+                "rests_on": claim.rests_on or rests_on,
+                "checks": (*claim.checks, *guards),
+                "citation": claim.citation or cited,
+            }
+        )
+
+    return tuple(map(one, claims))
