@@ -103,6 +103,14 @@ class Verdict(Spec):
     ids: tuple[str, ...] = ()
     """Short ids of all records involved, failed ones too, sorted."""
 
+    @property
+    def word(self) -> str:
+        """The label in a word or two: what is counted, and what a line has room for."""
+        for word in ("reproduced", "not reproduced", "not testable here", "not judged"):
+            if self.label.startswith(word):
+                return word
+        return "" if self.outcome == "interval" else self.outcome
+
 
 def judge(
     suite: Suite,

@@ -15,8 +15,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from harness import (
+    claim_commands,
     console,
     data_commands,
+    margins,
     options,
     plan,
     registry,
@@ -27,6 +29,7 @@ from harness import (
 )
 from harness.arguments import (
     Assignments,
+    Claims,
     Data,
     Device,
     Names,
@@ -43,7 +46,7 @@ from harness.arguments import (
     tell_damaged,
     varied,
 )
-from harness.errors import ClaimError, StoreError, UsageError, quoted
+from harness.errors import StoreError, UsageError, quoted
 from harness.record import Record
 from harness.settings import rows as setting_rows
 from harness.store import Store
@@ -62,6 +65,7 @@ app.add_typer(data_commands.app, name="data")
 app.command("doctor")(upkeep_commands.doctor)
 app.command("gc")(upkeep_commands.gc)
 app.command("migrate")(upkeep_commands.migrate_records)
+app.command("claims")(claim_commands.claims)
 
 
 @app.command("list")
@@ -152,13 +156,15 @@ def show_plan(
     rerun: Rerun = "none",
     every: Annotated[bool, typer.Option("--all", help="A line for every trial.")] = False,
     assignments: Assignments = None,
+    claims: Claims = None,
 ) -> None:
     """What would run, and why each trial will or will not; the MDE of each claim."""
     store = open_store(results)
     for named in named_suites(names, scale):
         suite, size = varied(named, scale, assignments)
         records = records_of(store, suite, strict=False)
-        made = _plan(suite, size, records, store, methods, tasks, seeds, device, data, rerun)
+        filters = options.filters(methods, tasks, seeds, claims)
+        made = _plan(suite, size, records, store, filters, device, data, rerun)
         first = _summarise(made, records, store)
         grouped = Counter((s.action, s.state, s.reason) for s in made.steps)
         if every:
@@ -195,7 +201,9 @@ def run(
         str | None, typer.Option("--time", help="Stop after this long, e.g. 90m or 2h; resumable.")
     ] = None,
     rerun: Rerun = "none",
+    *,
     assignments: Assignments = None,
+    claims: Claims = None,
 ) -> None:
     """Runs what has no record yet; interrupted trials resume from their checkpoint."""
     from harness import executors
@@ -218,13 +226,16 @@ def run(
             )
         damaged += len(loaded.damaged)
         records = loaded.records
-        made = _plan(suite, size, records, store, methods, tasks, seeds, device, data, rerun)
+        filters = options.filters(methods, tasks, seeds, claims)
+        made = _plan(suite, size, records, store, filters, device, data, rerun)
         _summarise(made, records, store)
         plans.append(made)
         known += records
         work += executors.work(made, store, open_data(data), rerun)
         if made.todo:
             store.probe(suite.name, made.scale.name)
+            if made.scale.size != "smoke":
+                margins.pin(store.results, named)
     if work:
         workers = jobs or min(options.workers(made) for made in plans)
         with console.Watch(out, console.Estimate(known, plans, store), work, workers) as watch:
@@ -316,55 +327,6 @@ def report(
 
 
 @app.command()
-def claims(
-    names: Names = None,
-    scale: Annotated[str, typer.Option(help="One scale; all with records by default.")] = "",
-    results: Results = Path("results"),
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Exit code 3 where the opposite of a claim was found.")
-    ] = False,
-    assignments: Assignments = None,
-) -> None:
-    """The verdict on every claim."""
-    from harness.claims import judge
-    from harness.report import number
-    from harness.report.verdict import remark
-    from harness.runs import frame
-
-    if assignments and not scale:
-        raise UsageError("--set varies one scale: name it with --scale")
-    suites, store = named_suites(names, scale or None), open_store(results, read=True)
-    against, seen = 0, set()
-    for named in suites:
-        suite, only = varied(named, scale, assignments) if scale else (named, None)
-        records = records_of(store, suite)
-        current, _ = plan.standing([suite], records)
-        for size in (only,) if only else suite.scales:
-            here = [r for r in records if r.scale == size.name and r.id in current[suite.name]]
-            if not here:
-                continue
-            verdicts = judge(suite, size.name, frame(here, suite))
-            rows = [
-                (
-                    v.claim,
-                    v.label,
-                    console.estimate(v.estimate, v.low, v.high, v.unit),
-                    "-" if v.n is None else v.n,
-                    remark(suite, v),
-                )
-                for v in verdicts
-            ]
-            seen.add(suite.name)
-            out.print(f"{suite.name} at {size.name} scale")
-            console.table(("claim", "verdict", "difference [95 %]", "n", "remark"), rows, out)
-            out.print()
-            against += sum(v.outcome in ("opposite", "not equal") for v in verdicts)
-    if strict and against:
-        raise ClaimError(f"the records say the opposite of {number.plural(against, 'claim')}")
-    console.nothing(out, results, suites, seen, names, scale)
-
-
-@app.command()
 def compare(
     a: Annotated[str, typer.Argument(help="A method, as suite/method.")],
     b: Annotated[str, typer.Argument(help="Another method of the same suite.")],
@@ -420,18 +382,12 @@ def _plan(
     scale: Scale,
     records: list[Record],
     store: Store,
-    methods: Sequence[str] | None,
-    tasks: Sequence[str] | None,
-    seeds: Sequence[str] | None,
+    filters: plan.Filters,
     device: str,
     data: Path | None,
     rerun: plan.Rerun,
 ) -> plan.Plan:
-    filters = plan.Filters(
-        options.words(methods, "--methods"),
-        options.words(tasks, "--tasks"),
-        options.numbers(seeds),
-    )
+    margins.check(suite, margins.read(store.results, suite.name), records)
     return plan.make(
         suite,
         scale,

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from harness import registry, variants
+from harness.check import methods_of
+from harness.claim import sides_of
 from harness.data import Sources
 from harness.errors import HarnessError, UsageError
 from harness.record import Record, digest
@@ -24,6 +26,8 @@ class Filters(NamedTuple):
     methods: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
+    claims: tuple[str, ...] = ()
+    """Names or globs of claims, or roles: only what these need."""
 
 
 EVERYTHING = Filters()
@@ -113,11 +117,38 @@ def pairs(
     methods = _filtered("method", select(suite.methods, scale.methods), filters.methods, suite)
     tasks = _filtered("task", select(suite.tasks, scale.tasks), filters.tasks, suite)
     chosen = {m.name for m in methods}, {t.name for t in tasks}
+    needed = needed_by(suite, filters.claims)
     return tuple(
         (method, task)
         for method, task in suite.pairs(scale)
-        if method.name in chosen[0] and task.name in chosen[1]
+        if method.name in chosen[0]
+        and task.name in chosen[1]
+        and (not filters.claims or (method.name, task.name) in needed)
     )
+
+
+def needed_by(suite: Suite, names: Iterable[str]) -> set[tuple[str, str]]:
+    """Methods and tasks that claims and their checks rest on.
+
+    Args:
+        suite: whose claims.
+        names: names or globs of claims, or roles.
+
+    Raises:
+        UsageError: a name that no claim and no role has.
+    """
+    found: set[tuple[str, str]] = set()
+    for name in names:
+        claims = [c for c in suite.claims if c.role == name] or select(suite.claims, [name])
+        if not claims:
+            there = [*dict.fromkeys(c.role for c in suite.claims), *(c.name for c in suite.claims)]
+            raise UsageError(registry.unknown("claim", name, there, f"harness show {suite.name}"))
+        for claim in claims:
+            asked = [(sides_of(claim), claim.tasks)]
+            asked += [(methods_of(check), check.tasks or claim.tasks) for check in claim.checks]
+            for methods, tasks in asked:
+                found |= {(m, t.name) for m in methods for t in select(suite.tasks, tasks)}
+    return found
 
 
 def trials(

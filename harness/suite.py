@@ -187,7 +187,7 @@ class Scale(Spec):
         return self.name.partition(SEPARATOR)[0]
 
 
-T = TypeVar("T", Method, Task)
+T = TypeVar("T", Method, Task, Claim)
 
 
 class Suite(Spec):

@@ -29,6 +29,8 @@ class Line(NamedTuple):
     name: str
     role: Role
     label: str
+    word: str
+    """The label in a word or two: what is counted."""
     outcome: str
     text: str
     source: str
@@ -40,11 +42,6 @@ class Line(NamedTuple):
     response: str
     """What the paper's authors say of it; empty where they have not."""
     trials: tuple[Trial, ...]
-
-    @property
-    def word(self) -> str:
-        """The label without what stands in brackets or after a colon: what is counted."""
-        return self.label.partition(" (")[0].partition(":")[0].partition(",")[0]
 
 
 class Group(NamedTuple):
@@ -67,6 +64,7 @@ def lines(
             name=v.claim,
             role=v.role,
             label=v.label,
+            word=v.word,
             outcome=v.outcome,
             text=claims[v.claim].text,
             source=_source(claims[v.claim]),

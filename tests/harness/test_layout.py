@@ -51,7 +51,9 @@ ALLOWED = {
     "provenance": {"record"},
     "training": {"errors", "settings", "store"},
     "variants": {"errors", "record", "settings", "suite"},
-    "plan": {"data", "errors", "record", "registry", "store", "suite", "variants"},
+    "plan": {
+        "check", "claim", "data", "errors", "record", "registry", "store", "suite", "variants",
+    },
     "runs": {"errors", "record", "stats", "suite"},
     "upkeep": {"errors", "plan", "store"},
     "evidence": {"claim", "digits", "errors", "runs", "stats", "suite"},
@@ -59,6 +61,7 @@ ALLOWED = {
     "effects": {
         "claim", "digits", "evidence", "resampling", "runs", "stats", "suite", "wording",
     },
+    "margins": {"claim", "errors", "files", "record", "settings", "suite"},
     "design": {"claim", "effects", "evidence", "runs", "stats", "suite"},
     "checks": {"check", "digits", "errors", "record", "registry", "runs", "suite"},
     "tiers": {"claim", "digits", "errors", "registry", "runs", "suite"},
@@ -98,10 +101,14 @@ ALLOWED = {
         "arguments", "data_commands", "errors", "inventory", "migrate", "registry", "terminal",
         "upkeep",
     },
+    "claim_commands": {
+        "arguments", "claim", "claims", "console", "errors", "plan", "registry", "report", "runs",
+        "suite", "terminal", "tiers", "wording",
+    },
     "cli": {
-        "arguments", "claims", "console", "data_commands", "design", "errors", "executors", "options", "plan",
-        "record", "registry", "report", "run", "runs", "settings", "store", "suite", "terminal",
-        "upkeep", "upkeep_commands", "variants",
+        "arguments", "claim_commands", "console", "data_commands", "design", "errors", "executors",
+        "margins", "options", "plan", "record", "registry", "report", "run", "runs", "settings",
+        "store", "suite", "terminal", "upkeep", "upkeep_commands", "variants",
     },
 }  # fmt: skip
 FOR_SUITES = {
