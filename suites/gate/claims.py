@@ -19,20 +19,20 @@ _GROUPS = (
 )
 _TURNS = (
     "at laptop scale training stops in mid-climb (200 epochs); at 1,000 and two layers it turns "
-    f"round (GAT 88.5, GATE 87.7), at five it stays; to be tested again at 1,000 "
+    "round (GAT 88.5, GATE 87.7), at five it stays; to be tested again at 1,000 "
     "epochs or more"
 )
 _MID_CLIMB = (
-    f"at laptop scale training stops in mid-climb (200 epochs); to be tested again at "
+    "at laptop scale training stops in mid-climb (200 epochs); to be tested again at "
     "1,000 epochs or more"
 )
 _BEYOND = (
     "beyond the paper: these graphs are not in the released settings, whose heterophilic graphs "
-    f"are Platonov's five; to be tested again on those five"
+    "are Platonov's five; to be tested again on those five"
 )
 _SMOOTH = (
     "minesweeper is stopped in mid-climb, and the other graphs are beyond the paper (not in the "
-    f"released settings); to be tested again on Platonov's five graphs"
+    "released settings); to be tested again on Platonov's five graphs"
 )
 
 
