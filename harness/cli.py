@@ -43,6 +43,7 @@ from harness.arguments import (
     open_data,
     open_store,
     records_of,
+    sizes,
     tell_damaged,
     varied,
 )
@@ -160,10 +161,9 @@ def show_plan(
 ) -> None:
     """What would run, and why each trial will or will not; the MDE of each claim."""
     store = open_store(results)
-    for named in named_suites(names, scale):
-        suite, size = varied(named, scale, assignments)
+    filters = options.filters(methods, tasks, seeds, claims)
+    for suite, size in sizes(named_suites(names, scale), scale, assignments, filters):
         records = records_of(store, suite, strict=False)
-        filters = options.filters(methods, tasks, seeds, claims)
         made = _plan(suite, size, records, store, filters, device, data, rerun)
         first = _summarise(made, records, store)
         grouped = Counter((s.action, s.state, s.reason) for s in made.steps)
@@ -214,8 +214,8 @@ def run(
     deadline = None if limit is None else time.monotonic() + options.seconds(limit)
     damaged = failed = 0
     plans, work, known = [], [], []
-    for named in named_suites(names, scale):
-        suite, size = varied(named, scale, assignments)
+    filters = options.filters(methods, tasks, seeds, claims)
+    for suite, size in sizes(named_suites(names, scale), scale, assignments, filters):
         loaded = store.load(suite.name)
         for item in loaded.damaged:
             aside = store.quarantine(item.path)
@@ -226,7 +226,6 @@ def run(
             )
         damaged += len(loaded.damaged)
         records = loaded.records
-        filters = options.filters(methods, tasks, seeds, claims)
         made = _plan(suite, size, records, store, filters, device, data, rerun)
         _summarise(made, records, store)
         plans.append(made)
@@ -235,7 +234,7 @@ def run(
         if made.todo:
             store.probe(suite.name, made.scale.name)
             if made.scale.size != "smoke":
-                margins.pin(store.results, named)
+                margins.pin(store.results, suite)
     if work:
         workers = jobs or min(options.workers(made) for made in plans)
         with console.Watch(out, console.Estimate(known, plans, store), work, workers) as watch:
@@ -300,9 +299,8 @@ def report(
 
     store = open_store(results, read=True)
     suites = named_suites(None, None)
-    own = [r for suite in suites for r in records_of(store, suite)]
-    records = [r for r in own if SEPARATOR not in r.scale]  # those of variants stand alone
-    if not records:
+    records = [r for suite in suites for r in records_of(store, suite)]
+    if not any(SEPARATOR not in r.scale for r in records):  # those of variants stand alone
         raise StoreError(f"no records in {results}: nothing to report; {reports} stays as it is")
     keep = site.orphans(suites, results, reports)
     for line in keep.values():
@@ -320,7 +318,7 @@ def report(
             f"{len(different) + len(keep)} files in {reports} are not what {results} generates; "
             "run `harness report`"
         )
-    pages = sorted({f"{r.suite}/{r.scale}" for r in records})
+    pages = sorted({f"{r.suite}/{r.scale}" for r in records if SEPARATOR not in r.scale})
     out.print(f"{reports}: {'up to date' if check else 'written'}, open {reports / 'index.html'}")
     for page in pages:
         out.print(f"  {reports / page / 'report.html'}", markup=False)

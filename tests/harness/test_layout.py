@@ -62,16 +62,17 @@ ALLOWED = {
         "claim", "digits", "evidence", "resampling", "runs", "stats", "suite", "wording",
     },
     "margins": {"claim", "errors", "files", "record", "settings", "suite"},
-    "design": {"claim", "effects", "evidence", "runs", "stats", "suite"},
+    "design": {"axes", "claim", "effects", "evidence", "runs", "stats", "suite"},
     "checks": {"check", "digits", "errors", "record", "registry", "runs", "suite"},
     "tiers": {"claim", "digits", "errors", "registry", "runs", "suite"},
+    "axes": {"claim", "digits", "effects", "evidence", "runs", "stats", "suite", "variants"},
     "claims": {
-        "checks", "claim", "digits", "effects", "evidence", "looks", "record", "runs", "sequential",
-        "settings", "stats", "suite", "tiers", "wording",
+        "axes", "checks", "claim", "digits", "effects", "evidence", "looks", "record", "runs",
+        "sequential", "settings", "stats", "suite", "tiers", "wording",
     },
     "report": {
-        "checks", "claim", "claims", "digits", "effects", "errors", "files", "record", "registry",
-        "runs", "stats", "store", "suite", "wording",
+        "axes", "checks", "claim", "claims", "digits", "drawing", "effects", "errors", "files",
+        "record", "registry", "runs", "stats", "store", "suite", "wording",
     },
     "context": {
         "cost", "data", "errors", "inputs", "patience", "plan", "record", "settings", "store",
@@ -92,7 +93,8 @@ ALLOWED = {
     "options": {"errors", "plan", "suite"},
     "terminal": {"errors"},
     "arguments": {
-        "data", "errors", "options", "record", "registry", "store", "suite", "terminal", "variants",
+        "data", "errors", "options", "plan", "record", "registry", "store", "suite", "terminal",
+        "variants",
     },
     "data_commands": {
         "arguments", "console", "data", "errors", "inventory", "registry", "store", "terminal",
