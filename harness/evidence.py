@@ -40,7 +40,7 @@ class Evidence(NamedTuple):
     @property
     def overlap(self) -> float:
         """Test share over train share of resampled splits, the largest; 0 where none overlap."""
-        return max((_overlap(task) for task in self.tasks), default=0.0)
+        return max((task.overlap for task in self.tasks), default=0.0)
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -174,10 +174,6 @@ def sample(suite: Suite, claim: Claim, evidence: Evidence) -> Sample:
 
 def _margin(task: Task, claim: Claim) -> float:
     return next(m for name, m in claim.margins.items() if select([task], [name]))
-
-
-def _overlap(task: Task) -> float:
-    return (task.test_share or 0.0) / task.train_share if task.train_share else 0.0
 
 
 def _weighted(x_T: Sequence[float], weights_T: Sequence[Fraction], reach: float) -> float:

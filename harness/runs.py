@@ -27,10 +27,11 @@ from harness.suite import Suite, select
 
 COLUMNS = (
     "id", "suite", "scale", "method", "task", "seed", "protocol", "status", "training", "metric",
-    "value", "constant",
+    "value", "constant", "overlap",
 )  # fmt: skip
 """Columns of `frame`; `id` is the record's short id, `training` the full id of the first seed's
-record of the same training, `constant` whether no seed touches the method."""
+record of the same training, `constant` whether no seed touches the method, `overlap` that of the
+task's splits."""
 
 
 class Cell(NamedTuple):
@@ -47,6 +48,8 @@ class Cell(NamedTuple):
     """Which training each number comes from; parallel to `seeds`."""
     constant: bool = False
     """No seed touches the method: its one number stands beside every seed of the others."""
+    overlap: float = 0.0
+    """Test share over train share where the seeds are overlapping splits of one dataset."""
 
     @property
     def n(self) -> int:
@@ -55,7 +58,7 @@ class Cell(NamedTuple):
 
     def interval(self) -> Interval:
         """Mean and t-interval over trainings; one training has no interval."""
-        return stats.mean_interval(self.at(distinct([self], self.seeds)))
+        return interval_of(self.at(distinct([self], self.seeds)), self.overlap)
 
     @property
     def trials(self) -> int:
@@ -72,6 +75,13 @@ class Cell(NamedTuple):
             return np.full(len(seeds), self.values[0])
         by_seed = self.by_seed()
         return np.array([by_seed[s] for s in seeds], dtype=np.float64)
+
+
+def interval_of(values: NDArray[np.float64], overlap: float) -> Interval:
+    """The t-interval of a mean, the corrected one where splits overlap."""
+    if overlap:
+        return stats.resampled_interval(values, overlap, 1.0)
+    return stats.mean_interval(values)
 
 
 class Comparison(NamedTuple):
@@ -190,6 +200,7 @@ def frame(records: Iterable[Record], suite: Suite) -> pd.DataFrame:
     )
     training = trainings(chosen, {m.name for m in suite.methods if m.seeds == "none"})
     constants = {m.name for m in suite.methods if suite.constant(m)}
+    overlaps = {t.name: t.overlap for t in suite.tasks}
     names = [own_metrics(r) for r in chosen]
     repeats = [len(n) for n in names]
 
@@ -215,9 +226,12 @@ def frame(records: Iterable[Record], suite: Suite) -> pd.DataFrame:
             "metric": np.array([name for own in names for name in own], dtype=object),
             "value": np.array(numbers, dtype=np.float64),
             "constant": np.repeat(np.array([r.method in constants for r in chosen], bool), repeats),
+            "overlap": np.repeat(np.array([overlaps.get(r.task, 0.0) for r in chosen]), repeats),
         }
     )
-    return table.astype({c: str for c in COLUMNS if c not in ("seed", "value", "constant")})
+    return table.astype(
+        {c: str for c in COLUMNS if c not in ("seed", "value", "constant", "overlap")}
+    )
 
 
 def cells(runs: pd.DataFrame) -> Cells:
@@ -230,8 +244,11 @@ def cells(runs: pd.DataFrame) -> Cells:
     scales = sorted(set(runs["scale"]))
     if len(scales) > 1:
         raise UsageError(f"runs of several scales ({', '.join(scales)}): choose one with --scale")
-    groups: dict[tuple[str, str, str], list[tuple[int, str, str, float, str, bool]]] = {}
-    columns = ("method", "task", "metric", "seed", "id", "status", "value", "training", "constant")
+    groups: dict[tuple[str, str, str], list[tuple[int, str, str, float, str, bool, float]]] = {}
+    columns = (
+        "method", "task", "metric", "seed", "id", "status", "value", "training", "constant",
+        "overlap",
+    )  # fmt: skip
     rows = zip(*(runs[c].tolist() for c in columns), strict=True)
     for method, task, metric, *trial in rows:
         groups.setdefault((method, task, metric), []).append(tuple(trial))
@@ -252,6 +269,7 @@ def cells(runs: pd.DataFrame) -> Cells:
             failures=len(group) - len(good),
             trainings=tuple(trial[4] for trial in good),
             constant=any(trial[5] for trial in group),
+            overlap=max(trial[6] for trial in group),
         )
     return out
 
@@ -334,6 +352,9 @@ def compare(
                 once = distinct([left, right], shared)
                 x, y = left.at(once), right.at(once)
                 interval, p = stats.paired_interval(x, y), stats.paired_p(x, y)
+                if task.overlap:
+                    interval = interval_of(x - y, task.overlap)
+                    p = stats.resampled_p(x - y, task.overlap, 1.0)
             else:
                 x, y = (side.at(distinct([side], side.seeds)) for side in (left, right))
                 interval, p = stats.welch_interval(x, y), stats.welch_p(x, y)

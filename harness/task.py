@@ -117,6 +117,11 @@ class Task(Spec):
         return self
 
     @property
+    def overlap(self) -> float:
+        """Test share over train share of splits that overlap; 0 where they do not."""
+        return (self.test_share or 0.0) / self.train_share if self.train_share else 0.0
+
+    @property
     def reports(self) -> tuple[Name, ...]:
         """All metrics that a record of this task may hold."""
         return (*self.metrics, *self.optional)

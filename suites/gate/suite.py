@@ -81,8 +81,7 @@ def _tables() -> tuple[Table, ...]:
             tasks=("minesweeper*", "tolokers*", "questions*"),
             rows="tasks",
             note="At laptop scale training stops in mid-climb: at 1,000 epochs and two layers GAT "
-            "reaches 88.5 and GATE 87.7. Ten splits of one graph overlap, which intervals without "
-            "a correction ignore. To be tested again at 1,000 epochs or more.",
+            "reaches 88.5 and GATE 87.7. To be tested again at 1,000 epochs or more.",
         ),
         Table(
             name="paper-code-auc",
@@ -101,8 +100,7 @@ def _tables() -> tuple[Table, ...]:
             rows="tasks",
             note="Rows that end in paper-code use edges one way, as the released loader does. "
             "Graphs other than roman-empire and amazon-ratings are beyond the paper: they are not "
-            "in the released settings. Ten splits of one graph overlap, which intervals without a "
-            "correction ignore.",
+            "in the released settings.",
         ),
         Table(
             name="homophilic",
