@@ -24,6 +24,8 @@ class Filters(NamedTuple):
     methods: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
+    pairs: frozenset[tuple[str, str]] = frozenset()
+    """Of a method and a task, both by name; empty means all."""
 
 
 EVERYTHING = Filters()
@@ -116,7 +118,9 @@ def pairs(
     return tuple(
         (method, task)
         for method, task in suite.pairs(scale)
-        if method.name in chosen[0] and task.name in chosen[1]
+        if method.name in chosen[0]
+        and task.name in chosen[1]
+        and (not filters.pairs or (method.name, task.name) in filters.pairs)
     )
 
 

@@ -55,6 +55,7 @@ ALLOWED = {
     "claims": {
         "digits", "errors", "evidence", "resampling", "runs", "settings", "stats", "suite",
     },
+    "until": {"claims", "errors", "evidence", "sequential", "suite"},
     "report": {
         "claims", "digits", "errors", "files", "record", "registry", "runs", "stats", "store",
         "suite",
@@ -69,7 +70,7 @@ ALLOWED = {
         "settings", "store", "suite", "variants",
     },
     "tool": {"errors"},
-    "migrate": {"errors", "plan", "record", "suite"},
+    "migrate": {"errors", "plan", "record", "suite", "variants"},
     "executors": {
         "data", "errors", "failures", "patience", "plan", "provenance", "record", "registry", "run",
         "store", "suite",
