@@ -28,9 +28,10 @@ MACHINERY = frozenset(
     {
         "arguments", "artifacts", "cache", "checkpoints", "claims", "cli", "console", "contents",
         "context", "cost", "data", "data_commands", "drawing", "errors", "evidence", "executors",
-        "failures", "files", "inputs", "inventory", "lazy", "migrate", "options", "patience",
-        "plan", "provenance", "record", "registry", "report", "resampling", "run", "runs",
-        "source", "store", "suite", "terminal", "tool", "upkeep", "upkeep_commands", "variants",
+        "failures", "files", "inputs", "inventory", "lazy", "looks", "migrate", "options",
+        "patience", "plan", "provenance", "record", "registry", "report", "resampling", "rounds",
+        "run", "runs", "sequential", "source", "store", "suite", "terminal", "tool", "until",
+        "upkeep", "upkeep_commands", "variants",
     }
 )  # fmt: skip
 """Parts of the engine that name, run, keep and show trials. A method's numbers do not depend on

@@ -4,10 +4,14 @@ from collections.abc import Callable, Sequence
 from itertools import count, islice
 from typing import NamedTuple
 
+import pandas as pd
+
 from harness.claims import Verdict
 from harness.errors import UsageError
-from harness.evidence import sides_of, tasks_of
-from harness.sequential import FEWEST, Looks
+from harness.evidence import gather, sides_of, tasks_of
+from harness.looks import Look, of_records
+from harness.runs import cells
+from harness.sequential import FEWEST, Looks, boundary
 from harness.suite import Claim, Scale, Suite
 
 Pairs = frozenset[tuple[str, str]]
@@ -112,3 +116,42 @@ def _towards(
             return Step(size, seeds, pairs, (claim.name,))
         wanted += max(size - n, 1)  # all are there, and some of them do not count
     return None
+
+
+def looks_taken(
+    suite: Suite, scale: Scale, verdicts: Sequence[Verdict], runs: pd.DataFrame, date: str
+) -> list[Look]:
+    """The look that each primary claim has come to, as it is to be kept.
+
+    Args:
+        suite: whose claims.
+        scale: whose looks.
+        verdicts: on all claims, from these runs.
+        runs: of this scale, as `harness.runs.frame` gives them.
+        date: UTC, ISO 8601.
+    """
+    looks, grouped = Looks(schedule=scale.looks), cells(runs)
+    by_name = {v.claim: v for v in verdicts}
+    found = []
+    for claim in suite.claims:
+        verdict = by_name[claim.name]
+        number = len(looks.taken(verdict.n or 0))
+        if claim.role != "primary" or not number or verdict.p is None:
+            continue
+        found.append(
+            Look(
+                suite=suite.name,
+                scale=scale.name,
+                claim=claim.name,
+                version=claim.version,
+                schedule=looks.schedule,
+                n=verdict.n or 0,
+                seeds=gather(suite, scale, claim, grouped).once(claim).seeds,
+                records=of_records(verdict.ids),
+                p=verdict.p,
+                spent=boundary(looks, number),
+                outcome=verdict.outcome,
+                date=date,
+            )
+        )
+    return found

@@ -55,7 +55,7 @@ ALLOWED = {
     "claims": {
         "digits", "errors", "evidence", "resampling", "runs", "settings", "stats", "suite",
     },
-    "until": {"claims", "errors", "evidence", "sequential", "suite"},
+    "until": {"claims", "errors", "evidence", "looks", "runs", "sequential", "suite"},
     "report": {
         "claims", "digits", "errors", "files", "record", "registry", "runs", "stats", "store",
         "suite",
@@ -88,10 +88,14 @@ ALLOWED = {
         "arguments", "data_commands", "errors", "inventory", "migrate", "registry", "terminal",
         "upkeep",
     },
+    "rounds": {
+        "claims", "console", "data", "errors", "executors", "looks", "options", "plan", "record",
+        "runs", "store", "suite", "terminal", "until", "variants",
+    },
     "cli": {
-        "arguments", "claims", "console", "data_commands", "errors", "executors", "options", "plan",
-        "record", "registry", "report", "run", "runs", "settings", "store", "suite", "terminal",
-        "upkeep", "upkeep_commands", "variants",
+        "arguments", "claims", "console", "data_commands", "errors", "options", "plan", "record",
+        "registry", "report", "rounds", "runs", "sequential", "settings", "store", "suite",
+        "terminal", "upkeep", "upkeep_commands", "variants",
     },
 }  # fmt: skip
 FOR_SUITES = {

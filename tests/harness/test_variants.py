@@ -119,3 +119,15 @@ def test_variants_are_found_in_specifications(suite: Any) -> None:
     wrong: dict[str, Any] = {"scale": {"name": "laptop+x-1", "params": {"x": 1}}}
     found = variants.added(suite, [trial.spec, lost, wrong, trial.spec]).scales
     assert found == (LAPTOP, made)
+
+
+def test_seeds_that_specifications_name_join_those_of_the_scale(suite: Any) -> None:
+    specs = [
+        {"scale": {"name": LAPTOP.name, "params": {}}, "seed": seed} for seed in (77, 3, 77, None)
+    ]
+    wider = variants.added(suite, specs).scale(LAPTOP.name)
+    assert wider.seeds == (*LAPTOP.seeds, *sorted({3, 77} - set(LAPTOP.seeds)))
+    assert variants.seeded(LAPTOP, LAPTOP.seeds) is LAPTOP
+    restored = variants.restored(suite, LAPTOP.name, {}, 99)
+    assert restored is not None
+    assert 99 in restored.seeds
