@@ -44,7 +44,7 @@ from harness.arguments import (
 )
 from harness.errors import ClaimError, StoreError, UsageError, quoted
 from harness.record import Record
-from harness.rounds import Rounds, summarise
+from harness.rounds import Rounds, summarise, tell_looks
 from harness.settings import rows as setting_rows
 from harness.suite import SEPARATOR, Scale, Suite
 from harness.terminal import err, out
@@ -174,6 +174,7 @@ def show_plan(
             there = "to be built" if node in first else "built"
             out.print(f"  artifact {node.artifact.name}: {there}")
         _power(suite, made.scale, records)
+        tell_looks(rounds, suite, size, records)
     if store.is_new():
         out.print(f"no records yet: {results} does not exist", markup=False)
 

@@ -144,6 +144,43 @@ class Rounds(NamedTuple):
             code = max(code, self.run([(suite, scale)], filters))
 
 
+EFFECTS = (0.5, 1.0, 2.0)
+"""Small, middling and large: in standard deviations of the per-seed effect."""
+
+
+def tell_looks(rounds: Rounds, suite: Suite, scale: Scale, records: Sequence[Record]) -> None:
+    """Prints what `--until decided` can find, and what it takes; nothing without primary claims."""
+    from harness.sequential import Looks, power
+    from harness.until import pairs_of
+
+    primary = [claim for claim in suite.claims if claim.role == "primary"]
+    pairs = pairs_of(suite, scale, primary)
+    if not pairs or scale.name == "smoke":
+        return
+    filters = plan.Filters(seeds=scale.seeds[:1], pairs=pairs)
+    made = rounds.planned(suite, scale, [], filters)
+    own = [node for node in made.nodes.values() if node.seed is not None]
+    seconds = console.Estimate(records, [made], rounds.store).of_plan(made, own)
+    looks = Looks(schedule=scale.looks)
+    rows = []
+    for effect in EFFECTS:
+        found = power(effect, looks, len(primary))
+        rows.append(
+            (
+                f"{effect:g} sd",
+                *(f"{100 * p:.0f} %" for p in found.by_look),
+                f"{found.expected:.0f}",
+                console.duration(found.expected * seconds / options.workers(made)),
+            )
+        )
+    out.print(
+        f"with --until decided, chance that one of {len(primary)} primary claims is decided, by "
+        "number of seeds (at least; higher where others are true):"
+    )
+    headers = ("effect", *(f"{n}" for n in looks.schedule), "seeds expected", "time")
+    console.table(headers, rows, out)
+
+
 def summarise(made: plan.Plan, records: Sequence[Record], store: Store) -> list[plan.Node]:
     """Prints what is to be done; the artifacts that come first."""
     states = Counter(step.state for step in made.steps)

@@ -1,6 +1,6 @@
 """Seeds added until every primary claim is decided: what the next look needs, and when to stop."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count, islice
 from typing import NamedTuple
 
@@ -86,6 +86,16 @@ def next_look(
     )
 
 
+def pairs_of(suite: Suite, scale: Scale, claims: Iterable[Claim]) -> Pairs:
+    """The trials that claims rest on, at a scale."""
+    return frozenset(
+        (side, task.name)
+        for claim in claims
+        for task in tasks_of(suite, scale, claim)
+        for side in sides_of(claim)
+    )
+
+
 def is_open(verdict: Verdict) -> bool:
     """Whether more seeds may change a verdict: it is inconclusive, or rests on too few."""
     few = (verdict.n or 0) < FEWEST
@@ -104,11 +114,9 @@ def _towards(
     suite: Suite, scale: Scale, claim: Claim, n: int, left: Left, most: int
 ) -> Step | None:
     """What one claim needs for its next look; None where that cannot be reached."""
-    tasks = tasks_of(suite, scale, claim)
-    size = Looks(schedule=scale.looks).following(n)
-    if size is None or not tasks:
+    pairs, size = pairs_of(suite, scale, [claim]), Looks(schedule=scale.looks).following(n)
+    if size is None or not pairs:
         return None
-    pairs = frozenset((side, task.name) for side in sides_of(claim) for task in tasks)
     wanted = size
     while wanted <= most:
         seeds = seeds_up_to(scale, wanted)

@@ -738,13 +738,16 @@ def test_seeds_are_added_until_the_primary_claims_are_decided(project: Any) -> N
     words = ("run", "toy-false", "--scale", "laptop", "--until", "decided")
     done = project.run(*words)
     assert (done.code, done.err) == (0, "")
-    assert "towards the look at 5 seeds: higher" in done.out
+    assert re.findall(r"towards the look at (\d+) seeds: higher", done.out) == ["5", "10"]
     assert "toy-false: all 1 primary claims are closed" in done.out
     records = project.store.load().records
-    assert {r.seed for r in records} == {0, 1, 2, 3, 4}
+    assert {r.seed for r in records} == set(range(10)), "laptop itself has six"
     looks = taken(project.results, "toy-false", "laptop")
-    assert [(x.claim, x.n, x.seeds) for x in looks] == [("higher", 5, (0, 1, 2, 3, 4))]
-    assert looks[0].p < 0.05 / 4 == looks[0].spent
+    assert [(x.claim, x.n, x.seeds) for x in looks] == [
+        ("higher", n, tuple(range(n))) for n in (5, 10)
+    ]
+    assert [x.spent for x in looks] == [0.05 / 4] * 2
+    assert looks[0].outcome == "inconclusive" != looks[1].outcome
     again = project.run(*words)
     assert "towards" not in again.out
     assert project.store.load().records == records
@@ -754,8 +757,17 @@ def test_seeds_are_added_until_the_primary_claims_are_decided(project: Any) -> N
 def test_a_look_that_is_corrupt_stops_the_run(project: Any) -> None:
     words = ("run", "toy-false", "--scale", "laptop", "--until", "decided")
     project.run(*words)
-    (path,) = (project.results / "toy-false/laptop/looks").iterdir()
-    path.write_bytes(path.read_bytes().replace(b'"n": 5', b'"n": 6'))
+    path = min((project.results / "toy-false/laptop/looks").iterdir())
+    path.write_bytes(path.read_bytes().replace(b'"n": 10', b'"n": 11'))
     done = project.run(*words)
     assert done.code == 4
     assert re.fullmatch("harness: corrupt look: .*restore it from git.*\n", done.err)
+
+
+def test_the_plan_says_what_looks_can_find_and_what_they_take(project: Any) -> None:
+    done = project.run("plan", "toy-false", "--scale", "laptop")
+    assert "one of 1 primary claims is decided" in done.out
+    assert re.search(r"effect +5 +10 +20 +40 +seeds expected +time", done.out)
+    assert re.search(r"2 sd +\d+ % +9\d % +100 % +100 % +\d", done.out)
+    for words in (("toy", "--scale", "laptop"), ("toy-false",)):  # none is primary; smoke
+        assert "primary" not in project.run("plan", *words).out

@@ -90,12 +90,12 @@ ALLOWED = {
     },
     "rounds": {
         "claims", "console", "data", "errors", "executors", "looks", "options", "plan", "record",
-        "runs", "store", "suite", "terminal", "until", "variants",
+        "runs", "sequential", "store", "suite", "terminal", "until", "variants",
     },
     "cli": {
         "arguments", "claims", "console", "data_commands", "errors", "options", "plan", "record",
-        "registry", "report", "rounds", "runs", "sequential", "settings", "store", "suite",
-        "terminal", "upkeep", "upkeep_commands", "variants",
+        "registry", "report", "rounds", "runs", "settings", "store", "suite", "terminal",
+        "upkeep", "upkeep_commands", "variants",
     },
 }  # fmt: skip
 FOR_SUITES = {
