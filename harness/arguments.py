@@ -26,6 +26,10 @@ DataNames = Annotated[list[str] | None, typer.Argument(help="Datasets or suites;
 Names = Annotated[list[str] | None, typer.Argument(help="Suites; all by default.")]
 ScaleName = Annotated[str, typer.Option("--scale", help="smoke, laptop, gpu or paper.")]
 Pick = Annotated[list[str] | None, typer.Option(help="Names or globs, separated by commas.")]
+Claims = Annotated[
+    list[str] | None,
+    typer.Option("--claims", help="Only what these claims need: names, globs, or a role."),
+]
 Seeds = Annotated[list[str] | None, typer.Option(help="Seeds, e.g. 0,1,5-9.")]
 Results = Annotated[Path, folder_option("--results", "Folder of the records.")]
 Assignments = Annotated[

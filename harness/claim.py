@@ -3,17 +3,40 @@
 Nothing here reads records; `harness.claims` judges.
 """
 
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from harness.check import Check, Name
 from harness.settings import Spec
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._+-]{0,63}$")]
-"""Names end up in file names: lower case, digits and `._+-`, at most 64 characters."""
+Role = Literal["primary", "secondary", "additional", "exact"]
+Tier = Literal["exact", "scaled", "proxy"]
+"""How near a setting is to the paper's: the same; the same but smaller; something in its place."""
 
-ImportPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
-"""`package.module:function`, imported only when it is called."""
+
+class Citation(Spec):
+    """Where a paper says it."""
+
+    version: str
+    """Of the paper or its code: `arXiv v2`, `released code`."""
+    place: str
+    """Table, figure or section."""
+    row: str = ""
+    """Row and column of the table."""
+    sentence: str = ""
+    """The sentence itself, quoted."""
+
+
+class Basis(Spec):
+    """What a margin rests on."""
+
+    text: str
+    """In words; a pilot counts, and is named with its scale and seeds."""
+    date: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    """The day on which the margin was fixed."""
 
 
 class _Claim(Spec):
@@ -32,6 +55,19 @@ class _Claim(Spec):
     """Raised by hand when the margin or the question changes after records have been judged."""
     caveat: str = ""
     """Why the verdict does not stand as it is, and what will be tested again; printed beside it."""
+    checks: tuple[Check, ...] = ()
+    """All must pass, or there is no verdict."""
+    citation: Citation | None = None
+    rests_on: Basis | None = None
+    """What the margin rests on, and since when."""
+    tier: Tier | None = None
+    """Nearness to the paper's setting where it is not the scale's."""
+    margins: dict[str, float] = Field(default_factory=dict)
+    """Name or glob of tasks -> the margin there. Where given, the effect on each task is divided by
+    its own margin before tasks are averaged, and `margin` is in that unit; a claim over tasks that
+    measure different things needs them."""
+    axis: str = ""
+    """An axis of the scale along which the effect is measured as well; see `harness.suite.Axis`."""
 
 
 class Beats(_Claim):
@@ -69,7 +105,7 @@ class Trend(_Claim):
     a: Name
     b: Name | None = None
     over: str
-    """Task parameter on the x axis; the slope is per unit of it."""
+    """Task parameter, or axis of the scale, on the x axis; the slope is per unit of it."""
     direction: Literal["up", "down"]
     margin: float = Field(gt=0)
     """Slope below which there is no trend."""
@@ -110,3 +146,63 @@ Claim = Annotated[
     Beats | Competitive | Equivalent | Trend | Level | LowerSpread | Exact,
     Field(discriminator="kind"),
 ]
+
+Inexact = Beats | Competitive | Equivalent | Trend | Level | LowerSpread
+"""Claims with a margin."""
+
+
+def sides_of(claim: Claim) -> tuple[str, ...]:
+    """The methods that a claim compares, one or two."""
+    b = None if isinstance(claim, Level | Exact) else claim.b
+    return (claim.a, b) if b else (claim.a,)
+
+
+def declared(
+    claims: Iterable[Claim],
+    *,
+    primary: Sequence[str],
+    additional: Sequence[str] = (),
+    rests_on: Basis | None = None,
+    checks: Mapping[str, tuple[Check, ...]] | None = None,
+    citations: Mapping[str, Citation] | None = None,
+) -> tuple[Claim, ...]:
+    """A paper's claims with what is declared of many at once; exact ones stay as they are.
+
+    Args:
+        claims: of one suite.
+        primary: their names.
+        additional: names or globs; the rest is secondary.
+        rests_on: what all margins rest on that say nothing themselves.
+        checks: by name or glob of the claims that they guard; several add up.
+        citations: by name or glob; of several the first.
+
+    Raises:
+        ValueError: a name or glob that no claim has.
+    """
+    claims = tuple(claims)
+    checks, citations = checks or {}, citations or {}
+    for pattern in (*primary, *additional, *checks, *citations):
+        if not fnmatch.filter([c.name for c in claims], pattern):
+            raise ValueError(f"no claim is called {pattern!r}; correct the name or glob")
+
+    def one(claim: Claim) -> Claim:
+        if isinstance(claim, Exact):
+            return claim
+
+        def fits(pattern: str) -> bool:
+            return fnmatch.fnmatchcase(claim.name, pattern)
+
+        beyond = any(map(fits, additional))
+        role = "primary" if claim.name in primary else "additional" if beyond else "secondary"
+        guards = tuple(check for name, own in checks.items() if fits(name) for check in own)
+        cited = next((cited for name, cited in citations.items() if fits(name)), None)
+        return claim.model_copy(
+            update={
+                "role": role,
+                "rests_on": claim.rests_on or rests_on,
+                "checks": (*claim.checks, *guards),
+                "citation": claim.citation or cited,
+            }
+        )
+
+    return tuple(map(one, claims))

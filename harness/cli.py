@@ -1,8 +1,8 @@
 """The commands. What they do lies in other modules; nothing imports this one.
 
 Exit codes: 0 done; 1 trials failed, or an unexpected error; 2 wrong usage or a suite that does
-not hold together; 3 a claim is contradicted (`claims --strict`); 4 corrupt or unwritable files, or
-a full disk; 130 interrupted.
+not hold together; 3 the opposite of a claim was found (`claims --strict`); 4 corrupt or unwritable
+files, or a full disk; 130 interrupted.
 """
 
 import time
@@ -14,6 +14,7 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 from harness import (
+    claim_commands,
     console,
     data_commands,
     options,
@@ -26,6 +27,7 @@ from harness import (
 )
 from harness.arguments import (
     Assignments,
+    Claims,
     Data,
     Device,
     Names,
@@ -42,7 +44,7 @@ from harness.arguments import (
     tell_damaged,
     varied,
 )
-from harness.errors import ClaimError, StoreError, UsageError, quoted
+from harness.errors import StoreError, UsageError, quoted
 from harness.record import Record
 from harness.rounds import Rounds, summarise, tell_looks
 from harness.settings import rows as setting_rows
@@ -61,6 +63,7 @@ app.add_typer(data_commands.app, name="data")
 app.command("doctor")(upkeep_commands.doctor)
 app.command("gc")(upkeep_commands.gc)
 app.command("migrate")(upkeep_commands.migrate_records)
+app.command("claims")(claim_commands.claims)
 
 
 @app.command("list")
@@ -69,7 +72,7 @@ def list_suites() -> None:
     rows = []
     for suite in registry.every():
         for scale in suite.scales:
-            trials = len(plan.pairs(suite, scale)) * len(scale.seeds)
+            trials = suite.trial_count(scale)
             hours = scale.expected_seconds * trials
             rows.append(
                 (
@@ -122,8 +125,7 @@ def show(
     console.table(("claim", "kind", "source", "what it says"), rows, out)
     out.print()
     rows = [
-        (s.name, len(plan.pairs(suite, s)) * len(s.seeds), len(s.seeds), " ".join(s.deviations))
-        for s in suite.scales
+        (s.name, suite.trial_count(s), len(s.seeds), " ".join(s.deviations)) for s in suite.scales
     ]
     console.table(("scale", "trials", "seeds", "differs from the paper"), rows, out)
     for title, lines in (("Differs everywhere", suite.deviations), ("Defects", suite.defects)):
@@ -152,9 +154,10 @@ def show_plan(
     rerun: Rerun = "none",
     every: Annotated[bool, typer.Option("--all", help="A line for every trial.")] = False,
     assignments: Assignments = None,
+    claims: Claims = None,
 ) -> None:
     """What would run, and why each trial will or will not; the MDE of each claim."""
-    store, filters = open_store(results), _filters(methods, tasks, seeds)
+    store, filters = open_store(results), options.filters(methods, tasks, seeds, claims)
     rounds = Rounds(store, open_data(data), device, rerun)
     for named in named_suites(names, scale):
         suite, size = varied(named, scale, assignments)
@@ -186,7 +189,6 @@ def run(
     methods: Pick = None,
     tasks: Pick = None,
     seeds: Seeds = None,
-    *,
     jobs: Annotated[
         int,
         typer.Option(min=0, max=10_000, help="Trials at a time; 0: as many as there are cores."),
@@ -198,6 +200,7 @@ def run(
         str | None, typer.Option("--time", help="Stop after this long, e.g. 90m or 2h; resumable.")
     ] = None,
     rerun: Rerun = "none",
+    *,
     assignments: Assignments = None,
     until: Annotated[
         Literal["decided"] | None,
@@ -206,6 +209,7 @@ def run(
     most: Annotated[
         int, typer.Option(min=5, max=10_000, help="With --until: seeds at which to stop.")
     ] = 40,
+    claims: Claims = None,
 ) -> None:
     """Runs what has no record yet; interrupted trials resume from their checkpoint."""
     store = open_store(results)
@@ -213,13 +217,13 @@ def run(
     deadline = None if limit is None else time.monotonic() + options.seconds(limit)
     sizes = [varied(suite, scale, assignments) for suite in named_suites(names, scale)]
     rounds = Rounds(store, open_data(data), device, rerun, jobs, deadline)
-    filters = _filters(methods, tasks, seeds)
+    filters = options.filters(methods, tasks, seeds, claims)
     if until is None:
         code = rounds.run(sizes, filters)
     elif filters != plan.EVERYTHING or rerun != "none":
         raise UsageError(
             f"--until {until} chooses methods, tasks and seeds itself; leave out --methods, "
-            "--tasks, --seeds and --rerun"
+            "--tasks, --seeds, --claims and --rerun"
         )
     else:
         code = max(rounds.until_decided(suite, size, most) for suite, size in sizes)
@@ -283,7 +287,7 @@ def report(
     printed = {suite.name: registry.references(suite) for suite in suites}
     different = site.generate(
         suites, records, reports, references=printed, current=current, stale=stale, check=check,
-        keep=keep,
+        keep=keep, responses={suite.name: registry.responses(suite) for suite in suites},
     )  # fmt: skip
     if check and (different or keep):
         for item in different[:20]:
@@ -296,54 +300,6 @@ def report(
     out.print(f"{reports}: {'up to date' if check else 'written'}, open {reports / 'index.html'}")
     for page in pages:
         out.print(f"  {reports / page / 'report.html'}", markup=False)
-
-
-@app.command()
-def claims(
-    names: Names = None,
-    scale: Annotated[str, typer.Option(help="One scale; all with records by default.")] = "",
-    results: Results = Path("results"),
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Exit code 3 where a claim is contradicted.")
-    ] = False,
-    assignments: Assignments = None,
-) -> None:
-    """The verdict on every claim."""
-    from harness.claims import judge
-    from harness.report.verdict import remark
-    from harness.runs import frame
-
-    if assignments and not scale:
-        raise UsageError("--set varies one scale: name it with --scale")
-    suites, store = named_suites(names, scale or None), open_store(results, read=True)
-    against, seen = 0, set()
-    for named in suites:
-        suite, only = varied(named, scale, assignments) if scale else (named, None)
-        records = records_of(store, suite)
-        current, _ = plan.standing([suite], records)
-        for size in (only,) if only else suite.scales:
-            here = [r for r in records if r.scale == size.name and r.id in current[suite.name]]
-            if not here:
-                continue
-            verdicts = judge(suite, size.name, frame(here, suite))
-            rows = [
-                (
-                    v.claim,
-                    v.label,
-                    console.estimate(v.estimate, v.low, v.high, v.unit),
-                    "-" if v.n is None else v.n,
-                    remark(suite, v),
-                )
-                for v in verdicts
-            ]
-            seen.add(suite.name)
-            out.print(f"{suite.name} at {size.name} scale")
-            console.table(("claim", "verdict", "difference [95 %]", "n", "remark"), rows, out)
-            out.print()
-            against += sum(v.outcome == "contradicted" for v in verdicts)
-    if strict and against:
-        raise ClaimError(f"{against} claims are contradicted by the records")
-    console.nothing(out, results, suites, seen, names, scale)
 
 
 @app.command()
@@ -397,18 +353,8 @@ def main() -> NoReturn:
     raise SystemExit(terminal.run(app))
 
 
-def _filters(
-    methods: Sequence[str] | None, tasks: Sequence[str] | None, seeds: Sequence[str] | None
-) -> plan.Filters:
-    return plan.Filters(
-        options.words(methods, "--methods"),
-        options.words(tasks, "--tasks"),
-        options.numbers(seeds),
-    )
-
-
 def _power(suite: Suite, scale: Scale, records: Sequence[Record]) -> None:
-    from harness.claims import power
+    from harness.design import power
     from harness.runs import frame
 
     rows = [

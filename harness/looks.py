@@ -42,7 +42,7 @@ class Look(Spec):
     seeds: tuple[int, ...]
     """Of these trainings."""
     records: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """sha256 of the sorted short ids of all records judged."""
+    """sha256 of the sorted ids of the trainings judged, each named by its first record."""
     p: float | None = Field(ge=0, le=1)
     """Two-sided, of this look alone; None where there was no test."""
     spent: float = Field(ge=0, le=1)

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from harness import registry, variants
+from harness.check import methods_of
+from harness.claim import sides_of
 from harness.data import Sources
 from harness.errors import HarnessError, UsageError
 from harness.record import Record, digest
 from harness.store import Store
-from harness.suite import SPEC_VERSION, Artifact, Method, Scale, Suite, Task, select
+from harness.suite import SPEC_VERSION, Artifact, Method, Scale, Suite, Task, over_of, select
 
 Rerun = Literal["none", "failed", "stale", "all"]
 
@@ -24,8 +26,8 @@ class Filters(NamedTuple):
     methods: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
-    pairs: frozenset[tuple[str, str]] = frozenset()
-    """Of a method and a task, both by name; empty means all."""
+    claims: tuple[str, ...] = ()
+    """Names or globs of claims, or roles: only what these need."""
 
 
 EVERYTHING = Filters()
@@ -115,13 +117,38 @@ def pairs(
     methods = _filtered("method", select(suite.methods, scale.methods), filters.methods, suite)
     tasks = _filtered("task", select(suite.tasks, scale.tasks), filters.tasks, suite)
     chosen = {m.name for m in methods}, {t.name for t in tasks}
+    needed = needed_by(suite, filters.claims)
     return tuple(
         (method, task)
         for method, task in suite.pairs(scale)
         if method.name in chosen[0]
         and task.name in chosen[1]
-        and (not filters.pairs or (method.name, task.name) in filters.pairs)
+        and (not filters.claims or (method.name, task.name) in needed)
     )
+
+
+def needed_by(suite: Suite, names: Iterable[str]) -> set[tuple[str, str]]:
+    """Methods and tasks that claims and their checks rest on.
+
+    Args:
+        suite: whose claims.
+        names: names or globs of claims, or roles.
+
+    Raises:
+        UsageError: a name that no claim and no role has.
+    """
+    found: set[tuple[str, str]] = set()
+    for name in names:
+        claims = [c for c in suite.claims if c.role == name] or select(suite.claims, [name])
+        if not claims:
+            there = [*dict.fromkeys(c.role for c in suite.claims), *(c.name for c in suite.claims)]
+            raise UsageError(registry.unknown("claim", name, there, f"harness show {suite.name}"))
+        for claim in claims:
+            asked = [(sides_of(claim), claim.tasks)]
+            asked += [(methods_of(check), check.tasks or claim.tasks) for check in claim.checks]
+            for methods, tasks in asked:
+                found |= {(m, t.name) for m in methods for t in select(suite.tasks, tasks)}
+    return found
 
 
 def trials(
@@ -140,10 +167,13 @@ def trials(
         )
     recipes = _Recipes(suite, scale, device)
     method_identity = {m.name: _identified(m) for m, _ in meetings}
+    seeds = {m.name: suite.seeds(scale, m) for m, _ in meetings}
     task_identity = {t.name: _identified(t) for _, t in meetings}
     found = []
     for seed in filters.seeds or scale.seeds:
         for method, task in meetings:
+            if seed not in seeds[method.name]:
+                continue
             needs = recipes.resolve(method.needs, task, seed)
             spec = recipes.common(seed, task.datasets, needs) | {
                 "method": method_identity[method.name],
@@ -161,7 +191,7 @@ class _Recipes:
         self._suite, self._scale, self._device = suite, scale, device.partition(":")[0]
         self._datasets = {d.name: d for d in suite.datasets}
         self._artifacts = {a.name: a for a in suite.artifacts}
-        self._over = _inherited(suite.artifacts)
+        self._over = over_of(suite.artifacts)
         self._known: dict[tuple[str, str | None, int | None], str] = {}
 
     def common(
@@ -225,23 +255,6 @@ class _Recipes:
         made = Node(artifact, over_task, over_seed, spec, digest(spec), needs)
         self.nodes.setdefault(made.id, made)
         return made.id
-
-
-def _inherited(artifacts: Sequence[Artifact]) -> dict[str, set[str]]:
-    """What each artifact is made over, by itself or through what it needs."""
-    over = {a.name: set[str](a.over) for a in artifacts}
-    users: dict[str, list[str]] = {a.name: [] for a in artifacts}
-    for artifact in artifacts:
-        for name in artifact.needs:
-            users[name].append(artifact.name)
-    pending = [*over]
-    while pending:  # each name comes up again at most three times: there are three kinds
-        name = pending.pop()
-        for user in users[name]:
-            if not over[name] <= over[user]:
-                over[user] |= over[name]
-                pending.append(user)
-    return over
 
 
 def make(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import typer
 
-from harness import console, executors, options, plan, variants
+from harness import console, executors, margins, options, plan, registry, variants
 from harness.data import Sources
 from harness.errors import StoreError
 from harness.record import Record
@@ -36,7 +36,12 @@ class Rounds(NamedTuple):
     def planned(
         self, suite: Suite, scale: Scale, records: Sequence[Record], filters: plan.Filters
     ) -> plan.Plan:
-        """The plan of a round; seeds that the scale does not have are added to it."""
+        """The plan of a round; seeds that the scale does not have are added to it.
+
+        Raises:
+            SpecError: a margin was changed after its claim had records.
+        """
+        margins.check(suite, margins.read(self.store.results, suite.name), records)
         return plan.make(
             suite,
             variants.seeded(scale, filters.seeds),
@@ -76,6 +81,8 @@ class Rounds(NamedTuple):
             work += executors.work(made, self.store, self.sources, self.rerun)
             if made.todo:
                 self.store.probe(suite.name, made.scale.name)
+                if made.scale.size != "smoke":
+                    margins.pin(self.store.results, suite)
         if work:
             workers = self.jobs or min(options.workers(made) for made in plans)
             estimate = console.Estimate(known, plans, self.store)
@@ -122,16 +129,20 @@ class Rounds(NamedTuple):
             current, _ = plan.standing([suite], records)
             own = [r for r in records if r.scale == scale.name and r.id in current[suite.name]]
             runs = frame(own, suite)
-            verdicts = judge(suite, scale.name, runs)
+            verdicts = judge(suite, scale.name, runs, own, registry.references(suite))
             now = datetime.now(UTC).isoformat(timespec="seconds")
-            for look in until.looks_taken(suite, scale, verdicts, runs, now):
-                keep(self.store.results, look)
+            states = until.standings(suite, scale, verdicts, runs, now)
+            for state in states:
+                for look in state.looks:
+                    keep(self.store.results, look)
 
-            def left(pairs: until.Pairs, seeds: tuple[int, ...], known: list[Record] = own) -> bool:
-                filters = plan.Filters(seeds=seeds, pairs=pairs)
+            def left(
+                claims: tuple[str, ...], seeds: tuple[int, ...], known: list[Record] = own
+            ) -> bool:
+                filters = plan.Filters(seeds=seeds, claims=claims)
                 return bool(self.planned(suite, scale, known, filters).todo)
 
-            step = until.next_look(suite, scale, verdicts, left, most)
+            step = until.next_look(suite, scale, states, left, most)
             if isinstance(step, until.Stop):
                 out.print(step.reason, markup=False)
                 return code
@@ -140,7 +151,7 @@ class Rounds(NamedTuple):
                 return code or 1
             before = len(own)
             out.print(f"towards the look at {step.size} seeds: {', '.join(step.claims)}")
-            filters = plan.Filters(seeds=step.seeds, pairs=step.pairs)
+            filters = plan.Filters(seeds=step.seeds, claims=step.claims)
             code = max(code, self.run([(suite, scale)], filters))
 
 
@@ -151,13 +162,11 @@ EFFECTS = (0.5, 1.0, 2.0)
 def tell_looks(rounds: Rounds, suite: Suite, scale: Scale, records: Sequence[Record]) -> None:
     """Prints what `--until decided` can find, and what it takes; nothing without primary claims."""
     from harness.sequential import Looks, power
-    from harness.until import pairs_of
 
     primary = [claim for claim in suite.claims if claim.role == "primary"]
-    pairs = pairs_of(suite, scale, primary)
-    if not pairs or scale.name == "smoke":
+    if not primary or scale.size == "smoke":
         return
-    filters = plan.Filters(seeds=scale.seeds[:1], pairs=pairs)
+    filters = plan.Filters(seeds=scale.seeds[:1], claims=("primary",))
     made = rounds.planned(suite, scale, [], filters)
     own = [node for node in made.nodes.values() if node.seed is not None]
     seconds = console.Estimate(records, [made], rounds.store).of_plan(made, own)

@@ -11,11 +11,11 @@ from harness.report import cost, number
 from harness.report.figure import Picture, draw
 from harness.report.selection import Selection, Trial, sort_out
 from harness.report.table import FAILURES, Comparison, Field, Listing, Row, compare, label, planned
-from harness.report.verdict import Line, claims, lines
+from harness.report.verdict import Group, Line, checks, claims, exact, groups, lines
 from harness.runs import cells, frame
 from harness.suite import Reference, Scale, Suite
 
-RESERVED = ("claims", "cost", "budget")
+RESERVED = ("claims", "exact", "checks", "cost", "budget")
 """Names of tables that every report has."""
 
 
@@ -40,6 +40,10 @@ class Page(NamedTuple):
     lines: tuple[Line, ...]
     """The verdicts as sentences."""
     claims: Listing
+    exact: Listing
+    """Quantities that must match to the last digit."""
+    checks: Listing
+    """The checks of all claims."""
     tables: tuple[Comparison, ...]
     pictures: tuple[Picture, ...]
     costs: Listing
@@ -49,6 +53,11 @@ class Page(NamedTuple):
     listings: tuple[Listing, ...]
     """Data, provenance, failures, records that no table uses."""
     selection: Selection
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The verdicts by role."""
+        return groups(self.lines)
 
     @property
     def headline(self) -> Comparison | None:
@@ -64,6 +73,7 @@ def build(
     current: Collection[str] | None = None,
     stale: Collection[str] = (),
     figures: bool = True,
+    responses: Mapping[str, str] | None = None,
 ) -> Page:
     """Makes the page of a suite at a scale from the records of that suite and scale.
 
@@ -89,12 +99,12 @@ def build(
     if scale is not None:
         made = (compare(t, suite, scale, selection, grouped, printed) for t in suite.tables)
         tables = [table for table in made if table is not None]
-        verdicts = tuple(judge(suite, scale_name, runs))
+        verdicts = tuple(judge(suite, scale_name, runs, selection.used, references))
         pictures = [
             draw(f, suite, selection.used) if figures else Picture(f.name, f.title, f.caption)
             for f in suite.figures
         ]
-    want = len(planned(suite, scale)) * len(scale.seeds) if scale else 0
+    want = suite.trial_count(scale) if scale else 0
     ok = sum(r.status == "ok" for r in selection.used)
     return Page(
         suite=suite,
@@ -104,8 +114,10 @@ def build(
         failed=len(selection.used) - ok,
         planned=want,
         verdicts=verdicts,
-        lines=lines(suite, verdicts, selection.trials),
+        lines=lines(suite, verdicts, selection.trials, responses),
         claims=claims(suite, verdicts, selection.trials),
+        exact=exact(suite, verdicts, selection.trials),
+        checks=checks(suite, verdicts),
         tables=tuple(tables),
         pictures=tuple(pictures),
         costs=cost.costs(suite, selection),

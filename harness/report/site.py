@@ -35,6 +35,7 @@ def generate(
     figures: bool = True,
     check: bool = False,
     keep: Collection[str] = (),
+    responses: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[Difference]:
     """Brings `out` to what the records say, or with `check` only tells where it is not.
 
@@ -53,6 +54,7 @@ def generate(
         figures: False leaves the pictures as they are, which is much quicker.
         check: Writes nothing.
         keep: Pages (`suite/scale`) from which nothing is removed; see `orphans`.
+        responses: What papers' authors say of claims, by suite and claim.
 
     Returns:
         The files that differed, were missing or left over; without `check`, before they were
@@ -76,6 +78,7 @@ def generate(
                 (current or {}).get(suite.name),
                 (stale or {}).get(suite.name, ()),
                 figures,
+                (responses or {}).get(suite.name),
             )
             for scale, group in by_scale(suite, records).items()
         ]
@@ -120,8 +123,8 @@ def _files(page: Page) -> dict[str, bytes]:
     for table in page.tables:
         for module, ending in ((markdown, "md"), (latex, "tex"), (delimited, "csv")):
             files[f"tables/{table.name}.{ending}"] = module.comparison(table)
-    for listing in (page.claims, page.costs, page.budget):
-        if listing is not None:
+    for listing in (page.claims, page.exact, page.checks, page.costs, page.budget):
+        if listing is not None and (listing.rows or listing not in (page.exact, page.checks)):
             for module, ending in ((markdown, "md"), (latex, "tex"), (delimited, "csv")):
                 files[f"tables/{listing.name}.{ending}"] = module.listing(listing)
     made = {f"{folder}/{name}": text.encode() for name, text in files.items()}

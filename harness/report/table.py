@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from harness.report import number
 from harness.report.selection import Selection, Trial
-from harness.runs import Cells, distinct
+from harness.runs import Cells, distinct, shared_seeds
 from harness.stats import paired_interval
 from harness.suite import Mark, Metric, Reference, Scale, Suite, Table, Task, select
 
@@ -258,7 +258,7 @@ def _ranked(column: dict[str, Cell], metric: Metric, cells: Cells) -> dict[str, 
             marked[name] = column[name]._replace(best=mean == means[best])
             continue
         other = cells[name, column[name].task, metric.name]
-        shared = distinct([top, other], sorted(set(top.seeds) & set(other.seeds)))
+        shared = distinct([top, other], shared_seeds([top, other]))
         edge = paired_interval(top.at(shared), other.at(shared)).steady()
         apart = edge.low is not None and edge.high is not None and not edge.low <= 0 <= edge.high
         marked[name] = column[name]._replace(close=not apart)

@@ -24,8 +24,11 @@ ALLOWED = {
     "lazy": set(),
     "patience": {"errors"},
     "settings": {"errors"},
-    "claim": {"settings"},
-    "suite": {"claim", "settings"},
+    "check": {"settings"},
+    "claim": {"check", "settings"},
+    "exhibit": {"check", "settings"},
+    "task": {"check", "settings"},
+    "suite": {"check", "claim", "errors", "exhibit", "settings", "task"},
     "digits": set(),
     "stats": {"digits"},
     "resampling": {"digits", "stats"},
@@ -48,17 +51,31 @@ ALLOWED = {
     "provenance": {"record"},
     "training": {"errors", "settings", "store"},
     "variants": {"errors", "record", "settings", "suite"},
-    "plan": {"data", "errors", "record", "registry", "store", "suite", "variants"},
+    "plan": {
+        "check", "claim", "data", "errors", "record", "registry", "store", "suite", "variants",
+    },
     "runs": {"errors", "record", "stats", "suite"},
     "upkeep": {"errors", "plan", "store"},
-    "evidence": {"digits", "errors", "runs", "stats", "suite"},
-    "claims": {
-        "digits", "errors", "evidence", "resampling", "runs", "settings", "stats", "suite",
+    "evidence": {"claim", "digits", "errors", "runs", "stats", "suite"},
+    "wording": {"claim"},
+    "effects": {
+        "claim", "digits", "evidence", "resampling", "runs", "stats", "suite", "wording",
     },
-    "until": {"claims", "errors", "evidence", "looks", "runs", "sequential", "suite"},
-    "report": {
-        "claims", "digits", "errors", "files", "record", "registry", "runs", "stats", "store",
+    "margins": {"claim", "errors", "files", "record", "settings", "suite"},
+    "design": {"claim", "effects", "evidence", "runs", "stats", "suite"},
+    "checks": {"check", "digits", "errors", "record", "registry", "runs", "suite"},
+    "tiers": {"claim", "digits", "errors", "registry", "runs", "suite"},
+    "claims": {
+        "checks", "claim", "digits", "effects", "evidence", "record", "runs", "settings", "stats",
+        "suite", "tiers", "wording",
+    },
+    "until": {
+        "claim", "claims", "effects", "errors", "evidence", "looks", "runs", "sequential", "stats",
         "suite",
+    },
+    "report": {
+        "checks", "claim", "claims", "digits", "effects", "errors", "files", "record", "registry",
+        "runs", "stats", "store", "suite", "wording",
     },
     "context": {
         "cost", "data", "errors", "inputs", "patience", "plan", "record", "settings", "store",
@@ -89,13 +106,18 @@ ALLOWED = {
         "upkeep",
     },
     "rounds": {
-        "claims", "console", "data", "errors", "executors", "looks", "options", "plan", "record",
-        "runs", "sequential", "store", "suite", "terminal", "until", "variants",
+        "claims", "console", "data", "errors", "executors", "looks", "margins", "options", "plan",
+        "record", "registry", "runs", "sequential", "store", "suite", "terminal", "until",
+        "variants",
+    },
+    "claim_commands": {
+        "arguments", "claim", "claims", "console", "errors", "plan", "registry", "report", "runs",
+        "suite", "terminal", "tiers", "wording",
     },
     "cli": {
-        "arguments", "claims", "console", "data_commands", "errors", "options", "plan", "record",
-        "registry", "report", "rounds", "runs", "settings", "store", "suite", "terminal",
-        "upkeep", "upkeep_commands", "variants",
+        "arguments", "claim_commands", "console", "data_commands", "design", "errors", "options",
+        "plan", "record", "registry", "report", "rounds", "runs", "settings", "store", "suite",
+        "terminal", "upkeep", "upkeep_commands", "variants",
     },
 }  # fmt: skip
 FOR_SUITES = {

@@ -464,5 +464,5 @@ def test_random_suites_are_whole_or_refused(toy_suite, fields, data):
 
 @pytest.mark.parametrize("looks", [(), (3, 5), (10, 5), (5, 5, 10)])
 def test_looks_rise_from_five(looks: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="looks .*: numbers of seeds that rise"):
+    with pytest.raises(ValueError, match=r"looks .*: numbers of seeds that rise"):
         Scale(name="laptop", seeds=(0,), expected_seconds=1, looks=looks)
