@@ -20,15 +20,25 @@ The rules, the same for every claim (`harness.effects` says how the interval is 
   says nothing against the paper (see `harness.tiers`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated, Any
 
 import pandas as pd
 from pydantic import AfterValidator
 
-from harness import stats, tiers
+from harness import sequential, stats, tiers
 from harness.checks import Result, measure
-from harness.claim import Claim, Competitive, Equivalent, Exact, LowerSpread, Role, Tier, sides_of
+from harness.claim import (
+    Claim,
+    Competitive,
+    Equivalent,
+    Exact,
+    Inexact,
+    LowerSpread,
+    Role,
+    Tier,
+    sides_of,
+)
 from harness.digits import steady
 from harness.effects import (
     CONFIDENCE,
@@ -39,8 +49,10 @@ from harness.effects import (
     unit_of,
 )
 from harness.evidence import Evidence, gather, listed
+from harness.looks import Look
 from harness.record import Record
 from harness.runs import Cells, cells, distinct
+from harness.sequential import Looks
 from harness.settings import Spec
 from harness.suite import FEWEST_SEEDS, Reference, Scale, Suite
 from harness.wording import INTERVAL, OPEN, PROXY, Outcome, label
@@ -118,6 +130,7 @@ def judge(
     runs: pd.DataFrame,
     records: Iterable[Record] = (),
     references: Iterable[Reference] = (),
+    taken: Sequence[Look] = (),
 ) -> tuple[Verdict, ...]:
     """Verdicts on all claims of a suite, in its order, from the runs of one scale.
 
@@ -127,6 +140,8 @@ def judge(
         runs: what `harness.runs.frame` returns.
         records: the records behind them, for checks of curves and counts.
         references: published numbers, which tell whether a baseline is the paper's.
+        taken: looks at primary claims (`harness.looks`): such a claim is judged at the last look
+            that its trainings allow, on that look's interval and with the p of all looks.
 
     Raises:
         UsageError: the suite has no such scale.
@@ -136,7 +151,12 @@ def judge(
     scale = suite.known_scale(scale_name)
     grouped = cells(runs[runs["scale"] == scale.name])
     records, references = [r for r in records if r.scale == scale.name], list(references)
-    drafts = [_draft(suite, scale, c, grouped, records, references) for c in suite.claims]
+    looks = {(look.claim, look.version) for look in taken if look.scale == scale.name}
+    looked = {c.name for c in suite.claims if (c.name, c.version) in looks}
+    drafts = [
+        _draft(suite, scale, c, grouped, records, references, _schedule(scale, c, looked))
+        for c in suite.claims
+    ]
     far = tiers.distance(suite, scale)
     judged: dict[int, Verdict] = {}
     for role in ("primary", "secondary"):
@@ -160,6 +180,7 @@ def _draft(
     grouped: Cells,
     records: Sequence[Record],
     references: Sequence[Reference],
+    schedule: Looks | None,
 ) -> Verdict:
     """A verdict before Holm; of a claim that can be decided the label holds what is to be added."""
     every = gather(suite, scale, claim, grouped)
@@ -172,7 +193,8 @@ def _draft(
         reasons = ["smoke scale measures nothing"]
     else:
         results = measure(suite, scale, claim, grouped, records)
-        found = _measured(suite, claim, every, evidence)
+        found, evidence = _measured(suite, claim, every, evidence, schedule)
+        n, used = len(evidence.seeds), evidence.cells
     tier, unmatched = tiers.tier_of(scale, claim, evidence.tasks), ""
     if tier == "exact" and found["outcome"] in _DECIDED:
         unmatched = tiers.baselines_match(suite, claim, evidence.tasks, grouped, references)
@@ -208,18 +230,50 @@ def _draft(
     return Verdict.model_validate(common | found | {"reason": "; ".join(reasons)})
 
 
-def _measured(suite: Suite, claim: Claim, every: Evidence, evidence: Evidence) -> dict[str, Any]:
-    """Fields of the verdict that come from the numbers."""
+def _schedule(scale: Scale, claim: Claim, looked: Collection[str]) -> Looks | None:
+    """The looks of a primary claim that looks were taken at; None for the others."""
+    if claim.role != "primary" or claim.name not in looked:
+        return None
+    return Looks(schedule=scale.looks)
+
+
+def _measured(
+    suite: Suite, claim: Claim, every: Evidence, evidence: Evidence, schedule: Looks | None
+) -> tuple[dict[str, Any], Evidence]:
+    """Fields of the verdict that come from the numbers, and the evidence that they rest on."""
     if evidence.outcome:
-        return {"outcome": evidence.outcome}
+        return {"outcome": evidence.outcome}, evidence
     if isinstance(claim, Exact):
-        return exact(claim, evidence)
+        return exact(claim, evidence), evidence
     n = len(evidence.seeds)
+    sizes = schedule.taken(n) if schedule and n >= FEWEST_SEEDS else ()
+    if schedule and sizes:
+        return _at_looks(suite, claim, evidence, schedule, sizes)
     found = effect(suite, claim, evidence) if n else {}
     if n < FEWEST_SEEDS:
         found |= dict.fromkeys(("p", "p_sign_flip", "n_needed", "reason"))
         found |= {"outcome": "not judged", "reason": _too_few(claim, every, n)}
-    return found
+    return found, evidence
+
+
+def _at_looks(
+    suite: Suite, claim: Inexact, evidence: Evidence, schedule: Looks, sizes: Sequence[int]
+) -> tuple[dict[str, Any], Evidence]:
+    """The look that decides, or comes nearest to it: its interval, and the p of all looks so far.
+
+    Each look judges the first trainings by seed, at its own level, so that the verdict follows from
+    the records alone.
+    """
+    level = 1 - sequential.boundary(schedule, 1, 1 - CONFIDENCE)
+    parts = [evidence._replace(seeds=evidence.seeds[:size]) for size in sizes]
+    found = [effect(suite, claim, part, level) for part in parts]
+    p_values = [own["p"] for own in found if own.get("p") is not None]
+    over = sequential.over_looks(p_values, schedule) if len(p_values) == len(found) else None
+    if over is None:
+        return found[-1], parts[-1]
+    best = found[over.look - 1]
+    method = f"{best['method'] or 't'}, look {over.look} of {len(schedule.schedule)}"
+    return best | {"p": over.p, "method": method}, parts[over.look - 1]
 
 
 def _undecided(outcome: Outcome, failed: Sequence[Result]) -> str:

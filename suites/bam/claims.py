@@ -18,8 +18,8 @@ _ROUTERS = (
     "with both trained per seed"
 )
 _ONCE = (
-    "seed model and experts were trained once, and five records repeat them: n = 1, no interval; "
-    "to be tested again with a seed model and experts per seed"
+    "seed model and experts were trained once: n = 1, no interval; to be tested again with a seed "
+    "model and experts per seed"
 )
 _COSTS = {
     "bam": "a token costs BAM 1.79 times BTX's FLOPs at laptop scale, 1.25 times in the paper's "

@@ -4,7 +4,7 @@ The experiment as data: `methods.py` meet `tasks.py` at `scales.py`, judged by `
 what is measured and shown.
 """
 
-from harness.suite import Figure, Metric, Paper, Suite, Table
+from harness.suite import Figure, Metric, Paper, Quantity, Suite, Table
 from suites.gate.claims import claims
 from suites.gate.datasets import CITATION, SMALL, datasets
 from suites.gate.methods import methods
@@ -196,6 +196,12 @@ def suite() -> Suite:
         tables=_tables(),
         figures=_figures(),
         headline="self-sufficient",
+        distance=(
+            Quantity(
+                name="generated graphs' epochs", value="suites.gate.distance:generated_epochs"
+            ),
+            Quantity(name="real graphs' epochs", value="suites.gate.distance:real_epochs"),
+        ),
         former="suites.gate.former:former",
         preload=("suites.gate.trials:warm_up",),
         deviations=(

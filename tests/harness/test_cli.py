@@ -450,18 +450,27 @@ def test_claims(finished: Any, call: Any) -> None:
     done = call(finished, "claims", "toy", "--strict")
     assert (done.code, done.err) == (0, "")
     assert_clean(done)
-    assert done.out.startswith("toy at laptop scale\nclaim ")
-    assert re.search(r"^higher +holds at laptop scale.* \+0\.9 \[0\.9, 0\.9\] m +6", done.out, re.M)
+    assert done.out.startswith("toy at laptop scale\n Secondary claims\n")
+    assert re.search(r"^  higher +holds +\+0\.9 m  n=6$", done.out, re.M)
+    assert max(map(len, done.out.splitlines())) <= 100
+    told = call(finished, "claims", "toy", "--text", "--role", "secondary").out
+    assert "all 6 effects are equal" in told
+    assert "inconclusive: none of these" in told
+    assert call(finished, "claims", "toy", "--role", "primary").out.count("higher") == 0
+    wrong = call(finished, "claims", "toy", "--role", "primry")
+    assert (wrong.code, "did you mean 'primary'" in wrong.err) == (2, True)
 
 
-def test_a_contradicted_claim_is_exit_code_3_when_strict(finished: Any, call: Any) -> None:
+def test_the_opposite_of_a_claim_is_exit_code_3_when_strict(finished: Any, call: Any) -> None:
     done = call(finished, "claims", "toy-false")
     assert done.code == 0
-    row = r"^higher +contradicted at laptop scale +-0\.9.* caveat: the walks are\s+too short +$"
-    assert re.search(row, done.out, re.M | re.S)
+    assert re.search(r"^  higher +opposite +-0\.9", done.out, re.M)
+    told = call(finished, "claims", "toy-false", "--text").out
+    assert "opposite at laptop scale. " in told
+    assert "caveat: the walks are too short" in told
     done = call(finished, "claims", "--strict")
     assert done.code == 3
-    assert done.err == "harness: 1 claims are contradicted by the records\n"
+    assert done.err == "harness: the records say the opposite of 1 claim\n"
 
 
 def test_compare(finished: Any, call: Any) -> None:

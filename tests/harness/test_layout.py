@@ -66,8 +66,8 @@ ALLOWED = {
     "checks": {"check", "digits", "errors", "record", "registry", "runs", "suite"},
     "tiers": {"claim", "digits", "errors", "registry", "runs", "suite"},
     "claims": {
-        "checks", "claim", "digits", "effects", "evidence", "record", "runs", "settings", "stats",
-        "suite", "tiers", "wording",
+        "checks", "claim", "digits", "effects", "evidence", "looks", "record", "runs", "sequential",
+        "settings", "stats", "suite", "tiers", "wording",
     },
     "until": {
         "claim", "claims", "effects", "errors", "evidence", "looks", "runs", "sequential", "stats",
