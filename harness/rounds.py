@@ -129,12 +129,13 @@ class Rounds(NamedTuple):
             current, _ = plan.standing([suite], records)
             own = [r for r in records if r.scale == scale.name and r.id in current[suite.name]]
             runs = frame(own, suite)
-            verdicts = judge(suite, scale.name, runs, own, registry.references(suite))
             now = datetime.now(UTC).isoformat(timespec="seconds")
-            states = until.standings(suite, scale, verdicts, runs, now)
-            for state in states:
-                for look in state.looks:
-                    keep(self.store.results, look)
+            looks = until.reached(suite, scale, runs, now)
+            verdicts = judge(suite, scale.name, runs, own, registry.references(suite), taken=looks)
+            outcomes = {verdict.claim: verdict.outcome for verdict in verdicts}
+            for look in looks:
+                keep(self.store.results, look.model_copy(update={"outcome": outcomes[look.claim]}))
+            states = until.standings(suite, scale, runs, verdicts)
 
             def left(
                 claims: tuple[str, ...], seeds: tuple[int, ...], known: list[Record] = own

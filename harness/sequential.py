@@ -24,7 +24,7 @@ seeds between two looks wait for the next. So verdicts are a function of the rec
 import functools
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -175,42 +175,6 @@ def repeated_interval(
     level = boundary(looks, len(taken), 1 - confidence)
     found = interval(x[: taken[-1]], 1 - level)
     return found._replace(method=f"{found.method}, look {len(taken)} of {len(looks.schedule)}")
-
-
-def at_looks(
-    n: int, looks: Looks, measure: Callable[[int, float], dict[str, Any]], confidence: float = 0.95
-) -> dict[str, Any] | None:
-    """What all looks so far say of a claim: the fields of the look that decides, else of the last.
-
-    Args:
-        n: trainings there are.
-        looks: the schedule.
-        measure: the fields of a verdict, `outcome` and `p` (None without a test) among them, from
-            the first so many trainings and with an interval of that confidence.
-        confidence: of all looks together, before any correction over claims.
-
-    Returns:
-        The fields, with `p` corrected for all looks of the schedule and `look` the number of
-        trainings judged; None before the first look.
-    """
-    sizes = looks.taken(n)
-    found = [
-        measure(size, 1 - boundary(looks, number, 1 - confidence))
-        for number, size in enumerate(sizes, 1)
-    ]
-    if not found:
-        return None
-    tested = [fields["p"] for fields in found if fields.get("p") is not None]
-    taken = over_looks(tested, looks)
-    by_p = sorted(range(len(found)), key=lambda k: _or_one(found[k].get("p")))
-    ways = (("holds", by_p), ("opposite", by_p), ("equivalent", range(len(found))))
-    decided = [k for word, order in ways for k in order if found[k]["outcome"] == word]
-    best = by_p[0] if by_p[0] in decided else next(iter(decided), len(found) - 1)
-    return found[best] | {"p": taken.p if taken else None, "look": sizes[best]}
-
-
-def _or_one(p: float | None) -> float:
-    return 1.0 if p is None else p
 
 
 class Power(NamedTuple):

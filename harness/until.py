@@ -1,20 +1,19 @@
 """Seeds added until every primary claim is decided: what the next look needs, and when to stop."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count, islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
-from harness import stats
 from harness.claim import Exact, Inexact
-from harness.claims import ALPHA, Verdict
+from harness.claims import Verdict
 from harness.effects import effect
 from harness.errors import UsageError
 from harness.evidence import Evidence, gather
 from harness.looks import Look, of_records
 from harness.runs import cells
-from harness.sequential import FEWEST, Looks, at_looks, boundary
+from harness.sequential import FEWEST, Looks, boundary
 from harness.suite import Scale, Suite
 
 Left = Callable[[tuple[str, ...], tuple[int, ...]], bool]
@@ -29,8 +28,6 @@ class Standing(NamedTuple):
     """Distinct trainings that both sides have."""
     closed: bool
     """Whether more seeds can change nothing: it is decided, or cannot be tested here."""
-    looks: tuple[Look, ...] = ()
-    """Those taken; none where nothing is tested."""
 
 
 class Step(NamedTuple):
@@ -50,47 +47,22 @@ class Stop(NamedTuple):
     """One line."""
 
 
-def standings(
-    suite: Suite, scale: Scale, verdicts: Sequence[Verdict], runs: pd.DataFrame, date: str
-) -> list[Standing]:
-    """How far each primary claim is: its looks so far, and Holm's correction over all of them.
+def reached(suite: Suite, scale: Scale, runs: pd.DataFrame, date: str) -> list[Look]:
+    """All looks that the trainings of each primary claim allow, without their outcome.
 
     Args:
         suite: whose claims.
         scale: whose looks.
-        verdicts: on all claims, from these runs; they say what cannot be tested.
         runs: of this scale, as `harness.runs.frame` gives them.
-        date: UTC, ISO 8601, for the looks.
+        date: UTC, ISO 8601.
     """
-    looks, grouped = Looks(schedule=scale.looks), cells(runs)
-    by_name = {v.claim: v for v in verdicts}
-    primary = [c for c in suite.claims if c.role == "primary" and not isinstance(c, Exact)]
-    gathered = [gather(suite, scale, claim, grouped).once(claim) for claim in primary]
+    looks = Looks(schedule=scale.looks)
     found = []
-    for claim, evidence in zip(primary, gathered, strict=True):
-
-        def measure(
-            size: int, confidence: float, claim: Inexact = claim, evidence: Evidence = evidence
-        ) -> dict[str, Any]:
-            cut = evidence._replace(seeds=evidence.seeds[:size])
-            return effect(suite, claim, cut, confidence)
-
-        n = 0 if evidence.outcome else len(evidence.seeds)
-        found.append(at_looks(n, looks, measure) or {})
-    adjusted = stats.holm([1.0 if f.get("p") is None else f["p"] for f in found])
-    out = []
-    for claim, evidence, fields, p in zip(primary, gathered, found, adjusted, strict=True):
-        n, outcome = len(evidence.seeds), str(fields.get("outcome", "not judged"))
-        if outcome in ("holds", "opposite") and p >= ALPHA:
-            outcome = "inconclusive"
-        silent = by_name[claim.name].outcome in ("not testable", "not judged", "not run")
-        if silent and n >= FEWEST:
-            out.append(Standing(claim.name, n, True))
-            continue
-        taken = []
-        for number, size in enumerate(looks.taken(n), 1):
-            cut = evidence._replace(seeds=evidence.seeds[:size])
-            taken.append(
+    for claim, evidence in _primary(suite, scale, runs):
+        sizes = () if evidence.outcome else looks.taken(len(evidence.seeds))
+        for number, size in enumerate(sizes, 1):
+            part = evidence._replace(seeds=evidence.seeds[:size])
+            found.append(
                 Look(
                     suite=suite.name,
                     scale=scale.name,
@@ -98,17 +70,35 @@ def standings(
                     version=claim.version,
                     schedule=looks.schedule,
                     n=size,
-                    seeds=cut.seeds,
-                    records=of_records(_trainings(cut)),
-                    p=effect(suite, claim, cut).get("p"),
+                    seeds=part.seeds,
+                    records=of_records(_trainings(part)),
+                    p=effect(suite, claim, part).get("p"),
                     spent=boundary(looks, number),
-                    outcome=outcome,
+                    outcome="",
                     date=date,
                 )
             )
-        closed = outcome in ("holds", "opposite", "equivalent")
-        out.append(Standing(claim.name, n, closed, tuple(taken)))
-    return out
+    return found
+
+
+def standings(
+    suite: Suite, scale: Scale, runs: pd.DataFrame, verdicts: Sequence[Verdict]
+) -> list[Standing]:
+    """How far each primary claim is, by the verdicts at the looks reached."""
+    outcomes = {v.claim: v.outcome for v in verdicts}
+    found = []
+    for claim, evidence in _primary(suite, scale, runs):
+        n, outcome = len(evidence.seeds), outcomes[claim.name]
+        few = outcome in ("not judged", "not run") and n < FEWEST
+        found.append(Standing(claim.name, n, not few and outcome != "inconclusive"))
+    return found
+
+
+def _primary(suite: Suite, scale: Scale, runs: pd.DataFrame) -> Iterator[tuple[Inexact, Evidence]]:
+    grouped = cells(runs)
+    for claim in suite.claims:
+        if claim.role == "primary" and not isinstance(claim, Exact):
+            yield claim, gather(suite, scale, claim, grouped).once(claim)
 
 
 def _trainings(evidence: Evidence) -> list[str]:

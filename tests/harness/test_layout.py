@@ -70,8 +70,7 @@ ALLOWED = {
         "settings", "stats", "suite", "tiers", "wording",
     },
     "until": {
-        "claim", "claims", "effects", "errors", "evidence", "looks", "runs", "sequential", "stats",
-        "suite",
+        "claim", "claims", "effects", "errors", "evidence", "looks", "runs", "sequential", "suite",
     },
     "report": {
         "checks", "claim", "claims", "digits", "effects", "errors", "files", "record", "registry",
@@ -111,7 +110,7 @@ ALLOWED = {
         "variants",
     },
     "claim_commands": {
-        "arguments", "claim", "claims", "console", "errors", "plan", "registry", "report", "runs",
+        "arguments", "claim", "claims", "console", "errors", "looks", "plan", "registry", "report", "runs",
         "suite", "terminal", "tiers", "wording",
     },
     "cli": {

@@ -12,7 +12,6 @@ from statsmodels.stats.power import TTestPower
 from harness import stats
 from harness.sequential import (
     Looks,
-    at_looks,
     boundary,
     decide,
     decisions,
@@ -192,37 +191,3 @@ def test_power_is_the_same_each_time_and_refuses_nonsense():
     for effect, claims in ((-1.0, 1), (1.0, 0), (float("nan"), 1)):
         with pytest.raises(ValueError, match="want an effect"):
             power(effect, LOOKS, claims)
-
-
-def measured(outcomes, p):
-    """Fields by look, and what was asked for."""
-    asked = []
-
-    def measure(size, confidence):
-        asked.append((size, confidence))
-        k = LOOKS.schedule.index(size)
-        return {"outcome": outcomes[k], "p": p[k], "at": k}
-
-    return measure, asked
-
-
-@pytest.mark.parametrize(
-    ("outcomes", "p", "best", "corrected"),
-    [
-        (["inconclusive"] * 2, [0.2, 0.1], 1, 0.4),
-        (["inconclusive"] * 2, [0.1, 0.3], 1, 0.4),
-        (["holds", "holds"], [0.001, 0.002], 0, 0.004),
-        (["holds", "inconclusive"], [0.01, 0.2], 0, 0.04),
-        (["holds", "opposite"], [0.01, 0.001], 1, 0.004),
-        (["equivalent", "inconclusive"], [0.9, 0.7], 0, 1.0),
-        (["equivalent", "holds"], [0.9, 0.01], 1, 0.04),
-        (["not judged", "not judged"], [None, None], 1, None),
-    ],
-)
-def test_which_look_a_verdict_rests_on(outcomes, p, best, corrected):
-    measure, asked = measured(outcomes, p)
-    found = at_looks(12, LOOKS, measure)
-    assert asked == [(5, pytest.approx(1 - 0.05 / 4)), (10, pytest.approx(1 - 0.05 / 4))]
-    assert (found["at"], found["look"]) == (best, LOOKS.schedule[best])
-    assert found["p"] == (None if corrected is None else pytest.approx(corrected))
-    assert at_looks(4, LOOKS, measure) is None

@@ -8,7 +8,7 @@ from harness.claims import judge
 from harness.errors import UsageError
 from harness.runs import frame
 from harness.suite import Beats, Scale
-from harness.until import Standing, Step, Stop, next_look, seeds_up_to, standings
+from harness.until import Standing, Step, Stop, next_look, reached, seeds_up_to, standings
 
 DATE = "2026-01-02T03:04:05+00:00"
 
@@ -123,10 +123,13 @@ def stand(suite, make_record):
                     status = "failed" if seed in failed else "ok"
                     metrics = {"accuracy": value, "loss": seed + len(method) / 8}
                     records.append(make_record(suite, method, task.name, seed, metrics, status))
-        runs = frame(records, suite)
-        verdicts = judge(suite, "laptop", runs)
-        found = standings(suite, suite.scale("laptop"), verdicts, runs, DATE)
-        return {state.claim: state for state in found}
+        runs, scale = frame(records, suite), suite.scale("laptop")
+        looks = reached(suite, scale, runs, DATE)
+        states = standings(suite, scale, runs, judge(suite, "laptop", runs, taken=looks))
+        return {
+            state.claim: (state, [look for look in looks if look.claim == state.claim])
+            for state in states
+        }
 
     return make
 
@@ -141,26 +144,26 @@ def test_a_claim_is_closed_by_its_boundary_over_looks_and_claims(stand):
     for mean in np.linspace(0.5, 4, 15):
         x = effects(mean, 5)
         p = scipy_stats.ttest_1samp(x, 0).pvalue
-        assert {s.closed for s in stand(x).values()} == {p < 0.05 / 8}, mean
+        assert {s.closed for s, _ in stand(x).values()} == {p < 0.05 / 8}, mean
 
 
 def test_a_decision_stands_whatever_later_seeds_say(stand):
     early = effects(6, 5)
     states = stand([*early, *effects(-6, 5)], [3.0, -3.0] * 5)
-    assert [(s.n, s.closed) for s in states.values()] == [(10, True), (10, False)]
+    assert [(s.n, s.closed) for s, _ in states.values()] == [(10, True), (10, False)]
 
 
 def test_seeds_between_two_looks_wait(stand):
     x = effects(0.9, 9)
     assert scipy_stats.ttest_1samp(x, 0).pvalue < 0.05
-    first = stand(x)["one"]
-    assert (first.n, len(first.looks)) == (9, 1)
-    assert first.looks == stand(x[:5])["one"].looks
+    first, looks = stand(x)["one"]
+    assert (first.n, len(looks), first.closed) == (9, 1, False)
+    assert looks == stand(x[:5])["one"][1]
 
 
 def test_every_look_is_told_with_its_own_test(stand):
     x = effects(0.3, 20, seed=4)
-    looks = stand(x)["one"].looks
+    _, looks = stand(x)["one"]
     assert [look.n for look in looks] == [5, 10, 20]
     for look in looks:
         assert look.seeds == tuple(range(look.n))
@@ -171,12 +174,12 @@ def test_every_look_is_told_with_its_own_test(stand):
 
 
 def test_failed_seeds_do_not_count(stand):
-    states = stand(effects(1, 8), failed=(2, 3))
-    assert states["one"].n == 6
-    assert states["one"].looks[0].seeds == (0, 1, 4, 5, 6)
+    state, looks = stand(effects(1, 8), failed=(2, 3))["one"]
+    assert state.n == 6
+    assert looks[0].seeds == (0, 1, 4, 5, 6)
 
 
 def test_what_cannot_be_tested_is_closed_and_what_has_few_seeds_is_open(stand):
     broken = stand(effects(1, 12), failed=tuple(range(7)))  # more than half of them failed
-    assert broken["one"] == Standing("one", 5, True)
-    assert stand(effects(9, 4))["one"] == Standing("one", 4, False)
+    assert broken["one"] == (Standing("one", 5, True), [])
+    assert stand(effects(9, 4))["one"] == (Standing("one", 4, False), [])
