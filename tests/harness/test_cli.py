@@ -24,15 +24,15 @@ VERBS = {
     "show": {"--scale", "--set"},
     "plan": {
         "--scale", "--methods", "--tasks", "--seeds", "--device", "--data", "--results", "--rerun",
-        "--all", "--set",
+        "--all", "--set", "--claims",
     },
     "run": {
         "--scale", "--methods", "--tasks", "--seeds", "--jobs", "--device", "--data", "--results",
-        "--time", "--rerun", "--set", "--until", "--most",
+        "--time", "--rerun", "--set", "--until", "--most", "--claims",
     },
     "status": {"--results", "--data"},
     "report": {"--results", "--reports", "--check"},
-    "claims": {"--scale", "--results", "--strict", "--set"},
+    "claims": {"--scale", "--results", "--strict", "--set", "--role", "--text"},
     "compare": {"--scale", "--tasks", "--results", "--set"},
     "data list": {"--data"},
     "data check": {"--data"},

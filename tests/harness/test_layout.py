@@ -110,8 +110,8 @@ ALLOWED = {
         "variants",
     },
     "claim_commands": {
-        "arguments", "claim", "claims", "console", "errors", "looks", "plan", "registry", "report", "runs",
-        "suite", "terminal", "tiers", "wording",
+        "arguments", "claim", "claims", "console", "errors", "looks", "plan", "registry", "report",
+        "runs", "suite", "terminal", "tiers", "wording",
     },
     "cli": {
         "arguments", "claim_commands", "console", "data_commands", "design", "errors", "options",
