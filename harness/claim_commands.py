@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from harness import console, plan, registry, tiers
+from harness import console, plan, registry
 from harness.arguments import (
     Assignments,
     Names,
@@ -103,6 +103,8 @@ def claims(
 
 
 def _head(suite: Suite, scale: Scale) -> str:
+    from harness import tiers
+
     far = tiers.distance(suite, scale)
     return f"{suite.name} at {scale.name} scale" + (f" ({', '.join(far)})" if far else "")
 

@@ -20,13 +20,14 @@ The rules, the same for every claim (`harness.effects` says how the interval is 
   says nothing against the paper (see `harness.tiers`).
 """
 
+import functools
 from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated, Any
 
 import pandas as pd
 from pydantic import AfterValidator
 
-from harness import sequential, stats, tiers
+from harness import axes, sequential, stats, tiers
 from harness.checks import Result, measure
 from harness.claim import (
     Claim,
@@ -112,6 +113,8 @@ class Verdict(Spec):
     reason: str = ""
     unmatched: str = ""
     """At the exact tier: why the baseline is not the paper's; empty where it is."""
+    curve: axes.Curve | None = None
+    """The effect along the claim's axis, where the scale has it."""
     ids: tuple[str, ...] = ()
     """Short ids of all records involved, failed ones too, sorted."""
 
@@ -137,7 +140,7 @@ def judge(
     Args:
         suite: whose claims.
         scale_name: which scale's runs count; others in the table are ignored.
-        runs: what `harness.runs.frame` returns.
+        runs: what `harness.runs.frame` returns; the variants at the points of the scale's axes too.
         records: the records behind them, for checks of curves and counts.
         references: published numbers, which tell whether a baseline is the paper's.
         taken: looks at primary claims (`harness.looks`): such a claim is judged at the last look
@@ -149,12 +152,16 @@ def judge(
         StoreError: a trial with two records.
     """
     scale = suite.known_scale(scale_name)
-    grouped = cells(runs[runs["scale"] == scale.name])
+
+    @functools.cache
+    def cells_of(name: str) -> Cells:
+        return cells(runs[runs["scale"] == name])
+
     records, references = [r for r in records if r.scale == scale.name], list(references)
     looks = {(look.claim, look.version) for look in taken if look.scale == scale.name}
     looked = {c.name for c in suite.claims if (c.name, c.version) in looks}
     drafts = [
-        _draft(suite, scale, c, grouped, records, references, _schedule(scale, c, looked))
+        _draft(suite, scale, c, cells_of, records, references, _schedule(scale, c, looked))
         for c in suite.claims
     ]
     far = tiers.distance(suite, scale)
@@ -177,13 +184,14 @@ def _draft(
     suite: Suite,
     scale: Scale,
     claim: Claim,
-    grouped: Cells,
+    cells_of: axes.CellsOf,
     records: Sequence[Record],
     references: Sequence[Reference],
     schedule: Looks | None,
 ) -> Verdict:
     """A verdict before Holm; of a claim that can be decided the label holds what is to be added."""
-    every = gather(suite, scale, claim, grouped)
+    grouped, place = cells_of(scale.name), axes.placed(suite, scale, claim, cells_of)
+    every = gather(*place) if place else _elsewhere(claim)
     evidence = every.once(claim)
     n, used = len(evidence.seeds), evidence.cells
     results: tuple[Result, ...] = ()
@@ -193,7 +201,8 @@ def _draft(
         reasons = ["smoke scale measures nothing"]
     else:
         results = measure(suite, scale, claim, grouped, records)
-        found, evidence = _measured(suite, claim, every, evidence, schedule)
+        judged_claim = place[2] if place else claim
+        found, evidence = _measured(suite, judged_claim, every, evidence, schedule)
         n, used = len(evidence.seeds), evidence.cells
     tier, unmatched = tiers.tier_of(scale, claim, evidence.tasks), ""
     if tier == "exact" and found["outcome"] in _DECIDED:
@@ -225,9 +234,16 @@ def _draft(
         "checks": results,
         "failures": sum(c.failures for c in used),
         "unmatched": unmatched,
+        "curve": axes.along(suite, scale, claim, cells_of) if scale.size != "smoke" else None,
         "ids": tuple(sorted({short for c in used for short in c.ids})),
     }
     return Verdict.model_validate(common | found | {"reason": "; ".join(reasons)})
+
+
+def _elsewhere(claim: Claim) -> Evidence:
+    """Of a trend over an axis that the scale does not have."""
+    why = f"the scale has no axis {getattr(claim, 'over', '')}"
+    return Evidence((), 0, (), (), (), "not run", (why,))
 
 
 def _schedule(scale: Scale, claim: Claim, looked: Collection[str]) -> Looks | None:

@@ -41,6 +41,7 @@ from harness.arguments import (
     open_data,
     open_store,
     records_of,
+    sizes,
     tell_damaged,
     varied,
 )
@@ -159,8 +160,7 @@ def show_plan(
     """What would run, and why each trial will or will not; the MDE of each claim."""
     store, filters = open_store(results), options.filters(methods, tasks, seeds, claims)
     rounds = Rounds(store, open_data(data), device, rerun)
-    for named in named_suites(names, scale):
-        suite, size = varied(named, scale, assignments)
+    for suite, size in sizes(named_suites(names, scale), scale, assignments, filters):
         records = records_of(store, suite, strict=False)
         made = rounds.planned(suite, size, records, filters)
         first = summarise(made, records, store)
@@ -215,18 +215,19 @@ def run(
     store = open_store(results)
     store.sweep(upkeep.STALE_SECONDS)
     deadline = None if limit is None else time.monotonic() + options.seconds(limit)
-    sizes = [varied(suite, scale, assignments) for suite in named_suites(names, scale)]
     rounds = Rounds(store, open_data(data), device, rerun, jobs, deadline)
     filters = options.filters(methods, tasks, seeds, claims)
+    suites = named_suites(names, scale)
     if until is None:
-        code = rounds.run(sizes, filters)
+        code = rounds.run(sizes(suites, scale, assignments, filters), filters)
     elif filters != plan.EVERYTHING or rerun != "none":
         raise UsageError(
             f"--until {until} chooses methods, tasks and seeds itself; leave out --methods, "
             "--tasks, --seeds, --claims and --rerun"
         )
     else:
-        code = max(rounds.until_decided(suite, size, most) for suite, size in sizes)
+        chosen = [varied(suite, scale, assignments) for suite in suites]
+        code = max(rounds.until_decided(suite, size, most) for suite, size in chosen)
     if code:
         raise typer.Exit(code)
 
@@ -276,9 +277,8 @@ def report(
 
     store = open_store(results, read=True)
     suites = named_suites(None, None)
-    own = [r for suite in suites for r in records_of(store, suite)]
-    records = [r for r in own if SEPARATOR not in r.scale]  # those of variants stand alone
-    if not records:
+    records = [r for suite in suites for r in records_of(store, suite)]
+    if not any(SEPARATOR not in r.scale for r in records):  # those of variants stand alone
         raise StoreError(f"no records in {results}: nothing to report; {reports} stays as it is")
     keep = site.orphans(suites, results, reports)
     for line in keep.values():
@@ -296,7 +296,7 @@ def report(
             f"{len(different) + len(keep)} files in {reports} are not what {results} generates; "
             "run `harness report`"
         )
-    pages = sorted({f"{r.suite}/{r.scale}" for r in records})
+    pages = sorted({f"{r.suite}/{r.scale}" for r in records if SEPARATOR not in r.scale})
     out.print(f"{reports}: {'up to date' if check else 'written'}, open {reports / 'index.html'}")
     for page in pages:
         out.print(f"  {reports / page / 'report.html'}", markup=False)

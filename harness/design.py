@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from harness import stats
+from harness.axes import over_axis
 from harness.claim import Claim, Exact, LowerSpread, Trend
 from harness.effects import CONFIDENCE, POWER, needed, unit_of
 from harness.evidence import Evidence, gather, lines_of, sample, tasks_of
@@ -56,7 +57,7 @@ def power(suite: Suite, scale_name: str, runs: pd.DataFrame | None = None) -> li
     rows = []
     for claim in suite.claims:
         tasks = tasks_of(suite, scale, claim)
-        if isinstance(claim, Trend):
+        if isinstance(claim, Trend) and not over_axis(suite, claim):
             tasks = lines_of(tasks, claim).tasks
         n = len(scale.seeds) if tasks else 0
         sd, sd_scale = _known_sd(suite, claim, sources)
@@ -94,7 +95,7 @@ def _known_sd(
     suite: Suite, claim: Claim, sources: Sequence[tuple[Scale, Cells]]
 ) -> tuple[float | None, str | None]:
     """Scatter over seeds of the claim's effect in the first source that has two seeds."""
-    if isinstance(claim, Exact | LowerSpread):
+    if isinstance(claim, Exact | LowerSpread) or over_axis(suite, claim):
         return None, None
     for scale, grouped in sources:
         evidence = gather(suite, scale, claim, grouped)

@@ -26,7 +26,7 @@ ENGINE = "harness"
 _HERE = Path(__file__).parent
 MACHINERY = frozenset(
     {
-        "arguments", "artifacts", "cache", "check", "checkpoints", "checks", "claim",
+        "arguments", "artifacts", "axes", "cache", "check", "checkpoints", "checks", "claim",
         "claim_commands", "claims", "cli", "console", "contents", "context", "cost", "data",
         "data_commands", "design", "drawing", "effects", "errors", "evidence", "executors",
         "exhibit", "failures", "files", "inputs", "inventory", "lazy", "looks", "margins",

@@ -83,7 +83,7 @@ def report(page: Page) -> str:
         *_verdicts(page.groups, "###"),
         _legend(),
     ]
-    parts += [listing(table) for table in (page.exact, page.checks) if table.rows]
+    parts += [listing(table) for table in (page.exact, page.checks, page.curves) if table.rows]
     if page.tables:
         parts += ["## Tables", *(comparison(table) for table in page.tables)]
     if page.pictures:

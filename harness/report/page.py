@@ -8,14 +8,14 @@ from harness.claims import Verdict, judge
 from harness.errors import SpecError
 from harness.record import Record
 from harness.report import cost, number
-from harness.report.figure import Picture, draw
+from harness.report.figure import Picture, draw, draw_curve
 from harness.report.selection import Selection, Trial, sort_out
 from harness.report.table import FAILURES, Comparison, Field, Listing, Row, compare, label, planned
-from harness.report.verdict import Group, Line, checks, claims, exact, groups, lines
+from harness.report.verdict import Group, Line, checks, claims, curves, exact, groups, lines
 from harness.runs import cells, frame
 from harness.suite import Reference, Scale, Suite
 
-RESERVED = ("claims", "exact", "checks", "cost", "budget")
+RESERVED = ("claims", "exact", "checks", "curves", "cost", "budget")
 """Names of tables that every report has."""
 
 
@@ -44,6 +44,8 @@ class Page(NamedTuple):
     """Quantities that must match to the last digit."""
     checks: Listing
     """The checks of all claims."""
+    curves: Listing
+    """Effects along axes."""
     tables: tuple[Comparison, ...]
     pictures: tuple[Picture, ...]
     costs: Listing
@@ -74,6 +76,7 @@ def build(
     stale: Collection[str] = (),
     figures: bool = True,
     responses: Mapping[str, str] | None = None,
+    beyond: Sequence[Record] = (),
 ) -> Page:
     """Makes the page of a suite at a scale from the records of that suite and scale.
 
@@ -99,11 +102,13 @@ def build(
     if scale is not None:
         made = (compare(t, suite, scale, selection, grouped, printed) for t in suite.tables)
         tables = [table for table in made if table is not None]
-        verdicts = tuple(judge(suite, scale_name, runs, selection.used, references))
+        seen = frame([*selection.used, *beyond], suite) if beyond else runs
+        verdicts = tuple(judge(suite, scale_name, seen, selection.used, references))
         pictures = [
             draw(f, suite, selection.used) if figures else Picture(f.name, f.title, f.caption)
             for f in suite.figures
         ]
+        pictures += [draw_curve(suite, v.curve) for v in verdicts if v.curve and figures]
     want = suite.trial_count(scale) if scale else 0
     ok = sum(r.status == "ok" for r in selection.used)
     return Page(
@@ -118,6 +123,7 @@ def build(
         claims=claims(suite, verdicts, selection.trials),
         exact=exact(suite, verdicts, selection.trials),
         checks=checks(suite, verdicts),
+        curves=curves(suite, verdicts),
         tables=tuple(tables),
         pictures=tuple(pictures),
         costs=cost.costs(suite, selection),

@@ -190,6 +190,47 @@ def checks(suite: Suite, verdicts: Sequence[Verdict]) -> Listing:
     return Listing("checks", "Checks", heads, tuple(rows), notes, right)
 
 
+def curves(suite: Suite, verdicts: Sequence[Verdict]) -> Listing:
+    """The effect of claims at every value of their axes, and its slope toward the paper's."""
+    rows = []
+    for v in verdicts:
+        if v.curve is None:
+            continue
+        claim, unit = next(c for c in suite.claims if c.name == v.claim), v.curve.axis.unit
+        name = v.curve.axis.label or v.curve.axis.name
+        per = "per factor of ten" if v.curve.decades else f"per {unit or 'unit'}"
+        lines = [
+            (f"{number.count(e.value)} {unit}".strip(), e.interval, v.unit) for e in v.curve.effects
+        ]
+        lines.append(
+            (
+                f"slope toward the paper's: {v.curve.paper}" if v.curve.paper else "slope",
+                v.curve.slope,
+                f"{v.unit} {per}".strip(),
+            )
+        )
+        for at, i, of in lines:
+            low, high = (None, None) if i.low == i.high else (i.low, i.high)
+            rows.append(
+                Row(
+                    (
+                        Field(claim.text, v.claim),
+                        Field(name),
+                        Field(at),
+                        _field(number.significant(i.mean or 0), i.mean),
+                        _field("" if low is None else number.significant(low), low),
+                        _field("" if high is None else number.significant(high), high),
+                        Field(of),
+                        Field(str(i.n), i.n),
+                    )
+                )
+            )  # fmt: skip
+    heads = ("Claim", "Axis", "At", "Effect", "95 % low", "95 % high", "Unit", "n")
+    notes = ("Positive speaks for the claim; a positive slope grows toward the paper's value.",)
+    right = (False, False, True, True, True, True, False, True)
+    return Listing("curves", "Effects along axes", heads, tuple(rows), notes, right)
+
+
 def _source(claim: Claim) -> str:
     cited = claim.citation
     if cited is None:

@@ -62,19 +62,20 @@ ALLOWED = {
         "claim", "digits", "evidence", "resampling", "runs", "stats", "suite", "wording",
     },
     "margins": {"claim", "errors", "files", "record", "settings", "suite"},
-    "design": {"claim", "effects", "evidence", "runs", "stats", "suite"},
     "checks": {"check", "digits", "errors", "record", "registry", "runs", "suite"},
     "tiers": {"claim", "digits", "errors", "registry", "runs", "suite"},
+    "axes": {"claim", "digits", "effects", "evidence", "runs", "stats", "suite", "variants"},
+    "design": {"axes", "claim", "effects", "evidence", "runs", "stats", "suite"},
     "claims": {
-        "checks", "claim", "digits", "effects", "evidence", "looks", "record", "runs", "sequential",
-        "settings", "stats", "suite", "tiers", "wording",
+        "axes", "checks", "claim", "digits", "effects", "evidence", "looks", "record", "runs",
+        "sequential", "settings", "stats", "suite", "tiers", "wording",
     },
     "until": {
         "claim", "claims", "effects", "errors", "evidence", "looks", "runs", "sequential", "suite",
     },
     "report": {
-        "checks", "claim", "claims", "digits", "effects", "errors", "files", "record", "registry",
-        "runs", "stats", "store", "suite", "wording",
+        "axes", "checks", "claim", "claims", "digits", "drawing", "effects", "errors", "files",
+        "record", "registry", "runs", "stats", "store", "suite", "wording",
     },
     "context": {
         "cost", "data", "errors", "inputs", "patience", "plan", "record", "settings", "store",
@@ -95,7 +96,8 @@ ALLOWED = {
     "options": {"errors", "plan", "suite"},
     "terminal": {"errors"},
     "arguments": {
-        "data", "errors", "options", "record", "registry", "store", "suite", "terminal", "variants",
+        "data", "errors", "options", "plan", "record", "registry", "store", "suite", "terminal",
+        "variants",
     },
     "data_commands": {
         "arguments", "console", "data", "errors", "inventory", "registry", "store", "terminal",
@@ -120,8 +122,8 @@ ALLOWED = {
     },
 }  # fmt: skip
 FOR_SUITES = {
-    "contents", "context", "data", "digits", "drawing", "errors", "lazy", "record", "run", "runs",
-    "settings", "stats", "store", "suite", "tool", "training",
+    "check", "claim", "contents", "context", "data", "digits", "drawing", "errors", "lazy",
+    "record", "run", "runs", "settings", "stats", "store", "suite", "tool", "training",
 }  # fmt: skip
 
 
