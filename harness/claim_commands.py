@@ -18,6 +18,7 @@ from harness.arguments import (
 )
 from harness.claim import Exact, Role
 from harness.errors import ClaimError, UsageError
+from harness.looks import taken
 from harness.suite import Scale, Suite
 from harness.terminal import out
 from harness.wording import LEGEND, TITLES
@@ -80,7 +81,8 @@ def claims(
             if not here:
                 continue
             printed = registry.references(suite)
-            verdicts = judge(suite, size.name, frame(here, suite), here, printed)
+            looked = taken(store.results, suite.name, size.name)
+            verdicts = judge(suite, size.name, frame(here, suite), here, printed, looked)
             seen.add(suite.name)
             out.print(_head(suite, size), markup=False)
             for each, title in TITLES.items():

@@ -5,12 +5,11 @@ not hold together; 3 the opposite of a claim was found (`claims --strict`); 4 co
 files, or a full disk; 130 interrupted.
 """
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -18,7 +17,6 @@ from harness import (
     claim_commands,
     console,
     data_commands,
-    margins,
     options,
     plan,
     registry,
@@ -49,8 +47,8 @@ from harness.arguments import (
 )
 from harness.errors import StoreError, UsageError, quoted
 from harness.record import Record
+from harness.rounds import Rounds, summarise, tell_looks
 from harness.settings import rows as setting_rows
-from harness.store import Store
 from harness.suite import SEPARATOR, Scale, Suite
 from harness.terminal import err, out
 
@@ -160,12 +158,12 @@ def show_plan(
     claims: Claims = None,
 ) -> None:
     """What would run, and why each trial will or will not; the MDE of each claim."""
-    store = open_store(results)
-    filters = options.filters(methods, tasks, seeds, claims)
+    store, filters = open_store(results), options.filters(methods, tasks, seeds, claims)
+    rounds = Rounds(store, open_data(data), device, rerun)
     for suite, size in sizes(named_suites(names, scale), scale, assignments, filters):
         records = records_of(store, suite, strict=False)
-        made = _plan(suite, size, records, store, filters, device, data, rerun)
-        first = _summarise(made, records, store)
+        made = rounds.planned(suite, size, records, filters)
+        first = summarise(made, records, store)
         grouped = Counter((s.action, s.state, s.reason) for s in made.steps)
         if every:
             rows: list[tuple[object, ...]] = [
@@ -179,6 +177,7 @@ def show_plan(
             there = "to be built" if node in first else "built"
             out.print(f"  artifact {node.artifact.name}: {there}")
         _power(suite, made.scale, records)
+        tell_looks(rounds, suite, size, records)
     if store.is_new():
         out.print(f"no records yet: {results} does not exist", markup=False)
 
@@ -203,60 +202,34 @@ def run(
     rerun: Rerun = "none",
     *,
     assignments: Assignments = None,
+    until: Annotated[
+        Literal["decided"] | None,
+        typer.Option(help="decided: add seeds, look by look, until every primary claim is."),
+    ] = None,
+    most: Annotated[
+        int, typer.Option(min=5, max=10_000, help="With --until: seeds at which to stop.")
+    ] = 40,
     claims: Claims = None,
 ) -> None:
     """Runs what has no record yet; interrupted trials resume from their checkpoint."""
-    from harness import executors
-    from harness.executors.local import Local
-
     store = open_store(results)
     store.sweep(upkeep.STALE_SECONDS)
     deadline = None if limit is None else time.monotonic() + options.seconds(limit)
-    damaged = failed = 0
-    plans, work, known = [], [], []
+    rounds = Rounds(store, open_data(data), device, rerun, jobs, deadline)
     filters = options.filters(methods, tasks, seeds, claims)
-    for suite, size in sizes(named_suites(names, scale), scale, assignments, filters):
-        loaded = store.load(suite.name)
-        for item in loaded.damaged:
-            aside = store.quarantine(item.path)
-            err.print(
-                f"corrupt record: {item.path}: {item.reason}; moved to {aside.name}, "
-                "its trial counts as missing",
-                markup=False,
-            )
-        damaged += len(loaded.damaged)
-        records = loaded.records
-        made = _plan(suite, size, records, store, filters, device, data, rerun)
-        _summarise(made, records, store)
-        plans.append(made)
-        known += records
-        work += executors.work(made, store, open_data(data), rerun)
-        if made.todo:
-            store.probe(suite.name, made.scale.name)
-            if made.scale.size != "smoke":
-                margins.pin(store.results, suite)
-    if work:
-        workers = jobs or min(options.workers(made) for made in plans)
-        with console.Watch(out, console.Estimate(known, plans, store), work, workers) as watch:
-            finished = Local(workers, deadline).run(work, watch)
-        if watch.busy:
-            out.print(f"{len(watch.busy)} trials are being run by another process")
-        if watch.full:
-            raise StoreError(f"{watch.full}; stopped, {watch.kept()}")
-        if not finished:
-            command = " ".join(["harness", *sys.argv[1:]])
-            err.print(f"stopped; {watch.kept()}, resume with: {command}", markup=False)
-            raise typer.Exit(130)
-        failed = len(watch.failures)
-    absent = sum(step.state == "no data" for made in plans for step in made.steps)
-    if failed:
-        err.print(f"{failed} failed; fix the cause, then rerun them with --rerun failed")
-    if absent:
-        err.print(f"{absent} trials skipped: dataset not found; the lines above say which")
-    if damaged:
-        raise typer.Exit(StoreError.exit_code)
-    if failed or absent:
-        raise typer.Exit(1)
+    suites = named_suites(names, scale)
+    if until is None:
+        code = rounds.run(sizes(suites, scale, assignments, filters), filters)
+    elif filters != plan.EVERYTHING or rerun != "none":
+        raise UsageError(
+            f"--until {until} chooses methods, tasks and seeds itself; leave out --methods, "
+            "--tasks, --seeds, --claims and --rerun"
+        )
+    else:
+        chosen = [varied(suite, scale, assignments) for suite in suites]
+        code = max(rounds.until_decided(suite, size, most) for suite, size in chosen)
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command()
@@ -270,12 +243,17 @@ def status(names: Names = None, results: Results = Path("results"), data: Data =
         loaded = store.load(suite.name)
         damaged += len(loaded.damaged)
         tell_damaged(loaded.damaged)
+        own = {scale.name: scale.seeds for scale in suite.scales}  # others may be incomplete
         for scale in variants.added(suite, [r.spec for r in loaded.records]).scales:
             if not any(r.scale == scale.name for r in loaded.records):
                 continue
             kind = next(r.spec["device"] for r in loaded.records if r.scale == scale.name)
             made = plan.make(suite, scale, loaded.records, store, sources, device=str(kind))
-            states = Counter(step.state for step in made.steps)
+            states = Counter(
+                step.state
+                for step in made.steps
+                if step.state != "missing" or step.trial.seed in own.get(scale.name, scale.seeds)
+            )
             hours = sum(r.cost.wall_seconds for r in loaded.records if r.scale == scale.name)
             rows.append((suite.name, scale.name, console.counted(states), console.duration(hours)))
     console.table(("suite", "scale", "trials", "spent"), rows, out)
@@ -373,46 +351,6 @@ def compare(
 def main() -> NoReturn:
     """Entry point."""
     raise SystemExit(terminal.run(app))
-
-
-def _plan(
-    suite: Suite,
-    scale: Scale,
-    records: list[Record],
-    store: Store,
-    filters: plan.Filters,
-    device: str,
-    data: Path | None,
-    rerun: plan.Rerun,
-) -> plan.Plan:
-    margins.check(suite, margins.read(store.results, suite.name), records)
-    return plan.make(
-        suite,
-        scale,
-        records,
-        store,
-        open_data(data),
-        device=options.device(device, scale),
-        filters=filters,
-        rerun=rerun,
-    )
-
-
-def _summarise(made: plan.Plan, records: Sequence[Record], store: Store) -> list[plan.Node]:
-    """Prints what is to be done; the artifacts that come first."""
-    states = Counter(step.state for step in made.steps)
-    first, rest = plan.unmade(made, store), "nothing to do"
-    if made.todo:
-        seconds = console.Estimate(records, [made], store).of_plan(made, first)
-        artifacts = f" after {len(first)} artifacts" if first else ""
-        took = console.duration(seconds / options.workers(made))
-        rest = f"{len(made.todo)} to run{artifacts}, about {took}"
-    title = f"{made.suite.name} at {made.scale.name} scale on {made.device}"
-    out.print(f"{title}: {console.counted(states)}; {rest}")
-    absent = Counter(s.reason for s in made.steps if s.state == "no data")
-    for reason, number in absent.items():
-        out.print(f"  {number} trials skipped: {reason}", markup=False)
-    return first
 
 
 def _power(suite: Suite, scale: Scale, records: Sequence[Record]) -> None:

@@ -38,11 +38,11 @@ class Look(Spec):
     schedule: tuple[int, ...]
     """All looks, fixed before the first."""
     n: int = Field(ge=1)
-    """Distinct trainings that it judged; one of the schedule."""
+    """Distinct trainings that it judged."""
     seeds: tuple[int, ...]
     """Of these trainings."""
     records: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """sha256 of the sorted ids of all records judged."""
+    """sha256 of the sorted ids of the trainings judged, each named by its first record."""
     p: float | None = Field(ge=0, le=1)
     """Two-sided, of this look alone; None where there was no test."""
     spent: float = Field(ge=0, le=1)

@@ -6,7 +6,7 @@ Whatever depends on whatever, the chance that any of them decides wrongly is at 
 for every n from 5 on, every statistic (t, Welch, spread, corrected resampled t) and every number of
 looks. Boundaries computed from the joint law of the t statistics of all looks (Pocock 1977; Lan and
 DeMets 1983) would spend all of α where these spend about four fifths of it, but would hold for that
-one statistic, that one schedule and samples of exactly those sizes. `benchmarks/statistics.py`
+one statistic, that one schedule and samples of exactly those sizes. `benchmarks/decisions.py`
 measures both the error and the power.
 
 Two things follow, and need no further rule:

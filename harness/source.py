@@ -26,11 +26,13 @@ ENGINE = "harness"
 _HERE = Path(__file__).parent
 MACHINERY = frozenset(
     {
-        "arguments", "artifacts", "cache", "checkpoints", "claims", "cli", "console", "contents",
-        "context", "cost", "data", "data_commands", "drawing", "errors", "evidence", "executors",
-        "failures", "files", "inputs", "inventory", "lazy", "migrate", "options", "patience",
-        "plan", "provenance", "record", "registry", "report", "resampling", "run", "runs",
-        "source", "store", "suite", "terminal", "tool", "upkeep", "upkeep_commands", "variants",
+        "arguments", "artifacts", "axes", "cache", "check", "checkpoints", "checks", "claim",
+        "claim_commands", "claims", "cli", "console", "contents", "context", "cost", "data",
+        "data_commands", "design", "drawing", "effects", "errors", "evidence", "executors",
+        "exhibit", "failures", "files", "inputs", "inventory", "lazy", "looks", "margins",
+        "migrate", "options", "patience", "plan", "provenance", "record", "registry", "report",
+        "resampling", "rounds", "run", "runs", "sequential", "source", "store", "suite", "task",
+        "terminal", "tiers", "tool", "until", "upkeep", "upkeep_commands", "variants", "wording",
     }
 )  # fmt: skip
 """Parts of the engine that name, run, keep and show trials. A method's numbers do not depend on

@@ -95,9 +95,22 @@ def found(suite: Suite, specs: Iterable[Mapping[str, Any]]) -> tuple[Scale, ...]
     return tuple(out[name] for name in sorted(out))
 
 
+def seeded(scale: Scale, seeds: Iterable[int]) -> Scale:
+    """The scale with those seeds after its own; a seed more changes no identity of the others."""
+    more = sorted(set(seeds) - set(scale.seeds))
+    return scale.model_copy(update={"seeds": (*scale.seeds, *more)}) if more else scale
+
+
 def added(suite: Suite, specs: Iterable[Mapping[str, Any]]) -> Suite:
-    """The suite with the variants that specifications name among its scales, the last ones."""
-    return suite.model_copy(update={"scales": (*suite.scales, *found(suite, specs))})
+    """The suite with all that specifications name: variants, the last scales, and further seeds."""
+    specs = list(specs)
+    seeds: dict[str, set[int]] = {}
+    for spec in specs:
+        if (seed := spec.get("seed")) is not None:
+            seeds.setdefault(str(spec["scale"]["name"]), set()).add(seed)
+    scales = (*suite.scales, *found(suite, specs))
+    wider = tuple(seeded(scale, seeds.get(scale.name, ())) for scale in scales)
+    return suite.model_copy(update={"scales": wider})
 
 
 def joined(suite: Suite, scale: Scale) -> Suite:
@@ -110,9 +123,9 @@ def joined(suite: Suite, scale: Scale) -> Suite:
     )
 
 
-def restored(suite: Suite, name: str, settings: Mapping[str, JsonValue]) -> Scale | None:
-    """The scale, or the variant with those settings, of that name; None where there is none."""
-    spec = {"scale": {"name": name, "params": settings}}
+def restored(suite: Suite, name: str, settings: Mapping[str, JsonValue], seed: int) -> Scale | None:
+    """The scale, or the variant with those settings, with that seed; None where there is none."""
+    spec = {"scale": {"name": name, "params": settings}, "seed": seed}
     return {s.name: s for s in added(suite, [spec]).scales}.get(name)
 
 

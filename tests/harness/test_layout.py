@@ -62,13 +62,16 @@ ALLOWED = {
         "claim", "digits", "evidence", "resampling", "runs", "stats", "suite", "wording",
     },
     "margins": {"claim", "errors", "files", "record", "settings", "suite"},
-    "design": {"axes", "claim", "effects", "evidence", "runs", "stats", "suite"},
     "checks": {"check", "digits", "errors", "record", "registry", "runs", "suite"},
     "tiers": {"claim", "digits", "errors", "registry", "runs", "suite"},
     "axes": {"claim", "digits", "effects", "evidence", "runs", "stats", "suite", "variants"},
+    "design": {"axes", "claim", "effects", "evidence", "runs", "stats", "suite"},
     "claims": {
         "axes", "checks", "claim", "digits", "effects", "evidence", "looks", "record", "runs",
         "sequential", "settings", "stats", "suite", "tiers", "wording",
+    },
+    "until": {
+        "claim", "claims", "effects", "errors", "evidence", "looks", "runs", "sequential", "suite",
     },
     "report": {
         "axes", "checks", "claim", "claims", "digits", "drawing", "effects", "errors", "files",
@@ -84,7 +87,7 @@ ALLOWED = {
         "settings", "store", "suite", "variants",
     },
     "tool": {"errors"},
-    "migrate": {"errors", "plan", "record", "suite"},
+    "migrate": {"errors", "plan", "record", "suite", "variants"},
     "executors": {
         "data", "errors", "failures", "patience", "plan", "provenance", "record", "registry", "run",
         "store", "suite",
@@ -103,19 +106,24 @@ ALLOWED = {
         "arguments", "data_commands", "errors", "inventory", "migrate", "registry", "terminal",
         "upkeep",
     },
+    "rounds": {
+        "claims", "console", "data", "errors", "executors", "looks", "margins", "options", "plan",
+        "record", "registry", "runs", "sequential", "store", "suite", "terminal", "until",
+        "variants",
+    },
     "claim_commands": {
-        "arguments", "claim", "claims", "console", "errors", "plan", "registry", "report", "runs",
-        "suite", "terminal", "tiers", "wording",
+        "arguments", "claim", "claims", "console", "errors", "looks", "plan", "registry", "report",
+        "runs", "suite", "terminal", "tiers", "wording",
     },
     "cli": {
-        "arguments", "claim_commands", "console", "data_commands", "design", "errors", "executors",
-        "margins", "options", "plan", "record", "registry", "report", "run", "runs", "settings",
-        "store", "suite", "terminal", "upkeep", "upkeep_commands", "variants",
+        "arguments", "claim_commands", "console", "data_commands", "design", "errors", "options",
+        "plan", "record", "registry", "report", "rounds", "runs", "settings", "store", "suite",
+        "terminal", "upkeep", "upkeep_commands", "variants",
     },
 }  # fmt: skip
 FOR_SUITES = {
-    "contents", "context", "data", "digits", "drawing", "errors", "lazy", "record", "run", "runs",
-    "settings", "stats", "store", "suite", "tool", "training",
+    "check", "claim", "contents", "context", "data", "digits", "drawing", "errors", "lazy",
+    "record", "run", "runs", "settings", "stats", "store", "suite", "tool", "training",
 }  # fmt: skip
 
 

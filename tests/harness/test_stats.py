@@ -13,6 +13,7 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
 from harness import stats
+from harness.effects import widened
 from harness.resampling import bootstrap_interval, iqm, sign_flip
 
 A = np.array([83.1, 82.4, 84.0, 83.3, 82.9])
@@ -408,6 +409,13 @@ def test_corrected_resampled_t_is_wider_and_nearly_the_t_interval_with_little_te
         p = stats.resampled_p(A - B, 0.2, 0.48)
         low, _, high, *_ = stats.resampled_interval(A - B, 0.2, 0.48, confidence)
         assert (p < 1 - confidence) == (low > 0 or high < 0)
+
+
+def test_corrected_resampled_t_is_the_t_interval_of_the_stretched_sample():
+    # Two ways to the same interval: verdicts stretch the sample, so that power follows too.
+    wide = widened(A - B, 0.2 / 0.48)
+    assert stats.mean_interval(wide)[:3] == near(stats.resampled_interval(A - B, 0.2, 0.48)[:3])
+    assert stats.p_value(wide) == near(stats.resampled_p(A - B, 0.2, 0.48))
 
 
 def test_corrected_resampled_t_at_the_edges():
