@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from harness import claims, digits, evidence, plan, registry, runs, stats
+from harness import digits, effects, evidence, plan, registry, runs, stats
 from harness.record import Record
 from harness.report import cost, site, table
 from harness.stats import intervals, power, samples, spread, student
@@ -33,6 +33,7 @@ COMPUTED = [
     for part in PARTS
     for name in (
         "mean_interval", "paired_interval", "welch_interval", "welch_p", "p_value", "paired_p",
+        "resampled_interval", "resampled_p",
         "holm", "t_power", "minimum_detectable_effect", "_detectable_in_sd",
         "spread_interval", "combined_spread", "spread_error", "minimum_detectable_spread",
         "standard_deviation", "column_means", "raw_mean", "_power", "centre", "mean_of", "sd_of",
@@ -41,8 +42,8 @@ COMPUTED = [
     )
     if hasattr(part, name)
 ] + [
-    (claims, "sign_flip"), (evidence, "_weighted"), (runs.Cell, "interval"),
-    (table, "paired_interval"),
+    (effects, "sign_flip"), (effects, "widened"), (effects, "i_squared"), (effects, "mean"),
+    (evidence, "_weighted"), (runs.Cell, "interval"), (table, "interval_of"),
     (cost, "median"), (cost, "mean"), (cost, "total"), (cost, "_ratio"),
     (digits, "mean"), (digits, "total"), (math, "fsum"), (math, "sqrt"), (math, "log"),
     (math, "exp"), (math, "sinh"), (math, "asinh"), (np, "mean"), (np, "sum"), (np, "std"),
