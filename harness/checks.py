@@ -45,7 +45,7 @@ class Result(NamedTuple):
     @property
     def words(self) -> str:
         """For the label of a verdict that it prevents."""
-        number = "nothing" if self.value is None else f"{self.value:.3g}"
+        number = "nothing" if self.value is None else f"{steady(self.value):.3g}"
         where = f" on {self.task}" if self.task else ""
         return f"{self.name}, measured {number}{where}, needed {self.needed}"
 

@@ -243,14 +243,15 @@ def i_squared(parts_SP: Array) -> float | None:
     None below two parts or two seeds, or where a part does not scatter.
     """
     seeds, parts = parts_SP.shape
-    spreads = [stats.standard_deviation(x_S) for x_S in parts_SP.T]
-    if parts < 2 or seeds < 2 or not all(spreads):
+    spreads = [stats.standard_deviation(x_S) or 0.0 for x_S in parts_SP.T]
+    size = float(np.abs(parts_SP).max()) if parts_SP.size else 0.0
+    if parts < 2 or seeds < 2 or not all(steady(s, size) > 0 for s in spreads):
         return None
-    weights = [seeds / s**2 for s in spreads if s]
+    weights = [seeds / s**2 for s in spreads]
     means = [mean(x_S.tolist()) for x_S in parts_SP.T]
     middle = math.fsum(w * m for w, m in zip(weights, means, strict=True)) / math.fsum(weights)
     q = math.fsum(w * (m - middle) ** 2 for w, m in zip(weights, means, strict=True))
-    return steady(max(0.0, 1 - (parts - 1) / q), 1.0) if q else 0.0
+    return steady(max(0.0, 1 - (parts - 1) / q), 1.0) if steady(q, 1.0) else 0.0
 
 
 def _farthest(values: Sequence[float], expected: float) -> float:

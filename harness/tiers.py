@@ -101,8 +101,9 @@ def baselines_match(
         if known is None or known.spread is None:
             return f"the paper gives no {claim.metric} of {baseline} with its spread on {task.name}"
         if mean is None or steady(abs(mean - known.value)) > known.spread:
+            own = "missing" if mean is None else f"{steady(mean):g}"
             return (
-                f"own {baseline} on {task.name} is {mean:g}, published {known.value:g} ± "
+                f"own {baseline} on {task.name} is {own}, published {known.value:g} ± "
                 f"{known.spread:g}"
             )
     return ""

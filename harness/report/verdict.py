@@ -266,7 +266,7 @@ def _agreement(suite: Suite, claim: Claim, a: Agreement | None) -> str:
     if a is None:
         return ""
     parts = "lines" if isinstance(claim, Trend) else "tasks"
-    i2 = "" if a.i2 is None else f", I² {100 * a.i2:.0f} %"
+    i2 = "" if a.i2 is None else f", I² {number.fixed(100 * a.i2, 0)} %"
     low, high = _show(suite, claim, a.low), _show(suite, claim, a.high)
     return f"{a.on} of {a.of} {parts} agree ({low} to {high}{i2})"
 
