@@ -4,7 +4,7 @@ The experiment as data: `methods.py` run at `scales.py`, judged by `claims.py`; 
 measured and shown.
 """
 
-from harness.suite import Dataset, Figure, Metric, Paper, Suite, Table, Task
+from harness.suite import Dataset, Figure, Metric, Paper, Quantity, Suite, Table, Task
 from suites.merging.claims import claims
 from suites.merging.methods import FOUR, THREE, artifacts, methods
 from suites.merging.robots.mixtures import FILES
@@ -197,6 +197,10 @@ def suite() -> Suite:
         tables=_tables(),
         figures=_figures(),
         headline="merged",
+        distance=(
+            Quantity(name="width", value="sizes.standard.width"),
+            Quantity(name="updates", value="trainings.policy.updates"),
+        ),
         former="suites.merging.former:former",
         preload=("suites.merging.trials:warm_up",),
         deviations=(

@@ -36,6 +36,9 @@ def as_it_was(suite: Suite) -> Suite:
 def test_former_identities_are_those_of_the_last_untyped_version(key: str) -> None:
     name, _, scale = key.partition("/")
     suite = as_it_was(registry.load(name))
+    # That version ran methods that no seed touches once for every seed.
+    every = tuple(m.model_copy(update={"seeds": "each"}) for m in suite.methods)
+    suite = suite.model_copy(update={"methods": every})
     trials, nodes = plan.trials(suite, suite.scale(scale))
     former = former_ids(trials, nodes, registry.call(str(suite.former)))
     assert len({former[trial.id] for trial in trials}) == GOLDEN[key]["trials"]

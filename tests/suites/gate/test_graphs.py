@@ -221,7 +221,7 @@ def test_protocols_decide_the_direction_of_edges(tmp_path: Path) -> None:
     assert both.T.tolist() == sorted([*map(list, pairs), *([v, u] for u, v in pairs)])
     again = graphs.with_protocol(graph._replace(edge_index_2E=both), "standard")
     assert torch.equal(again.edge_index_2E, both)
-    with pytest.raises(SpecError, match="unknown protocol .*paper-code"):
+    with pytest.raises(SpecError, match=r"unknown protocol .*paper-code"):
         graphs.with_protocol(graph, "paper")  # type: ignore[arg-type]
 
 
