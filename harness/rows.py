@@ -263,7 +263,8 @@ def _json(source: str, place: str) -> Any:
         return json.loads(source, object_pairs_hook=_distinct, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         place = place if error.lineno == 1 else f"{place}:{error.lineno}"
-        cut = ", cut off" if error.pos >= len(source.rstrip()) else ""
+        ends = error.pos >= len(source.rstrip()) or error.msg.startswith("Unterminated")
+        cut = ", cut off" if ends else ""
         raise DataError(f"{place}: not JSON{cut} ({error.msg}); {ADVICE}") from None
     except Exception as error:  # too deep, too many digits, a name twice
         raise DataError(f"{place}: not JSON ({described(error)}); {ADVICE}") from None
@@ -466,7 +467,7 @@ def _text(value: str) -> str | None:
 def _shown(value: Any) -> str:
     if isinstance(value, str):
         return quoted(value)
-    return _named(value) if isinstance(value, dict | list) else repr(value)[:40]
+    return _named(value) if isinstance(value, dict | list | None) else repr(value)[:40]
 
 
 def _named(value: Any) -> str:

@@ -23,8 +23,10 @@ from suites.mixup.texts import (
     tokenise,
 )
 
-HEADED = File("f.tsv", None, 3, "label", "sentence1", "sentence2")
-BARE = File("f.tsv", None, 3, 0, 1)
+HEADED = File("f.tsv", None, 1, "label", "sentence1", "sentence2")
+BARE = File("f.tsv", None, 1, 0, 1)
+
+NO_YES = ("no", "yes")
 
 
 def corpus(file: File, classes: tuple[str, ...] = ("no", "yes"), top: float = 0.0) -> Corpus:
@@ -58,7 +60,7 @@ def test_columns_by_number_and_parts_of_a_file(tmp_path: Path) -> None:
     odd, even = (BARE._replace(part=p) for p in ("odd", "even"))
     assert read(path, odd, corpus(odd)).first == ("a", "c")
     assert read(path, even, corpus(even)).first == ("b", "d")
-    headed = File("f.tsv", None, 4, "label", "text", part="odd")
+    headed = File("f.tsv", None, 3, "label", "text", part="odd")
     path = written(tmp_path, "label\ttext\nno\ta\nyes\tb\nyes\tc\n")
     assert read(path, headed, corpus(headed)).first == ("a", "c")
 
@@ -78,14 +80,19 @@ def test_scores_of_a_regression(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "file", "classes", "message"),
     [
-        ("sentence1\tsentence2\na\tb\n", HEADED, ("no", "yes"), "no column 'label'"),
-        ("no\ta\n\tb\n", BARE, ("no", "yes"), "f.tsv:2: the label is missing, allowed: no, yes"),
-        ("no\ta\nperhaps\tb\n", BARE, ("no", "yes"), "label 'perhaps' is unknown"),
-        ("no\ta\nno\tb\n", BARE, ("no", "yes"), "all 2 examples carry the label 'no'"),
-        ("no\ta\nyes\n", BARE, ("no", "yes"), "f.tsv:2: 1 columns, at least 2 wanted"),
-        ("\n", BARE, ("no", "yes"), "no examples"),
-        ("1.0\ta\nnan\tb\n", BARE, (), "label 'nan' is unknown, allowed: 0 to 5"),
-        ("1.0\ta\n7\tb\n", BARE, (), "label '7' is unknown, allowed: 0 to 5"),
+        ("sentence1\tsentence2\na\tb\n", HEADED, NO_YES, "f.tsv:1: no column 'label'"),
+        ("no\ta\n\tb\n", BARE, NO_YES, "f.tsv:2: label '' is unknown, allowed: no, yes"),
+        ("no\ta\nperhaps\tb\n", BARE, NO_YES, "f.tsv:2: label 'perhaps' is unknown"),
+        ("no\ta\n-1\tb\n", BARE, NO_YES, "f.tsv:2: label '-1' is unknown"),
+        ("no\ta\nno\tb\n", BARE, NO_YES, "all 2 examples carry the label 'no'"),
+        ("no\ta\nyes\tb\n", BARE, ("no", "yes", "so"), "f.tsv: no example of class 'so'"),
+        ("no\ta\nyes\n", BARE, NO_YES, "f.tsv:2: 1 cells, 2 wanted"),
+        ("no\ta\nyes\tb\tc\n", BARE, NO_YES, "f.tsv:2: 3 cells, 2 wanted"),
+        ("label\tsentence1\tsentence2\nno\ta\tb\tc\n", HEADED, NO_YES, ":2: 4 cells, 3 wanted"),
+        ("\n", BARE, NO_YES, "holds no row"),
+        ("no\ta\nyes\tb\n", BARE._replace(rows=3), NO_YES, "2 examples, 3 were published"),
+        ("1.0\ta\nnan\tb\n", BARE, (), "label is 'nan', not a number"),
+        ("1.0\ta\n7\tb\n", BARE, (), "label '7' is out of range, allowed: 0 to 5"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_in_one_line(
@@ -101,7 +108,7 @@ def test_missing_and_undecodable_files(tmp_path: Path) -> None:
         read(tmp_path / "none.tsv", BARE, corpus(BARE))
     path = tmp_path / "f.tsv"
     path.write_bytes(b"no\ta\nyes\t\xff\n")
-    with pytest.raises(DataError, match="not UTF-8 \\(byte 9\\)"):
+    with pytest.raises(DataError, match=r"f.tsv:2: not UTF-8 \(byte 5 of the line\)"):
         read(path, BARE, corpus(BARE))
 
 
