@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from harness import rows
-from harness.errors import DataError, SpecError
+from harness.errors import DataError, MethodError, SpecError
 from harness.rows import Field, Row, Schema
 from suites.mixup.datasets import Corpus, File
 from suites.mixup.encoder import Batch, Pretrained
@@ -190,12 +190,20 @@ class Examples:
 
 
 def tokenise(texts: Texts, encoder: Pretrained, tokens: int) -> Examples:
-    """Texts as token ids, cut at `tokens`."""
+    """Texts as token ids, cut at `tokens`.
+
+    Without a padding token batches are filled with token 0, which attention masks hide.
+
+    Raises:
+        MethodError: a text has no token, the encoder does not know one, or reads fewer than
+            `tokens`; two texts are not told apart.
+    """
     second = None if texts.second is None else list(texts.second)
     found = encoder.tokenizer(list(texts.first), second, max_length=tokens, truncation=True)
     types = found.get("token_type_ids")
     labels_N = torch.tensor(texts.labels, dtype=torch.long if texts.classes else torch.float32)
-    padding: Any = encoder.tokenizer.pad_token_id  # type: ignore[attr-defined]
+    padding = getattr(encoder.tokenizer, "pad_token_id", None) or 0
+    _fit(texts, encoder, tokens, found["input_ids"])
     return Examples(
         tuple(map(tuple, found["input_ids"])),
         None if types is None else tuple(map(tuple, types)),
@@ -203,6 +211,40 @@ def tokenise(texts: Texts, encoder: Pretrained, tokens: int) -> Examples:
         len(texts.classes),
         int(padding),
     )
+
+
+def _fit(texts: Texts, encoder: Pretrained, tokens: int, ids: list[list[int]]) -> None:
+    """Compares what a tokenizer gives with what the encoder reads."""
+    name = type(encoder.model).__name__
+    for number, own in enumerate(ids, 1):
+        if not own:
+            raise MethodError(
+                f"{texts.name}: text {number} has no token, and {name}'s tokenizer adds none; "
+                "leave it out, or choose another encoder"
+            )
+    table = getattr(encoder.model, "get_input_embeddings", lambda: None)()
+    known = getattr(table, "num_embeddings", math.inf)
+    if (highest := max(map(max, ids))) >= known:
+        raise MethodError(
+            f"{name} knows tokens 0 to {known - 1}, its tokenizer gives {highest}; take the "
+            "tokenizer that belongs to it"
+        )
+    config = getattr(encoder.model, "config", None)
+    said = (
+        getattr(config, "max_position_embeddings", None),
+        getattr(encoder.tokenizer, "model_max_length", None),
+    )
+    limit = min((places for places in said if places and places > 0), default=math.inf)
+    if max(map(len, ids)) > limit:
+        raise MethodError(
+            f"{name} reads {limit} tokens, texts of {tokens} are wanted; set `tokens` to {limit} "
+            "at most"
+        )
+    apart = getattr(encoder.tokenizer, "num_special_tokens_to_add", None)
+    if texts.second is not None and apart is not None and apart(pair=True) == 0:
+        raise MethodError(
+            f"{name}'s tokenizer puts no token between two texts; choose another encoder for pairs"
+        )
 
 
 class Batches:
