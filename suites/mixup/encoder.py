@@ -267,7 +267,8 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
     """
     for name, part in module.named_modules():
         for own, _ in part.named_parameters(recurse=False):
-            if not (isinstance(part, nn.Linear | nn.Embedding) or is_norm(part)):
+            known = isinstance(part, nn.Linear | nn.Embedding) or is_norm(part)
+            if not known and not own.endswith("bias"):
                 raise MethodError(
                     f"{type(module).__name__}: no new weights are known for "
                     f"{f'{name}.{own}'.removeprefix('.')} of {type(part).__name__}; choose another "
@@ -276,13 +277,13 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Embedding):
             nn.init.normal_(part.weight, 0.0, INIT_STD, generator=generator)
-        if isinstance(part, nn.Linear) and part.bias is not None:
-            nn.init.zeros_(part.bias)
         if isinstance(part, nn.Embedding) and part.padding_idx is not None:
             nn.init.zeros_(part.weight[part.padding_idx])
-        if is_norm(part):
-            for own, value in part.named_parameters(recurse=False):
-                (nn.init.ones_ if own == "weight" else nn.init.zeros_)(value)
+        for own, value in part.named_parameters(recurse=False):
+            if own.endswith("bias"):
+                nn.init.zeros_(value)
+            elif is_norm(part):
+                nn.init.ones_(value)
 
 
 def _minilm(layers: int, pooling: Pooling) -> Pretrained:

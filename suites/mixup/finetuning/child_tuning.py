@@ -23,6 +23,14 @@ class ChildTuning(Method):
     Options = ChildTuningOptions
     options: ChildTuningOptions
 
+    def attach(self, model: Classifier, setting: Setting) -> None:
+        """Looks for the layers.
+
+        Raises:
+            MethodError: the encoder has no list of them.
+        """
+        self.masked(model)
+
     @staticmethod
     def masked(model: Classifier) -> list[nn.Parameter]:
         """The parameters of the layers, LayerNorms and biases among them."""
