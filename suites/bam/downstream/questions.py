@@ -115,11 +115,17 @@ def _fits(name: str, row: Row, place: str) -> None:
     values = row.values
     if not all(choice.strip() for choice in values.get("choices", ())):
         raise DataError(f"{place}: an empty choice; {ADVICE}")
+    if "choices" in values and values["question"].strip().isdigit():
+        raise DataError(
+            f"{place}: the question {quoted(values['question'])} is a number alone, which lm-eval "
+            f"takes for the place of a choice; {ADVICE}"
+        )
     if name == "winogrande":
         before, blank, after = values["question"].partition("_")
-        if not blank or "_" in after or not after.strip():
+        rest = after.strip()
+        if not blank or "_" in after or not rest or rest.isdigit():
             raise DataError(
-                f"{place}: the question {quoted(before + blank + after)} must have one _ and words "
+                f"{place}: the question {quoted(before + blank + after)} must have one _ and text "
                 f"after it; {ADVICE}"
             )
         if len(values["choices"]) != 2:

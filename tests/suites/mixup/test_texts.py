@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from transformers import BertConfig, BertModel
 
-from harness.errors import DataError, SpecError
+from harness.errors import DataError, MethodError, SpecError
 from suites.mixup.datasets import CORPORA, Corpus, File
 from suites.mixup.encoder import HashTokenizer, Pretrained
 from suites.mixup.texts import (
@@ -100,6 +101,90 @@ def test_what_is_wrong_with_a_file_is_said_in_one_line(
 ) -> None:
     with pytest.raises(DataError, match=message) as caught:
         read(written(tmp_path, text), file, corpus(file, classes, top=5))
+    assert "\n" not in str(caught.value)
+
+
+WORDS = st.text("ab \t\"'\r\n01noyes-.,é\u2028\x85", max_size=60)
+
+
+@given(WORDS, st.binary(max_size=20), st.sampled_from(["bare", "headed", "score", "question"]))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_are_texts_or_one_line(
+    tmp_path: Path, words: str, data: bytes, kind: str
+) -> None:
+    file = HEADED if kind == "headed" else BARE
+    file = file._replace(layout="label-first") if kind == "question" else file
+    classes = () if kind == "score" else NO_YES
+    start = {
+        "headed": "label\tsentence1\tsentence2\nno\ta\tb\nyes\ta\tb\n",
+        "bare": "no\ta\nyes\tb\n",
+        "score": "0\ta\n5\tb\n",
+        "question": "no:x a\nyes:y b\n",
+    }[kind]
+    path = tmp_path / "f.tsv"
+    for content in (start + words, words, start):
+        path.write_bytes(content.encode() + (b"" if content == start else data))
+        try:
+            texts = read(path, file, corpus(file, classes, top=5))
+        except DataError as error:
+            message = str(error)
+            assert content != start
+            assert "\n" not in message
+            assert "f.tsv" in message or "carry the label" in message
+            continue
+        assert len(texts.first) == len(texts.labels) >= 2
+        assert all(0 <= label <= (5 if kind == "score" else 1) for label in texts.labels)
+        assert not any("\t" in text or "\n" in text for text in texts.first) or kind == "question"
+
+
+class Words:
+    """A tokenizer without padding, special tokens and separators: one token a letter."""
+
+    pad_token_id = None
+
+    def __call__(
+        self, first: list[str], second: list[str] | None, *, max_length: int, truncation: bool
+    ) -> dict[str, list[list[int]]]:
+        pairs = zip(first, second or [""] * len(first), strict=True)
+        return {"input_ids": [[ord(c) - 90 for c in a + b][:max_length] for a, b in pairs]}
+
+    def num_special_tokens_to_add(self, pair: bool) -> int:
+        return 0
+
+
+def small() -> Pretrained:
+    model = BertModel(
+        BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=1,
+                   intermediate_size=8, max_position_embeddings=6)
+    )  # fmt: skip
+    return Pretrained(model, Words())
+
+
+def test_a_tokenizer_without_padding_fills_batches_that_masks_hide() -> None:
+    encoder = small()
+    data = tokenise(Texts("toy", ("ab", "c"), None, (0.0, 1.0), ("0", "1")), encoder, 6)
+    both, alone = data.batch([0, 1]), data.batch([1])
+    assert both.attention_mask_BT.tolist() == [[1, 1], [1, 0]]
+    encoder.model.eval()
+    hidden = encoder.model(both.input_ids_BT, both.attention_mask_BT).last_hidden_state[1, :1]
+    expected = encoder.model(alone.input_ids_BT).last_hidden_state[0]
+    torch.testing.assert_close(hidden, expected)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "tokens", "message"),
+    [
+        (("ab", ""), None, 6, "toy: text 2 has no token"),
+        (("ab", "z"), None, 6, "knows tokens 0 to 19, its tokenizer gives 32"),
+        (("ab", "abcabca"), None, 7, "reads 6 tokens, texts of 7 are wanted; set `tokens` to 6"),
+        (("a", "b"), ("c", "d"), 6, "puts no token between two texts"),
+    ],
+)
+def test_what_an_encoder_cannot_read_is_one_line(
+    first: tuple[str, ...], second: tuple[str, ...] | None, tokens: int, message: str
+) -> None:
+    with pytest.raises(MethodError, match=message) as caught:
+        tokenise(Texts("toy", first, second, (0.0, 1.0), ("0", "1")), small(), tokens)
     assert "\n" not in str(caught.value)
 
 

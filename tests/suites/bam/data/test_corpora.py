@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from harness.errors import DataError
 from suites.bam.data import corpora
@@ -97,6 +99,22 @@ def test_a_document_has_half_of_the_measure_at_most() -> None:
     assert len(taken[0].text) == corpora.LARGEST * 8_000
     assert len(taken) == 1 + 40
     assert corpora.take(huge[1:], 8_000) == huge[1:]
+
+
+@given(st.binary(max_size=200), st.sampled_from(["x.jsonl", "x.jsonl.gz", "x.txt", "x.csv"]))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_are_documents_or_one_line(tmp_path: Path, data: bytes, name: str) -> None:
+    path = tmp_path / name
+    for content in (data, b'{"id": 1, "text": "a"}\n' + data):
+        path.write_bytes(content)
+        try:
+            found = list(corpora.parse(path))
+        except DataError as error:
+            message = str(error)
+            found = []
+            assert message.startswith(str(path))
+            assert "\n" not in message
+        assert all(d.digest and isinstance(d.id, str) for d in found)
 
 
 def test_plain_text_is_one_document(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -64,6 +64,7 @@ def test_a_choice_keeps_its_longest_beginning_that_fits(choices: list[str], limi
         ("Ann ate the apple.", False),
         ("Ann saw _ and _ left.", False),
         ("The apple was eaten by _", False),
+        ("Ann counted to _ 42", False),
     ],
 )
 def test_winogrande_has_one_blank_and_words_after_it(
@@ -74,8 +75,37 @@ def test_winogrande_has_one_blank_and_words_after_it(
     if right:
         assert questions.read("winogrande", path)[0]["question"] == question
         return
-    with pytest.raises(DataError, match=r"validation\.jsonl:1: the question .* one _ and words"):
+    with pytest.raises(DataError, match=r"validation\.jsonl:1: the question .* one _ and text"):
         questions.read("winogrande", path)
+
+
+def test_a_question_that_lm_eval_would_take_for_a_place_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "test.jsonl"
+    path.write_text(json.dumps({"question": "42", "choices": ["a", "b"], "answer": 1}))
+    with pytest.raises(DataError, match=r"test\.jsonl:1: the question '42' is a number alone"):
+        questions.read("openbookqa", path)
+
+
+@given(st.sampled_from(sorted(questions.SCHEMAS)), st.binary(max_size=200), st.data())
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_are_questions_or_one_line(
+    tmp_path: Path, name: str, data: bytes, draw: st.DataObject
+) -> None:
+    words = st.one_of(st.text(max_size=5), st.integers(-2, 5), st.none(), st.lists(st.text()))
+    row = {field.name: draw.draw(words) for field in questions.SCHEMAS[name].fields}
+    path = tmp_path / ("x.csv" if name == "mmlu" else "x.jsonl")
+    for content in (data, json.dumps(row).encode(), json.dumps(row).encode() + b"\n" + data):
+        path.write_bytes(content)
+        try:
+            found = questions.read(name, path)
+        except DataError as error:
+            message = str(error)
+            found = []
+            assert message.startswith(str(path))
+            assert "\n" not in message
+        for question in found:
+            if "choices" in question:
+                assert 0 <= question["answer"] < len(question["choices"])
 
 
 @pytest.mark.parametrize(
