@@ -31,6 +31,7 @@ ALLOWED = {
     "drawing": {"stats"},
     "record": {"settings", "suite"},
     "files": {"errors"},
+    "rows": {"errors"},
     "cache": {"errors", "files"},
     "artifacts": {"cache", "errors", "files", "record"},
     "checkpoints": {"cache", "errors", "files"},
@@ -84,8 +85,8 @@ ALLOWED = {
     },
 }  # fmt: skip
 FOR_SUITES = {
-    "contents", "context", "data", "digits", "drawing", "errors", "lazy", "record", "run", "runs",
-    "settings", "stats", "store", "suite", "tool", "training",
+    "contents", "context", "data", "digits", "drawing", "errors", "lazy", "record", "rows", "run",
+    "runs", "settings", "stats", "store", "suite", "tool", "training",
 }  # fmt: skip
 
 
