@@ -17,8 +17,20 @@ from suites.mixup.texts import Examples
 from .architectures import NAMES, POOLED, encoder
 from .finetuning.test_methods import Recorder, seed
 
+QUICK: dict[str, dict[str, Any]] = {
+    "mixup": {"repeats": 1, "epochs": 1.0},
+    "averaging": {"repeats": 1},
+}
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{name: (name, QUICK.get(name, {})) for name in METHODS},
+    "mixup-exact": (
+        "mixup", {**QUICK["mixup"], "hypergradient": "exact", "preconditioner": "adamw"}
+    ),
+    "mixup-paper-code": ("mixup", {**QUICK["mixup"], "form": "code", "protocol": "paper-code"}),
+}  # fmt: skip
 REFUSED = {
-    **{(m, "XLNet"): "is a matrix of XLNet" for m in ("mixup", "joint", "random-alpha", "mixout",
+    **{(m, "XLNet"): "is a matrix of XLNet" for m in ("mixup", "mixup-exact", "mixup-paper-code",
+                                                      "joint", "random-alpha", "mixout",
                                                       "dps-dense", "dps-mix")},
     ("re-init", "XLNet"): "no new weights are known",
     **{(m, "ALBERT"): "no list of 2 layers" for m in ("child-tuning-d", "child-tuning-f", "top-k",
@@ -39,20 +51,17 @@ def classifier(name: str, **options: Any) -> Classifier:
     return Classifier(encoder(name), 2, regression=False, generator=draw, **options)
 
 
-@pytest.mark.parametrize("method_name", sorted(METHODS))
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
 @pytest.mark.parametrize("name", NAMES)
-def test_a_method_trains_and_leaves_a_plain_model_or_says_why_not(
-    name: str, method_name: str
-) -> None:
+def test_a_method_trains_and_leaves_a_plain_model_or_says_why_not(name: str, variant: str) -> None:
     model, plain = classifier(name), classifier(name)
-    options = {"repeats": 1, "epochs": 1.0} if method_name == "mixup" else {}
-    options = {"repeats": 1} if method_name == "averaging" else options
+    key, options = VARIANTS[variant]
     setting = Setting(
         data=examples(), total_steps=3, learning_rate=1e-2, batch_size=8, regression=False,
         seed=seed,
     )  # fmt: skip
-    method = METHODS[method_name](**options)
-    if line := REFUSED.get((method_name, name)):
+    method = METHODS[key](**options)
+    if line := REFUSED.get((variant, name)):
         with pytest.raises(MethodError, match=line) as caught:
             method.attach(model, setting)
         assert "\n" not in str(caught.value)
