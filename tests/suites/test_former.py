@@ -15,7 +15,11 @@ GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "former.json").read_
 
 RAISED = {
     "method": {"mixup-exact", "child-tuning-d", "dps-dense"},
-    "task": {"downstream-reasoning", "downstream-code-choice"},
+    "task": {
+        f"downstream-{group}{suffix}"
+        for group in ("reasoning", "code-choice")
+        for suffix in ("", "-public")
+    },
 }
 """What has a higher version than then."""
 
