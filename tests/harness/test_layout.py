@@ -27,6 +27,7 @@ ALLOWED = {
     "lazy": set(),
     "files": {"errors"},
     "patience": {"errors"},
+    "rows": {"errors"},
     "settings": {"errors"},
     "check": {"settings"},
     "stats": {"digits"},
@@ -133,7 +134,8 @@ ALLOWED = {
 }  # fmt: skip
 FOR_SUITES = {
     "analysis", "check", "claim", "contents", "context", "data", "digits", "drawing", "errors",
-    "lazy", "number", "record", "run", "settings", "stats", "store", "suite", "tool", "training",
+    "lazy", "number", "pretrained", "record", "rows", "run", "settings", "stats", "store", "suite",
+    "tool", "training", "weights",
 }  # fmt: skip
 
 
