@@ -169,7 +169,7 @@ def update(
     for piece_BT in pieces:
         share = len(piece_BT) / len(ids_BT)
         with torch.autocast("cuda", torch.bfloat16, enabled=ids_BT.is_cuda):
-            output = network(piece_BT, labels=piece_BT)
+            output = network(piece_BT, labels=piece_BT, skip_logits=True)
             loss = output.loss + output.auxiliary_loss
         (share * loss).backward()
         parts = (output.loss, output.load_balancing_loss, output.z_loss)

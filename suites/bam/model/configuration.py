@@ -12,6 +12,7 @@ from harness.errors import SpecError
 
 AttentionRouting = Literal["soft", "top1", "top2", "uniform"]
 NormKind = Literal["layernorm", "rmsnorm"]
+Activation = Literal["silu", "gelu_pytorch_tanh"]
 
 
 class BamConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
@@ -25,12 +26,16 @@ class BamConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     """
 
     model_type = "bam"
-    keys_to_ignore_at_inference = ["cache"]  # noqa: RUF012
+    keys_to_ignore_at_inference = [  # noqa: RUF012
+        "cache", "router_logits", "auxiliary_loss", "load_balancing_loss", "z_loss",
+    ]  # fmt: skip
 
     vocab_size: int = 4096
     hidden_size: int = 128
     intermediate_size: int = 256
     """Width of the hidden layer of SwiGLU: gate and up have this many rows each."""
+    hidden_act: Activation = "silu"
+    """What the gates of the feed-forward network pass through; Gemma's is `gelu_pytorch_tanh`."""
     num_hidden_layers: int = 4
     num_attention_heads: int = 4
     """Heads of one attention expert."""
@@ -54,6 +59,10 @@ class BamConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     """Biases of queries, keys and values (Qwen2)."""
     qk_norm: bool = False
     """RMSNorm over the channels of each query and key head (Qwen3)."""
+    sliding_window: int | None = None
+    """Tokens that a token sees, itself included (Mistral); None: all before it."""
+    embedding_multiplier: float = 1.0
+    """Factor of the token embeddings; sqrt(hidden_size) in Gemma."""
     logit_scale: float = 1.0
     tie_word_embeddings: bool = False
     initializer_range: float = 0.02
@@ -76,6 +85,17 @@ class BamConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     z_loss_weight: float = 0.001
     """beta of Eq. 2; not in the paper; this is ST-MoE's."""
     router_init_std: float = 0.02
+    """Standard deviation of the routers' weights at the start."""
+    shared_expert_weight: float = 0.0
+    """Share of the feed-forward output that one more expert gives, which every token visits; the
+    routed experts give the rest. 0: there is none."""
+    output_router_logits: bool = False
+    """Return the router logits, and add the weighted auxiliary losses to the loss (Mixtral)."""
+
+    family: str = "bam"
+    """Family of the dense models that this one is made of; `--format hf` writes it."""
+    recipe: dict[str, Any] | None = None
+    """How `bam-upcycle` made the mixture: method, experts in their order, routers, options."""
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.num_key_value_heads = self.num_key_value_heads or self.num_attention_heads
@@ -112,7 +132,25 @@ class BamConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
                 f"BamConfig: ffn_top_k={self.ffn_top_k} must be at most "
                 f"num_ffn_experts={self.num_ffn_experts}"
             )
-        for name, kind in (("attention_routing", AttentionRouting), ("norm", NormKind)):
+        if self.sliding_window is not None and self.sliding_window < 1:
+            raise SpecError(
+                f"BamConfig: sliding_window={self.sliding_window} must be at least 1 or None"
+            )
+        if not 0 <= self.shared_expert_weight < 1:
+            raise SpecError(
+                f"BamConfig: shared_expert_weight={self.shared_expert_weight} must be at least 0 "
+                "and below 1"
+            )
+        if self.shared_expert_weight and self.num_ffn_experts < 2:
+            raise SpecError(
+                f"BamConfig: shared_expert_weight={self.shared_expert_weight} needs routed experts "
+                f"beside the shared one; num_ffn_experts={self.num_ffn_experts}"
+            )
+        for name, kind in (
+            ("attention_routing", AttentionRouting),
+            ("norm", NormKind),
+            ("hidden_act", Activation),
+        ):
             if (value := getattr(self, name)) not in get_args(kind):
                 raise SpecError(
                     f"BamConfig: {name}={value!r} is unknown; use one of "
