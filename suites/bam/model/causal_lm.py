@@ -163,7 +163,7 @@ class BamForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyp
     def _init_weights(self, module: nn.Module, generator: torch.Generator | None = None) -> None:
         std = self.config.initializer_range
         if isinstance(module, Norm | HeadNorm):
-            nn.init.ones_(module.weight)
+            nn.init.constant_(module.weight, 1.0 - getattr(module, "offset", 0.0))
         elif isinstance(module, Router):
             nn.init.normal_(module.weight, std=self.config.router_init_std, generator=generator)
         elif isinstance(module, nn.Linear):

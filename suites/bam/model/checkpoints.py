@@ -18,18 +18,8 @@ from harness.errors import DataError, MethodError
 from harness.store import file_digest, write_atomic
 from suites.bam.model.causal_lm import BamForCausalLM
 from suites.bam.model.configuration import BamConfig
-
-CHECKSUM = "checksum.json"
-FAMILIES = ("bam", "cohere", "llama", "qwen2", "qwen3")
-
-# How the tensors of the other families are called here; the input norm depends on the block.
-_RENAMED = (
-    ("self_attn.", "attention."),
-    ("mlp.", "feedforward."),
-    ("_proj.", "."),
-    ("post_attention_layernorm.", "post_norm."),
-)
-_STATIC_ROPE = ("default", "linear", "llama3", "yarn")
+from suites.bam.model.families import FAMILIES, REFUSED, origins, our_config
+from suites.bam.model.remote import CHECKSUM
 
 
 def save(model: BamForCausalLM, folder: Path) -> None:
@@ -119,13 +109,9 @@ def convert(config: PreTrainedConfig, tensors: Mapping[str, Tensor], name: str) 
         DataError: If a tensor is missing, too many or of the wrong shape.
         MethodError: If the family is another, or has parts that we have not.
     """
-    ours = _our_config(config, name)
-    state = {}
-    for key, tensor in tensors.items():
-        if not key.endswith("rotary_emb.inv_freq"):  # old checkpoints keep this constant
-            renamed = _our_name(key, ours.parallel_block)
-            state[renamed] = tensor.unsqueeze(0) if _is_stacked(renamed) else tensor
-    return assemble(ours, state, name)
+    ours = our_config(config, name)
+    found = origins(tensors, ours)
+    return assemble(ours, {key: origin.take(tensors) for key, origin in found.items()}, name)
 
 
 def assemble(config: BamConfig, state: dict[str, Tensor], name: str) -> BamForCausalLM:
@@ -164,6 +150,8 @@ def _read_config(folder: Path) -> PreTrainedConfig:
         kind = json.loads(path.read_bytes()).get("model_type")
     except (ValueError, AttributeError):
         raise DataError(f"{path} is corrupt; make or download the checkpoint again") from None
+    if kind in REFUSED:
+        raise MethodError(f"{path}: model_type {kind!r} does not map: {REFUSED[kind]}")
     if kind not in FAMILIES:
         raise DataError(f"{path}: model_type {kind!r} is unknown; use one of {', '.join(FAMILIES)}")
     with warnings.catch_warnings():
@@ -188,65 +176,3 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
         if not tensor.isfinite().all():
             raise DataError(f"{folder}: tensor {key} holds a number that is not finite")
     return tensors
-
-
-def _our_config(config: PreTrainedConfig, name: str) -> BamConfig:
-    kind = config.model_type
-    if kind not in FAMILIES[1:]:
-        raise MethodError(f"{name}: family {kind!r} is unknown; use {', '.join(FAMILIES[1:])}")
-    rope = dict(config.rope_parameters)
-    biased = kind != "qwen2" and getattr(config, "attention_bias", False)
-    foreign = {
-        "hidden_act": config.hidden_act != "silu" and config.hidden_act,
-        "mlp_bias": getattr(config, "mlp_bias", False),
-        "attention_bias": biased,  # these families put one on the output matrix too
-        "use_qk_norm": getattr(config, "use_qk_norm", False),
-        "sliding_window": getattr(config, "use_sliding_window", False),
-        "partial_rotary_factor": rope.get("partial_rotary_factor", 1.0) != 1.0,
-        "rope_type": rope["rope_type"] not in _STATIC_ROPE and rope["rope_type"],
-    }
-    for field, value in foreign.items():
-        if value:
-            raise MethodError(f"{name}: {field}={value} is not supported for {kind} models")
-    cohere = kind == "cohere"
-    return BamConfig(
-        **{field: getattr(config, field) for field in _SAME_FIELDS},
-        head_dim=getattr(config, "head_dim", None) or 0,
-        rope_theta=rope["rope_theta"],
-        rope_parameters=rope,
-        rope_interleaved=cohere,
-        norm="layernorm" if cohere else "rmsnorm",
-        norm_eps=config.layer_norm_eps if cohere else config.rms_norm_eps,
-        parallel_block=cohere,
-        attention_bias=kind == "qwen2",
-        qk_norm=kind == "qwen3",
-        logit_scale=config.logit_scale if cohere else 1.0,
-    )
-
-
-_SAME_FIELDS = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "max_position_embeddings",
-    "initializer_range",
-    "tie_word_embeddings",
-    "pad_token_id",
-    "bos_token_id",
-    "eos_token_id",
-)
-
-
-def _our_name(key: str, parallel_block: bool) -> str:
-    for theirs, ours in _RENAMED:
-        key = key.replace(theirs, ours)
-    key = key.replace("input_layernorm.", "norm." if parallel_block else "input_norm.")
-    return key.removesuffix(".weight") if ".feedforward." in key else key
-
-
-def _is_stacked(name: str) -> bool:
-    """Whether a tensor of ours has the experts as an extra dimension."""
-    return ".feedforward." in name or ".q_norm." in name or ".k_norm." in name

@@ -53,6 +53,8 @@ class BamConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     norm: NormKind = "layernorm"
     """Scale-only in both cases."""
     norm_eps: float = 1e-5
+    norm_offset: float = 0.0
+    """What is added to the scales of the norms; 1 in Gemma, whose scales start at 0."""
     parallel_block: bool = True
     """x + attention(norm(x)) + feedforward(norm(x)); False: one after the other, two norms."""
     attention_bias: bool = False
@@ -94,8 +96,6 @@ class BamConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
 
     family: str = "bam"
     """Family of the dense models that this one is made of; `--format hf` writes it."""
-    recipe: dict[str, Any] | None = None
-    """How `bam-upcycle` made the mixture: method, experts in their order, routers, options."""
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.num_key_value_heads = self.num_key_value_heads or self.num_attention_heads
@@ -146,6 +146,8 @@ class BamConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
                 f"BamConfig: shared_expert_weight={self.shared_expert_weight} needs routed experts "
                 f"beside the shared one; num_ffn_experts={self.num_ffn_experts}"
             )
+        if self.norm_offset and self.norm != "rmsnorm":
+            raise SpecError(f"BamConfig: norm_offset={self.norm_offset} goes with norm='rmsnorm'")
         for name, kind in (
             ("attention_routing", AttentionRouting),
             ("norm", NormKind),

@@ -24,10 +24,14 @@ class Norm(nn.Module):
     def __init__(self, config: BamConfig) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(config.hidden_size))
-        self.kind, self.eps = config.norm, config.norm_eps
+        self.kind, self.eps, self.offset = config.norm, config.norm_eps, config.norm_offset
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Normalised over the features."""
+        if self.offset:  # added in float32: a small scale would be lost beside 1 in 16 bits
+            scale_D = self.offset + self.weight.float()
+            out_BTD = F.rms_norm(x_BTD.float(), scale_D.shape, scale_D, self.eps)
+            return out_BTD.type_as(x_BTD)
         if self.kind == "layernorm":
             return F.layer_norm(x_BTD, self.weight.shape, self.weight, None, self.eps)
         return F.rms_norm(x_BTD, self.weight.shape, self.weight, self.eps)

@@ -70,7 +70,7 @@ class FeedForward(nn.Module):
                 *(stacked.unbind() for stacked in self._matrices()),
                 strict=True,
             )
-            y_RD = torch.cat([_swiglu(*block, activation=self.activation) for block in blocks])
+            y_RD = torch.cat([_swiglu(x, g, u, d, self.activation) for x, g, u, d in blocks])
         return dispatch.gather(y_RD, routing.gate_NK).view_as(h_BTD), routing
 
     def _matrices(self) -> tuple[Tensor, Tensor, Tensor]:

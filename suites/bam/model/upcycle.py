@@ -34,6 +34,8 @@ from harness.store import publish
 from suites.bam.model import checkpoints
 from suites.bam.model.causal_lm import BamForCausalLM
 from suites.bam.model.configuration import AttentionRouting, BamConfig
+from suites.bam.model.families import FAMILIES
+from suites.bam.model.standard import standard
 
 Method = Literal["bam", "bam-shared-kv", "btx", "average", "sparse"]
 
@@ -51,7 +53,8 @@ OVERRIDES = (
 # Fields that change what a model computes and show in no tensor.
 _FUNCTION_FIELDS = (
     "num_attention_heads", "num_key_value_heads", "rope_theta", "rope_parameters",
-    "rope_interleaved", "norm", "norm_eps", "logit_scale", "tie_word_embeddings",
+    "rope_interleaved", "norm", "norm_eps", "norm_offset", "hidden_act", "sliding_window",
+    "embedding_multiplier", "logit_scale", "tie_word_embeddings",
 )  # fmt: skip
 
 
@@ -235,7 +238,13 @@ def _check_tokenizers(folders: Sequence[Path]) -> _Tokenizer:
 
 
 def run(
-    folders: Sequence[Path], method: Method, out: Path, random_seed: int, **overrides: Any
+    folders: Sequence[Path],
+    method: Method,
+    out: Path,
+    random_seed: int,
+    *,
+    form: Literal["bam", "hf"] = "bam",
+    **overrides: Any,
 ) -> BamForCausalLM:
     """Upcycles checkpoints, the seed last, into a checkpoint at `out`, whole or not at all.
 
@@ -252,7 +261,10 @@ def run(
     with publish(out) as folder:
         for file in tokenizer.files:
             shutil.copyfile(file, folder / file.name)
-        checkpoints.save(model, folder)
+        if form == "hf":
+            standard(model).save_pretrained(folder)
+        else:
+            checkpoints.save(model, folder)
     return model
 
 
@@ -265,7 +277,7 @@ def _parser() -> tool.Parser:
     parser = tool.Parser(
         prog="bam-upcycle",
         description="Turns dense checkpoints of one architecture "
-        f"({', '.join(checkpoints.FAMILIES)}) into a mixture",
+        f"({', '.join(FAMILIES)}) into a mixture",
     )
     parser.add_argument("--experts", type=Path, nargs="+", required=True, metavar="DIR")
     parser.add_argument(
@@ -277,6 +289,12 @@ def _parser() -> tool.Parser:
     parser.add_argument("--top-k", type=int, help="feed-forward experts that a token visits")
     parser.add_argument("--attention-routing", choices=get_args(AttentionRouting))
     parser.add_argument("--random-seed", type=int, default=0, help="draws the routers")
+    parser.add_argument(
+        "--format",
+        choices=("bam", "hf"),
+        default="bam",
+        help="hf: a class of transformers, where one computes the same",
+    )
     return parser
 
 
@@ -288,7 +306,7 @@ def _upcycle(args: argparse.Namespace) -> str:
     }
     overrides = {name: value for name, value in chosen.items() if value is not None}
     folders = [*args.experts, *([args.seed] if args.seed else [])]
-    model = run(folders, args.method, args.out, args.random_seed, **overrides)
+    model = run(folders, args.method, args.out, args.random_seed, form=args.format, **overrides)
     config = model.config
     total = sum(parameter.numel() for parameter in model.parameters())
     return (

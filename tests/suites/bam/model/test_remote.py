@@ -164,12 +164,11 @@ def test_checkpoints_without_the_code_are_still_read(tmp_path: Path) -> None:
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    words = {word: n for n, word in enumerate(["<pad>", "<eos>", "<unk>", *"abcdefghij"])}
-    backend = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    special = {"pad_token": "<pad>", "eos_token": "<eos>", "unk_token": "<unk>"}
+    words = {word: n for n, word in enumerate([*special.values(), *"abcdefghij"])}
+    backend = Tokenizer(models.WordLevel(words, **{"unk_token": special["unk_token"]}))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **special)
 
 
 @pytest.mark.slow
