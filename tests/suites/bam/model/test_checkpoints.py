@@ -217,12 +217,12 @@ def _unreadable(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_truncate, "model.safetensors is corrupt"),
+        (_truncate, "model.safetensors is not an intact safetensors file"),
         (_drop, "tensor model.layers.1.feedforward.up is missing"),
         (_add, "tensor model.layers.1.extra.weight is not part of"),
         (_cut, "tensor model.norm.weight is [2], its config.json asks for [16]"),
         (_spoil, "tensor model.norm.weight holds a number that is not finite"),
-        (_remove, "has no model*.safetensors"),
+        (_remove, "nor a folder with model.safetensors"),
         (_unreadable, "config.json is corrupt"),
     ],
 )
