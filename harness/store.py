@@ -33,6 +33,7 @@ from harness.files import (
     is_folder,
     publish,
     quarantine,
+    read_json,
     read_plain,
     write_atomic,
     write_verified,
@@ -49,6 +50,7 @@ __all__ = [
     "location",
     "parse_record",
     "publish",
+    "read_json",
     "write_atomic",
 ]
 

@@ -70,8 +70,7 @@ def make_mixture(ctx: Context) -> dict[str, JsonValue]:
         mixture.method,
         ctx.torch_generator("routers"),
         names=parts,
-        **settings.routing.model_dump(),
-        **mixture.options,
+        **(settings.routing.model_dump() | mixture.options),
     )
     phase = _phase(ctx, "mixture")
     if mixture.budget == "compute":

@@ -43,7 +43,9 @@ ALLOWED = {
     "inventory": {"contents", "data", "errors", "registry"},
     "cost": {"record"},
     "provenance": {"record"},
-    "training": {"errors", "settings", "store"},
+    "weights": {"errors", "files"},
+    "pretrained": {"errors", "files"},
+    "training": {"errors", "settings", "store", "weights"},
     "plan": {"data", "errors", "record", "registry", "store", "suite"},
     "runs": {"errors", "record", "stats", "suite"},
     "upkeep": {"errors", "plan", "store"},
@@ -84,8 +86,8 @@ ALLOWED = {
     },
 }  # fmt: skip
 FOR_SUITES = {
-    "contents", "context", "data", "digits", "drawing", "errors", "lazy", "record", "run", "runs",
-    "settings", "stats", "store", "suite", "tool", "training",
+    "contents", "context", "data", "digits", "drawing", "errors", "lazy", "pretrained", "record",
+    "run", "runs", "settings", "stats", "store", "suite", "tool", "training", "weights",
 }  # fmt: skip
 
 

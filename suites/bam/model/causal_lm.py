@@ -23,6 +23,7 @@ from transformers.cache_utils import Cache
 from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils.generic import can_return_tuple
 
+from harness.pretrained import CHECKSUM
 from suites.bam.model.attention import HeadNorm
 from suites.bam.model.configuration import BamConfig
 from suites.bam.model.crossentropy import IGNORED, linear_cross_entropy
@@ -30,7 +31,7 @@ from suites.bam.model.decoder import Decoder, Norm
 from suites.bam.model.feedforward import FeedForward, SharedExpert
 from suites.bam.model.masks import token_weights
 from suites.bam.model.outputs import BamOutput, add_losses, add_statistics, weighted
-from suites.bam.model.remote import AUTO_MAP, CHECKSUM, CODE_FILE, source
+from suites.bam.model.remote import AUTO_MAP, CODE_FILE, source
 from suites.bam.model.routing import Router
 
 

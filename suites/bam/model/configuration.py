@@ -120,34 +120,29 @@ class BamConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
         for name, value in positive.items():
             if value < 1:
                 raise SpecError(f"BamConfig: {name}={value} must be at least 1")
-        if self.num_attention_heads % self.num_key_value_heads:
-            raise SpecError(
-                f"BamConfig: num_attention_heads={self.num_attention_heads} must be a multiple of "
-                f"num_key_value_heads={self.num_key_value_heads}"
-            )
-        if self.head_dim % 2:
-            raise SpecError(f"BamConfig: head_dim={self.head_dim} must be even for RoPE")
-        if self.ffn_top_k > self.num_ffn_experts:
-            raise SpecError(
-                f"BamConfig: ffn_top_k={self.ffn_top_k} must be at most "
-                f"num_ffn_experts={self.num_ffn_experts}"
-            )
-        if self.sliding_window is not None and self.sliding_window < 1:
-            raise SpecError(
-                f"BamConfig: sliding_window={self.sliding_window} must be at least 1 or None"
-            )
-        if not 0 <= self.shared_expert_weight < 1:
-            raise SpecError(
-                f"BamConfig: shared_expert_weight={self.shared_expert_weight} must be at least 0 "
-                "and below 1"
-            )
-        if self.shared_expert_weight and self.num_ffn_experts < 2:
-            raise SpecError(
-                f"BamConfig: shared_expert_weight={self.shared_expert_weight} needs routed experts "
-                f"beside the shared one; num_ffn_experts={self.num_ffn_experts}"
-            )
-        if self.norm_offset and self.norm != "rmsnorm":
-            raise SpecError(f"BamConfig: norm_offset={self.norm_offset} goes with norm='rmsnorm'")
+        weight, window = self.shared_expert_weight, self.sliding_window
+        wrong = {
+            f"num_attention_heads={self.num_attention_heads} must be a multiple of "
+            f"num_key_value_heads={self.num_key_value_heads}": self.num_attention_heads
+            % self.num_key_value_heads,
+            f"head_dim={self.head_dim} must be even for RoPE": self.head_dim % 2,
+            f"ffn_top_k={self.ffn_top_k} must be at most num_ffn_experts={self.num_ffn_experts}": (
+                self.ffn_top_k > self.num_ffn_experts
+            ),
+            f"sliding_window={window} must be at least 1 or None": window is not None
+            and window < 1,
+            f"norm_offset={self.norm_offset} goes with norm='rmsnorm'": self.norm_offset
+            and self.norm != "rmsnorm",
+            f"shared_expert_weight={weight} must be at least 0 and below 1": not 0 <= weight < 1,
+            f"shared_expert_weight={weight} needs routed experts beside the shared one; "
+            f"num_ffn_experts={self.num_ffn_experts}": weight and self.num_ffn_experts < 2,
+        }
+        for name in ("load_balancing_weight", "z_loss_weight", "router_init_std"):
+            value = getattr(self, name)
+            wrong[f"{name}={value} must be a number of at least 0"] = not 0 <= value < float("inf")
+        for message, is_wrong in wrong.items():
+            if is_wrong:
+                raise SpecError(f"BamConfig: {message}")
         for name, kind in (
             ("attention_routing", AttentionRouting),
             ("norm", NormKind),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig
 
-from harness.errors import MethodError
+from harness.errors import DataError, MethodError
 from suites.bam.model.configuration import BamConfig
 from suites.bam.model.feedforward import ACTIVATIONS
 
@@ -161,7 +161,11 @@ class Origin(NamedTuple):
 
 
 def origins(keys: Iterable[str], config: BamConfig) -> dict[str, Origin]:
-    """Our name -> where the tensor is among those of the family's `...ForCausalLM`."""
+    """Our name -> where the tensor is among those of the family's `...ForCausalLM`.
+
+    Raises:
+        DataError: If two of them are one of ours.
+    """
     found: dict[str, Origin] = {}
     for key in keys:
         if key.endswith("rotary_emb.inv_freq"):  # old checkpoints keep this constant
@@ -169,6 +173,8 @@ def origins(keys: Iterable[str], config: BamConfig) -> dict[str, Origin]:
         for part, rows in _parts(key, config):
             name = _our_name(part, config.parallel_block)
             stacked = any(s in name for s in (".feedforward.", ".q_norm.", ".k_norm."))
+            if name in found:
+                raise DataError(f"{found[name].key} and {key} are one tensor of a {config.family}")
             found[name] = Origin(key, rows, stacked)
     if config.family == "olmo":
         like = Origin("model.embed_tokens.weight", ones=config.hidden_size)

@@ -9,14 +9,14 @@ import ast
 import functools
 from pathlib import Path
 
+from harness.pretrained import CHECKSUM
+
 CODE_FILE = "modeling_bam.py"
 AUTO_MAP = {
     "AutoConfig": "modeling_bam.BamConfig",
     "AutoModelForCausalLM": "modeling_bam.BamForCausalLM",
 }
 """What a checkpoint's config.json says of it."""
-CHECKSUM = "checksum.json"
-"""Name of the file with the checksums of a checkpoint."""
 
 MODULES = (
     "configuration",

@@ -9,14 +9,21 @@
 What trains is not always the same: these classes know no z loss, and balance all layers together.
 """
 
+import contextlib
+import io
+from collections.abc import Callable, Iterable
 from copy import deepcopy
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
+from harness import pretrained, weights
 from harness.errors import MethodError
+from harness.files import file_digest
+from suites.bam.model import checkpoints
 from suites.bam.model.causal_lm import BamForCausalLM
 from suites.bam.model.configuration import BamConfig
 from suites.bam.model.families import FAMILIES, FUSED, norms, their_config, their_name
@@ -37,6 +44,26 @@ def standard(model: BamForCausalLM) -> PreTrainedModel:
     theirs.generation_config = deepcopy(model.generation_config)
     theirs.train(False)
     return theirs
+
+
+def write_standard(
+    skeleton: BamForCausalLM,
+    make: Callable[[str], Tensor],
+    folder: Path,
+    beside: Iterable[Path] = (),
+    shard_size: int = weights.SHARD_SIZE,
+) -> dict[str, str]:
+    """Writes what `checkpoints.write` does, as the class of transformers; all of it in memory.
+
+    Raises:
+        MethodError: As `standard`.
+    """
+    state = {name: make(name) for name in checkpoints.stored(skeleton)}
+    model = standard(checkpoints.assemble(skeleton.config, state, str(folder)))
+    with contextlib.redirect_stderr(io.StringIO()):  # progress bars
+        model.save_pretrained(folder, max_shard_size=shard_size)
+    pretrained.copy(beside, folder)
+    return {file.name: file_digest(file) for file in sorted(folder.glob("*.safetensors"))}
 
 
 def standard_config(config: BamConfig) -> PreTrainedConfig:

@@ -231,12 +231,12 @@ def _unreadable(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_truncate, "model.safetensors is corrupt"),
+        (_truncate, "model.safetensors is not an intact safetensors file"),
         (_drop, "tensor model.layers.1.feedforward.up is missing"),
         (_add, "tensor model.layers.1.extra.weight is not part of"),
         (_cut, "tensor model.norm.weight is [2], its config.json asks for [16]"),
         (_spoil, "tensor model.norm.weight holds a number that is not finite"),
-        (_remove, "has no model*.safetensors"),
+        (_remove, "nor a folder with model.safetensors"),
         (_unreadable, "config.json is corrupt"),
     ],
 )
@@ -252,7 +252,9 @@ def test_damage_to_files_without_checksums(damage: Any, message: str, tmp_path: 
 def test_a_corrupt_list_of_checksums(tmp_path: Path) -> None:
     checkpoints.save(ours(), tmp_path)
     files = json.loads((tmp_path / "checksum.json").read_text())["files"]
-    assert set(files) == {"config.json", "generation_config.json", "model.safetensors"}
+    assert set(files) == {
+        "config.json", "generation_config.json", "model.safetensors", "modeling_bam.py"
+    }  # fmt: skip
     (tmp_path / "checksum.json").write_text("[]")
     with pytest.raises(DataError, match=r"checksum\.json is corrupt"):
         checkpoints.load(tmp_path)

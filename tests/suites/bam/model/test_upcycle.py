@@ -273,7 +273,7 @@ def _empty(folder: Path) -> None:
     ("spoil", "message"),
     [
         (_flip, "law/model.safetensors is corrupt"),
-        (_other_vocabulary, "law has another vocabulary"),
+        (_other_vocabulary, "tokenizer.json: model.type is 'BPE' in"),
         (_wider, "model.layers.0.feedforward.gate is [1, 12, 8] in"),
         (_empty, "law has no config.json"),
     ],
