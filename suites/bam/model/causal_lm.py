@@ -21,6 +21,7 @@ from transformers import (
 )
 from transformers.cache_utils import Cache
 from transformers.modeling_utils import slice_logits_to_keep
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 from transformers.utils.generic import can_return_tuple
 
 from harness.pretrained import CHECKSUM
@@ -145,7 +146,8 @@ class BamForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyp
     ) -> None:
         """Saves the checkpoint and the code of the model, so that it loads without this package.
 
-        Checksums of what was in the folder before are no longer true and go.
+        Checksums of what was in the folder before are no longer true and go; so does one file of
+        weights where shards were written, and an index where one file was.
         """
         folder = Path(save_directory)
         self.config.auto_map = dict(AUTO_MAP)
@@ -153,7 +155,13 @@ class BamForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyp
             folder.mkdir(parents=True, exist_ok=True)
             (folder / CHECKSUM).unlink(missing_ok=True)
             (folder / CODE_FILE).write_text(source())
+        kinds = [folder / name for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)]
+        before = [file.stat().st_mtime_ns if file.is_file() else 0 for file in kinds]
         super().save_pretrained(folder, is_main_process=is_main_process, **kwargs)
+        if is_main_process and all(file.is_file() for file in kinds):
+            for file, written in zip(kinds, before, strict=True):
+                if file.stat().st_mtime_ns == written:
+                    file.unlink()
 
     def reset_parameters(self, generator: torch.Generator) -> None:
         """Redraws all parameters, from this generator alone."""
