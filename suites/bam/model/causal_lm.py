@@ -154,7 +154,7 @@ class BamForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyp
         if is_main_process:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / CHECKSUM).unlink(missing_ok=True)
-            (folder / CODE_FILE).write_text(source())
+            (folder / CODE_FILE).write_text(source(), encoding="utf-8")
         kinds = [folder / name for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)]
         before = [file.stat().st_mtime_ns if file.is_file() else 0 for file in kinds]
         super().save_pretrained(folder, is_main_process=is_main_process, **kwargs)
@@ -192,11 +192,12 @@ class BamForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyp
     def _loss(self, h_BTD: Tensor, labels: Tensor, divisor: Tensor | int | None) -> Tensor:
         target_N = labels[:, 1:].flatten().to(h_BTD.device)
         h_ND = h_BTD[:, :-1].flatten(0, 1)
-        if type(self.lm_head) is nn.Linear:
+        head = self.lm_head
+        if type(head) is nn.Linear and "forward" not in vars(head) and not head._forward_hooks:
             return linear_cross_entropy(
-                h_ND, self.lm_head.weight, target_N, self.config.logit_scale, divisor
+                h_ND, head.weight, target_N, self.config.logit_scale, divisor
             )
-        # An adapter on the head is part of what it computes, and no part of its matrix.
+        # What an adapter adds, or a tool that keeps the head elsewhere, is not in its matrix.
         total = F.cross_entropy(self._logits(h_ND).float(), target_N, reduction="sum")
         return total / ((target_N != IGNORED).sum() if divisor is None else divisor)
 

@@ -43,7 +43,9 @@ def read(files: Sequence[Path], folder: Path) -> list[Tensor]:
         except (OSError, ValueError) as error:
             raise DataError(f"{file} cannot be read ({brief(error)}); give UTF-8 text") from None
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
     except Exception as error:  # whatever readers raise on odd files
         raise DataError(
             f"{folder} has no tokenizer that can be read ({brief(error)}); texts need one"

@@ -50,7 +50,7 @@ class SpecError(ValueError):
 
 def source() -> str:
     """The text of this file."""
-    return Path(__file__).read_text()
+    return Path(__file__).read_text(encoding="utf-8")
 '''
 
 
@@ -62,7 +62,7 @@ def source() -> str:
     named: dict[str, set[str]] = {}
     bodies = []
     for module in MODULES:
-        body, imports = _split((folder / f"{module}.py").read_text())
+        body, imports = _split((folder / f"{module}.py").read_text(encoding="utf-8"))
         bodies.append(f"\n# --- {module} ---\n\n\n{body}\n")
         for node in imports:
             names = {ast.unparse(alias) for alias in node.names}

@@ -102,7 +102,8 @@ def test_everything_that_llama_returns() -> None:
             torch.testing.assert_close(rows[0][kept], rows[1][kept], **CLOSE)
     torch.testing.assert_close(found.logits[kept], expected.logits[kept], **CLOSE)
     for mine, others in zip(found.cache.layers, expected.cache.layers, strict=True):
-        torch.testing.assert_close(mine.values, others.values, rtol=1e-3, atol=1e-3)
+        values = [cached.values.transpose(1, 2)[kept] for cached in (mine, others)]
+        torch.testing.assert_close(*values, **CLOSE)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -390,9 +391,12 @@ def test_layers_kept_on_the_disk(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "model")
     places = {"model.embed_tokens": "cpu", "model.norm": "cpu", "lm_head": "cpu"}
     places |= {"model.layers.0": "cpu", "model.layers.1": "disk"}
+    places["lm_head"] = "disk"
     loaded = AutoModelForCausalLM.from_pretrained(
         tmp_path / "model", device_map=places, offload_folder=str(tmp_path / "offload")
     )
+    found, expected = (m(ids(), labels=ids()).loss for m in (loaded, model))
+    torch.testing.assert_close(found, expected, **CLOSE)
     torch.testing.assert_close(loaded(ids()).logits, model(ids()).logits, **CLOSE)
 
 
@@ -506,7 +510,7 @@ def test_scores_and_states_of_generation() -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the compiler about itself
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["dense", "bam"])
 def test_compiled(kind: str) -> None:
     model = make(kind)
     expected = model(ids(), labels=ids())
