@@ -22,7 +22,7 @@ from transformers.initialization import no_init_weights
 
 from harness import pretrained, weights
 from harness.errors import MethodError
-from harness.files import file_digest
+from harness.store import file_digest
 from suites.bam.model import checkpoints
 from suites.bam.model.causal_lm import BamForCausalLM
 from suites.bam.model.configuration import BamConfig
