@@ -327,7 +327,7 @@ def main(words: Sequence[str] | None = None) -> int:
     add("--include", default="blocks", help=f"with commas: {', '.join(GROUPS)}, or globs")
     add("--batches", type=int, default=100)
     add("--batch", type=int, default=64, help="windows in a batch")
-    add("--seed", type=int, default=0, help="of the windows, and of dropout")
+    add("--seed", type=tool.seed, default=0, help="of the windows, and of dropout")
     return tool.run(parser, measure, words)
 
 
