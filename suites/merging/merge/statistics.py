@@ -298,7 +298,7 @@ def measure(arguments: argparse.Namespace) -> str:
             f"{arguments.data}: {sizes[0]} state and {sizes[1]} action components, the policy has "
             f"{shape.state_dim} and {shape.action_dim}; give data of its own environment"
         )
-    windows = Windows(data, statistics, shape.context, max_steps=shape.max_steps)
+    windows = Windows(data, statistics, shape.context)
     generator = torch.Generator().manual_seed(arguments.seed)
     batches = (windows.sample(arguments.batch, generator) for _ in range(arguments.batches))
     if arguments.kind == "grams":

@@ -264,7 +264,7 @@ def bad_index(t: Path, m: list[str]) -> list[str]:
         (lost_shard, [], 1, "model-00002-of-00002.safetensors does not exist"),
         (short_shard, [], 1, "model-00002-of-00002.safetensors holds other, other than"),
         (bad_index, [], 1, "model.safetensors.index.json: not an index of shards"),
-        (lambda t, m: [m[0], str(t / "D")], [], 1, "D does not exist; give a .safetensors file or a folder"),
+        (lambda t, m: [m[0], str(t / "D")], [], 1, "D does not exist; give a .safetensors"),
         (lambda _, m: m[:1], [], 2, "--method average needs two models or more"),
         (lambda _, m: m[:2], ["--include", "atn"], 2, "group 'atn' is unknown; use attn, mlp"),
         (lambda _, m: m[:2], ["--include", "ln"], 2, "group 'ln' holds none of the 3 floating"),
