@@ -44,7 +44,7 @@ class Checkpoint:
     skeleton: BamForCausalLM
     """The model on the meta device: configuration, shapes and type of numbers."""
     tensors: Mapping[str, Tensor]
-    """By our names; each is read, and checked to be finite, whenever it is asked for."""
+    """By our names; each is read whenever it is asked for."""
     weights: Weights
     """By the names that they have in the files."""
 
@@ -63,8 +63,8 @@ class Checkpoint:
 class _Renamed(Mapping[str, Tensor]):
     """Tensors of a checkpoint by our names."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], names: Mapping[str, str], called: str):
-        self._tensors, self._names, self._called = tensors, names, called
+    def __init__(self, tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
+        self._tensors, self._names = tensors, names
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -74,8 +74,6 @@ class _Renamed(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         tensor = self._tensors[self._names[name]]
-        if not is_finite(tensor):
-            raise DataError(f"{self._called}: tensor {name} holds a number that is not finite")
         return tensor.unsqueeze(0) if tensor.dim() < _dimensions(name) else tensor
 
 
@@ -158,7 +156,7 @@ def _checked(
             f"{len(opened)} tensors; the checkpoint is not whole"
         )
     names = _our_names(opened, ours, isinstance(config, BamConfig))
-    tensors = _Renamed(opened, names, name)
+    tensors = _Renamed(opened, names)
     shapes = {
         key: meta[theirs].unsqueeze(0) if meta[theirs].dim() < _dimensions(key) else meta[theirs]
         for key, theirs in names.items()
@@ -166,7 +164,7 @@ def _checked(
     model = skeleton(ours, name)
     _check_state(model, shapes, name)
     _check_head(ours, tensors, name)
-    return Checkpoint(folder, model.to(shapes["model.norm.weight"].dtype), tensors, opened)
+    return Checkpoint(folder, cast(model, shapes["model.norm.weight"].dtype), tensors, opened)
 
 
 def load(folder: Path) -> BamForCausalLM:
@@ -178,7 +176,10 @@ def load(folder: Path) -> BamForCausalLM:
     """
     source = read(folder)
     one_dtype([source], None, "convert the checkpoint to one of them")
-    model = assemble(source.config, dict(source.tensors), str(folder))
+    tensors = dict(source.tensors)
+    for name, tensor in tensors.items():
+        check_finite(name, tensor, folder)
+    model = assemble(source.config, tensors, str(folder))
     if (folder / GENERATION).is_file():
         read_json(folder / GENERATION)
         try:
@@ -208,9 +209,10 @@ def one_dtype(sources: Sequence[Checkpoint], dtype: torch.dtype | None, advice: 
     return dtype or (first[2] if first else torch.float32)
 
 
-def is_finite(tensor: Tensor) -> bool:
-    """Whether all numbers are finite; in one pass and without a copy."""
-    return not tensor.numel() or bool(torch.stack(torch.aminmax(tensor)).isfinite().all())
+def check_finite(name: str, tensor: Tensor, folder: Path) -> None:
+    """Raises DataError for a tensor with NaN or infinity."""
+    if not weights.is_finite(tensor):
+        raise DataError(f"{folder}: tensor {name} holds a number that is not finite")
 
 
 def load_dense(folder: Path) -> BamForCausalLM:
@@ -271,7 +273,7 @@ def convert(config: PreTrainedConfig, tensors: Mapping[str, Tensor], name: str) 
     """
     ours = _our_config(config, name)
     names = _our_names(tensors, ours, own=False)
-    return assemble(ours, dict(_Renamed(tensors, names, name)), name)
+    return assemble(ours, dict(_Renamed(tensors, names)), name)
 
 
 def assemble(config: BamConfig, state: dict[str, Tensor], name: str) -> BamForCausalLM:
@@ -305,6 +307,12 @@ def skeleton(config: BamConfig, name: str) -> BamForCausalLM:
         raise
     except Exception as error:  # sizes that are no sizes
         raise DataError(f"{name}: its {CONFIG} describes no model ({brief(error)})") from None
+
+
+def cast(model: BamForCausalLM, dtype: torch.dtype) -> BamForCausalLM:
+    """The same model, its tensors of that type."""
+    model.to(dtype=dtype)  # type: ignore[call-arg]  # transformers hides torch's types
+    return model
 
 
 def _check_state(model: BamForCausalLM, state: Mapping[str, Tensor], name: str) -> None:

@@ -255,9 +255,9 @@ def run(
     kind = checkpoints.one_dtype(sources, chosen, "choose one of them with --dtype")
     mixed = sources[-1:] if method == "sparse" else sources
     config = mixture_config(sources[-1].config, method, len(mixed), **overrides)
-    skeleton = checkpoints.skeleton(config, method).to(kind)
+    skeleton = checkpoints.cast(checkpoints.skeleton(config, method), kind)
     generator = torch.Generator().manual_seed(random_seed)
-    make = _finite(_maker(config, [source.tensors for source in mixed], kind, generator))
+    make = _finite(_maker(config, [s.tensors for s in mixed], kind, generator), mixed)
     recipe: dict[str, Any] = {
         "tool": "bam-upcycle",
         "method": method,
@@ -275,10 +275,17 @@ def run(
     return skeleton
 
 
-def _finite(make: Callable[[str], Tensor]) -> Callable[[str], Tensor]:
+def _finite(
+    make: Callable[[str], Tensor], sources: Sequence[checkpoints.Checkpoint]
+) -> Callable[[str], Tensor]:
+    """The same, once what it made is known to be finite: so then is what it was made of."""
+
     def checked(name: str) -> Tensor:
         tensor = make(name)
-        if not checkpoints.is_finite(tensor):
+        if not weights.is_finite(tensor):
+            for source in sources:
+                if name in source.tensors:
+                    checkpoints.check_finite(name, source.tensors[name], source.folder)
             raise MethodError(
                 f"{name} is too large for {tensor.dtype}; choose another type with --dtype"
             )

@@ -210,7 +210,7 @@ class Rule(NamedTuple):
                 base, drop, scale = of(given["base"]), given["drop"], given["scale"]
                 merged = rules.dare(states, keys, base, drop, scale, generator=generator)
         tensor = merged[key].to(dtype) if dtype is not None else merged[key]
-        if not tensor.isfinite().all():
+        if not weights.is_finite(tensor):
             raise MethodError(
                 f"{key} is not finite once merged; a model has NaN in it, or {tensor.dtype} "
                 "is too small for the result"

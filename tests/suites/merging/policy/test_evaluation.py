@@ -93,7 +93,7 @@ class _Shivering:
         padded_BKS = torch.nn.functional.pad(actions_BKA, (0, 8))
         return torch.stack([torch.zeros_like(states_BKS), states_BKS, padded_BKS], dim=2)
 
-    def embed_time(self, times_T: torch.Tensor) -> torch.Tensor:
+    def at_time(self, times_T: torch.Tensor) -> torch.Tensor:
         return torch.zeros(len(times_T), 11)
 
     def act(self, x_BTS: torch.Tensor) -> torch.Tensor:
