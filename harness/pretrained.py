@@ -143,13 +143,15 @@ def _check_pair(one: Path, other: Path, advice: str) -> None:
         if not all(path.is_file() for path in paths):
             continue
         if name == "tokenizer.json":
-            found = difference(*(_tokenizer(path) for path in paths), {"truncation", "padding"})
+            one_document, other_document = (_tokenizer(path) for path in paths)
+            found = difference(one_document, other_document, {"truncation", "padding"})
         elif name.endswith(".json"):
             ignored = _OF_SAVING | _INCIDENTAL
             if whole:  # tokenizer.json has them too, and two versions of transformers differ here
                 ignored |= {"tokenizer_class", "added_tokens_decoder", "extra_special_tokens"}
                 ignored |= {"additional_special_tokens", "add_prefix_space", "legacy"}
-            found = difference(*(_tokens(read_json(path)) for path in paths), ignored)
+            one_document, other_document = (_tokens(read_json(path)) for path in paths)
+            found = difference(one_document, other_document, ignored)
         else:
             same = _data(paths[0]) == _data(paths[1])
             found = None if same else Difference("", "one file", "another")

@@ -97,7 +97,7 @@ class Weights(Mapping[str, "Tensor"]):
         place = self._places[name]
         tensor = torch.empty(place.shape, dtype=getattr(torch, place.dtype))
         if place.size:
-            rest = memoryview(tensor.view(-1).view(torch.uint8).numpy())
+            rest = tensor.view(-1).view(torch.uint8).numpy().data
             try:
                 with place.file.open("rb", buffering=0) as file:
                     file.seek(place.start)
@@ -224,6 +224,13 @@ def check_floating(meta: "Mapping[str, Tensor]", names: Any, called: object) -> 
             )
 
 
+def is_finite(tensor: "Tensor") -> bool:
+    """Whether all numbers are finite; in one pass and without a copy."""
+    import torch
+
+    return not tensor.numel() or bool(torch.stack(torch.aminmax(tensor)).isfinite().all())
+
+
 def dtype_of(name: str) -> "dtype":
     """torch's type of that name.
 
@@ -265,7 +272,8 @@ def write(
         ValueError: `make` gives something else than `meta` says.
     """
     shards = _shards(meta, shard_size)
-    digests, places = {}, {}
+    digests: dict[str, str] = {}
+    places: dict[str, str] = {}
     for number, names in enumerate(shards, 1):
         file = WEIGHTS if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
         with (folder / file).open("xb") as opened:

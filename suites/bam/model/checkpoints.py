@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoConfig, GenerationConfig, PreTrainedConfig
 
 from harness import pretrained, weights
@@ -34,7 +34,7 @@ class Checkpoint:
     skeleton: BamForCausalLM
     """The model on the meta device: configuration, shapes and type of numbers."""
     tensors: Mapping[str, Tensor]
-    """By our names; each is read, and checked to be finite, whenever it is asked for."""
+    """By our names; each is read whenever it is asked for."""
     weights: Weights
     """By the names that they have in the files."""
 
@@ -53,8 +53,8 @@ class Checkpoint:
 class _Renamed(Mapping[str, Tensor]):
     """Tensors of a checkpoint by our names."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], names: Mapping[str, Origin], called: str):
-        self._tensors, self._names, self._called = tensors, names, called
+    def __init__(self, tensors: Mapping[str, Tensor], names: Mapping[str, Origin]) -> None:
+        self._tensors, self._names = tensors, names
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -63,10 +63,7 @@ class _Renamed(Mapping[str, Tensor]):
         return len(self._names)
 
     def __getitem__(self, name: str) -> Tensor:
-        tensor = self._names[name].take(self._tensors)
-        if not is_finite(tensor):
-            raise DataError(f"{self._called}: tensor {name} holds a number that is not finite")
-        return tensor
+        return self._names[name].take(self._tensors)
 
 
 def save(model: BamForCausalLM, folder: Path) -> None:
@@ -149,13 +146,12 @@ def _checked(
         )
     own = isinstance(config, BamConfig)
     names = {key: Origin(key) for key in opened} if own else origins(opened, ours)
-    tensors = _Renamed(opened, names, name)
+    tensors = _Renamed(opened, names)
     shapes = {key: origin.take(meta) for key, origin in names.items()}
     model = skeleton(ours, name)
     _check_state(model, shapes, name)
     _check_head(ours, tensors, name)
-    nn.Module.to(model, shapes["model.norm.weight"].dtype)  # theirs is typed without a dtype
-    return Checkpoint(folder, model, tensors, opened)
+    return Checkpoint(folder, cast(model, shapes["model.norm.weight"].dtype), tensors, opened)
 
 
 def load(folder: Path) -> BamForCausalLM:
@@ -167,7 +163,10 @@ def load(folder: Path) -> BamForCausalLM:
     """
     source = read(folder)
     one_dtype([source], None, "convert the checkpoint to one of them")
-    model = assemble(source.config, dict(source.tensors), str(folder))
+    tensors = dict(source.tensors)
+    for name, tensor in tensors.items():
+        check_finite(name, tensor, folder)
+    model = assemble(source.config, tensors, str(folder))
     if (folder / GENERATION).is_file():
         read_json(folder / GENERATION)
         try:
@@ -197,9 +196,10 @@ def one_dtype(sources: Sequence[Checkpoint], dtype: torch.dtype | None, advice: 
     return dtype or (first[2] if first else torch.float32)
 
 
-def is_finite(tensor: Tensor) -> bool:
-    """Whether all numbers are finite; in one pass and without a copy."""
-    return not tensor.numel() or bool(torch.stack(torch.aminmax(tensor)).isfinite().all())
+def check_finite(name: str, tensor: Tensor, folder: Path) -> None:
+    """Raises DataError for a tensor with NaN or infinity."""
+    if not weights.is_finite(tensor):
+        raise DataError(f"{folder}: tensor {name} holds a number that is not finite")
 
 
 def load_dense(folder: Path) -> BamForCausalLM:
@@ -260,7 +260,7 @@ def convert(config: PreTrainedConfig, tensors: Mapping[str, Tensor], name: str) 
     """
     ours = our_config(config, name)
     names = origins(tensors, ours)
-    return assemble(ours, dict(_Renamed(tensors, names, name)), name)
+    return assemble(ours, dict(_Renamed(tensors, names)), name)
 
 
 def assemble(config: BamConfig, state: dict[str, Tensor], name: str) -> BamForCausalLM:
@@ -294,6 +294,12 @@ def skeleton(config: BamConfig, name: str) -> BamForCausalLM:
         raise
     except Exception as error:  # sizes that are no sizes
         raise DataError(f"{name}: its {CONFIG} describes no model ({brief(error)})") from None
+
+
+def cast(model: BamForCausalLM, dtype: torch.dtype) -> BamForCausalLM:
+    """The same model, its tensors of that type."""
+    model.to(dtype=dtype)  # type: ignore[call-arg]  # transformers hides torch's types
+    return model
 
 
 def _check_state(model: BamForCausalLM, state: Mapping[str, Tensor], name: str) -> None:

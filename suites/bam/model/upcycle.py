@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from harness import pretrained, tool, weights
 from harness.errors import MethodError, UsageError
@@ -275,15 +275,14 @@ def run(
     kind = checkpoints.one_dtype(sources, chosen, "choose one of them with --dtype")
     mixed = sources[-1:] if method == "sparse" else sources
     config = mixture_config(sources[-1].config, method, len(mixed), **overrides)
-    skeleton = checkpoints.skeleton(config, method)
-    nn.Module.to(skeleton, kind)  # theirs is typed without a dtype
+    skeleton = checkpoints.cast(checkpoints.skeleton(config, method), kind)
     if form == "hf":
         standard_config(config)
     routers = _routers(config, torch.Generator().manual_seed(random_seed))
     if router_from:
         texts = gates.read(router_from, folders[-1])
         routers = gates.routers(checkpoints.load(folders[-1]), texts, config, list(routers))
-    make = _finite(_maker(config, [source.tensors for source in mixed], kind, routers))
+    make = _finite(_maker(config, [s.tensors for s in mixed], kind, routers), mixed)
     recipe: dict[str, Any] = {
         "tool": "bam-upcycle",
         "method": method,
@@ -306,10 +305,18 @@ def run(
     return skeleton
 
 
-def _finite(make: Callable[[str], Tensor]) -> Callable[[str], Tensor]:
+def _finite(
+    make: Callable[[str], Tensor], sources: Sequence[checkpoints.Checkpoint]
+) -> Callable[[str], Tensor]:
+    """The same, once what it made is known to be finite: so then is what it was made of."""
+
     def checked(name: str) -> Tensor:
         tensor = make(name)
-        if not checkpoints.is_finite(tensor):
+        if not weights.is_finite(tensor):
+            read = name.replace(".shared.", ".")
+            for source in sources:
+                if read in source.tensors:
+                    checkpoints.check_finite(read, source.tensors[read], source.folder)
             raise MethodError(
                 f"{name} is too large for {tensor.dtype}; choose another type with --dtype"
             )
