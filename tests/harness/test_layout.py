@@ -37,8 +37,10 @@ ALLOWED = {
     "claim": {"check", "settings"},
     "wording": {"claim"},
     "exhibit": {"check", "settings"},
+    "pretrained": {"errors", "files"},
     "resampling": {"digits", "stats"},
     "task": {"check", "settings"},
+    "weights": {"errors", "files"},
     "checkpoints": {"cache", "errors", "files"},
     "sequential": {"digits", "settings", "stats"},
     "suite": {"check", "claim", "errors", "exhibit", "settings", "task"},
@@ -69,7 +71,7 @@ ALLOWED = {
     "store": {
         "artifacts", "cache", "checkpoints", "errors", "files", "identity", "record", "settings",
     },
-    "training": {"errors", "settings", "store"},
+    "training": {"errors", "settings", "store", "weights"},
     "inputs": {"contents", "data", "errors", "identity", "store", "suite"},
     "plan": {
         "check", "claim", "data", "errors", "identity", "record", "registry", "store", "suite",
