@@ -6,9 +6,9 @@ merge-video --policy .harness/artifacts/merging/policy-* --out videos
 
 import argparse
 import dataclasses
-import math
 import io
 import json
+import math
 import os
 import subprocess
 import sys
