@@ -167,7 +167,7 @@ def read_tensors(path: Path, keys: Iterable[str] | None = None) -> dict[str, tor
     for name in names:
         if name not in weights:
             raise DataError(f"{path} has no tensor {name}; one of its tensors is {min(weights)}")
-    return {name: weights[name] for name in names}
+    return weights.load(names)
 
 
 def finite(loss: float, step: int) -> float:

@@ -33,7 +33,7 @@ class Checkpoint:
     folder: Path
     skeleton: BamForCausalLM
     """The model on the meta device: configuration, shapes and type of numbers."""
-    tensors: Mapping[str, Tensor]
+    tensors: "_Renamed"
     """By our names; each is read whenever it is asked for."""
     weights: Weights
     """By the names that they have in the files."""
@@ -55,6 +55,10 @@ class _Renamed(Mapping[str, Tensor]):
 
     def __init__(self, tensors: Mapping[str, Tensor], names: Mapping[str, Origin]) -> None:
         self._tensors, self._names = tensors, names
+
+    def over(self, tensors: Mapping[str, Tensor]) -> "_Renamed":
+        """The same names for other tensors of the checkpoint."""
+        return _Renamed(tensors, self._names)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -163,7 +167,7 @@ def load(folder: Path) -> BamForCausalLM:
     """
     source = read(folder)
     one_dtype([source], None, "convert the checkpoint to one of them")
-    tensors = dict(source.tensors)
+    tensors = dict(source.tensors.over(source.weights.load()))
     for name, tensor in tensors.items():
         check_finite(name, tensor, folder)
     model = assemble(source.config, tensors, str(folder))

@@ -192,8 +192,8 @@ def average(tensors: Sequence[Tensor], dtype: torch.dtype | None = None) -> Tens
     flat, flats = mean.view(-1), [tensor.reshape(-1) for tensor in tensors]
     for start in range(0, len(flat), _CHUNK):
         parts = [tensor[start : start + _CHUNK] for tensor in flats]
-        total = torch.zeros_like(parts[0], dtype=torch.float64)
-        for part in parts:
+        total = parts[0].to(torch.float64, copy=True)
+        for part in parts[1:]:
             total += part
         flat[start : start + _CHUNK] = total / len(parts)
     return mean

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -12,7 +13,7 @@ from suites.merging.merge.alignment import Aligned
 from suites.merging.merge.command import main
 from suites.merging.policy.files import save
 from suites.merging.policy.model import DecisionTransformer, Shape
-from suites.merging.robots.trajectories import Statistics, np
+from suites.merging.robots.trajectories import Statistics
 
 SIZES: dict[str, Any] = {"vocab_size": 30, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 KINDS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
