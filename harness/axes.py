@@ -130,7 +130,7 @@ def placed(
 def unfold(
     suite: Suite, scale: Scale, claim: Trend, axis: Axis, cells_of: CellsOf
 ) -> tuple[Suite, Scale, Trend, Cells]:
-    """A trend over an axis as one over a task parameter: each point makes tasks of its own.
+    """A trend over an axis in the form of a trend over parameters: each point has its own tasks.
 
     What comes back is judged like any other trend: a line for each task, the axis's value on it.
     """

@@ -30,7 +30,7 @@ def claim(task, role="secondary", kind=Beats, **changes):
 def judged(toy_suite, make_record):
     """`judged(claims, lifts)`: ant above bee by a lift on each task, with the same noise."""
 
-    def run(claims, lifts, scale="laptop", noise=NOISE, **changes):
+    def run(claims, lifts, scale="laptop", noise=NOISE, taken=(), **changes):
         suite = toy_suite(claims, **changes)
         records = [
             make_record(suite, m, t, s, {"accuracy": 80 + (lift + e) * (m == "ant"), "loss": s},
@@ -39,7 +39,7 @@ def judged(toy_suite, make_record):
             for m in ("ant", "bee")
             for s, e in enumerate(noise)
         ]  # fmt: skip
-        return judge(suite, scale, frame(records, suite), records)
+        return judge(suite, scale, frame(records, suite), records, taken=taken)
 
     return run
 
@@ -259,3 +259,29 @@ def test_kinds_that_say_something_else_agree_in_their_own_way(judged):
     same, _, level = judged(claims, lifts, noise=NOISE / 10)
     assert (same.outcome, same.agreement.on) == ("holds", 2)
     assert (level.outcome, level.agreement.on) == ("holds", 2)
+
+
+def test_a_primary_claim_with_looks_is_judged_at_a_look_of_its_own_level(judged, toy_suite):
+    """Seven seeds and looks at 5 and 10: the first five, at half of .05, with twice their p."""
+    from scipy import stats as oracle
+
+    from harness.looks import Look, of_records
+    from harness.sequential import Looks
+
+    noise = np.array([*NOISE, 5.0, -9.0])
+    scale = Scale(name="laptop", seeds=tuple(range(10)), looks=(5, 10), expected_seconds=1)
+    one = claim("deep-x", "primary")
+    assert Looks(schedule=scale.looks).taken(7) == (5,)
+    (plain,) = judged([one], {"deep-x": 1.0}, noise=noise, scales=(scale,))
+    assert plain.n == 7
+    look = Look(
+        suite="toy", scale="laptop", claim="deep-x", version=1, schedule=(5, 10), n=5,
+        seeds=(0, 1, 2, 3, 4), records=of_records(["a"]), p=0.01, spent=0.025, outcome="holds",
+        date="2026-01-01T00:00:00+00:00",
+    )  # fmt: skip
+    (found,) = judged([one], {"deep-x": 1.0}, noise=noise, scales=(scale,), taken=[look])
+    x = 1.0 + NOISE
+    half = oracle.t.ppf(1 - 0.025 / 2, 4) * x.std(ddof=1) / math.sqrt(5)
+    assert (found.n, found.method) == (5, "t, look 1 of 2")
+    assert (found.low, found.high) == pytest.approx((x.mean() - half, x.mean() + half))
+    assert found.p == pytest.approx(2 * oracle.ttest_1samp(x, 0).pvalue)
