@@ -86,6 +86,8 @@ class Verdict(Spec):
     low: Steady | None = None
     high: Steady | None = None
     """Bounds of the 95 % interval; an exact quantity has none, and neither have equal effects."""
+    look: str = ""
+    """Which look decides, or comes nearest to it: `look 2 of 4`; empty without looks."""
     method: str = ""
     """How the interval was made, where it is not the usual t."""
     n: int | None = 0
@@ -288,9 +290,13 @@ def _at_looks(
     over = sequential.over_looks(p_values, schedule) if len(p_values) == len(found) else None
     if over is None:
         return found[-1], parts[-1]
-    best = found[over.look - 1]
-    method = f"{best['method'] or 't'}, look {over.look} of {len(schedule.schedule)}"
-    return best | {"p": over.p, "method": method}, parts[over.look - 1]
+    look = over.look
+    if found[look - 1]["outcome"] not in _DECIDED:  # an equivalence that was found stays found
+        equal = (k for k, own in enumerate(found, 1) if own["outcome"] == "equivalent")
+        look = next(equal, look)
+    best = found[look - 1]
+    name = f"look {look} of {len(schedule.schedule)}"
+    return best | {"p": over.p, "look": name}, parts[look - 1]
 
 
 def _undecided(outcome: Outcome, failed: Sequence[Result]) -> str:

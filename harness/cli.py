@@ -274,6 +274,7 @@ def report(
     ] = False,
 ) -> None:
     """Writes tables, figures and pages from the records alone."""
+    from harness import looks
     from harness.report import site
 
     store = open_store(results, read=True)
@@ -289,6 +290,11 @@ def report(
     different = site.generate(
         suites, records, reports, references=printed, current=current, stale=stale, check=check,
         keep=keep, responses={suite.name: registry.responses(suite) for suite in suites},
+        looked={
+            f"{suite.name}/{scale.name}": looks.taken(results, suite.name, scale.name)
+            for suite in suites
+            for scale in suite.scales
+        },
     )  # fmt: skip
     if check and (different or keep):
         for item in different[:20]:

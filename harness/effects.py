@@ -243,8 +243,10 @@ def i_squared(parts_SP: Array) -> float | None:
     None below two parts or two seeds, or where a part does not scatter.
     """
     seeds, parts = parts_SP.shape
-    spreads = [stats.standard_deviation(x_S) or 0.0 for x_S in parts_SP.T]
     size = float(np.abs(parts_SP).max()) if parts_SP.size else 0.0
+    # In units of a power of two near the largest: squares of the smallest numbers would be zero.
+    parts_SP, size = np.ldexp(parts_SP, -math.frexp(size)[1]), math.frexp(size)[0]
+    spreads = [stats.standard_deviation(x_S) or 0.0 for x_S in parts_SP.T]
     if parts < 2 or seeds < 2 or not all(steady(s, size) > 0 for s in spreads):
         return None
     weights = [seeds / s**2 for s in spreads]

@@ -8,6 +8,7 @@ from harness import number
 from harness.analysis import cells, frame
 from harness.claims import Verdict, judge
 from harness.errors import SpecError
+from harness.looks import Look
 from harness.record import Record
 from harness.report import cost
 from harness.report.figure import Picture, draw, draw_curve
@@ -78,6 +79,7 @@ def build(
     figures: bool = True,
     responses: Mapping[str, str] | None = None,
     beyond: Sequence[Record] = (),
+    looked: Sequence[Look] = (),
 ) -> Page:
     """Makes the page of a suite at a scale from the records of that suite and scale.
 
@@ -104,13 +106,14 @@ def build(
         made = (compare(t, suite, scale, selection, grouped, printed) for t in suite.tables)
         tables = [table for table in made if table is not None]
         seen = frame([*selection.used, *beyond], suite) if beyond else runs
-        verdicts = tuple(judge(suite, scale_name, seen, selection.used, references))
+        verdicts = tuple(judge(suite, scale_name, seen, selection.used, references, looked))
         pictures = [
             draw(f, suite, selection.used) if figures else Picture(f.name, f.title, f.caption)
             for f in suite.figures
         ]
         pictures += [draw_curve(suite, v.curve) for v in verdicts if v.curve and figures]
-    want = suite.trial_count(scale) if scale else 0
+    own = suite.trial_count(scale) if scale else 0
+    want = max(own, len(selection.used))  # seeds were added until claims were decided
     ok = sum(r.status == "ok" for r in selection.used)
     return Page(
         suite=suite,

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 from harness.errors import StoreError
 from harness.files import folders, is_absent, write_atomic
+from harness.looks import Look
 from harness.record import Record
 from harness.report import delimited, html, latex, markdown
 from harness.report.overview import Overview, chapter
@@ -36,6 +37,7 @@ def generate(
     check: bool = False,
     keep: Collection[str] = (),
     responses: Mapping[str, Mapping[str, str]] | None = None,
+    looked: Mapping[str, Sequence[Look]] | None = None,
 ) -> list[Difference]:
     """Brings `out` to what the records say, or with `check` only tells where it is not.
 
@@ -55,6 +57,7 @@ def generate(
         check: Writes nothing.
         keep: Pages (`suite/scale`) from which nothing is removed; see `orphans`.
         responses: What papers' authors say of claims, by suite and claim.
+        looked: Looks taken at primary claims, by `suite/scale`; see `harness.looks`.
 
     Returns:
         The files that differed, were missing or left over; without `check`, before they were
@@ -83,6 +86,7 @@ def generate(
                 figures,
                 (responses or {}).get(suite.name),
                 [r for r in beyond if r.scale.partition(SEPARATOR)[0] == scale],
+                (looked or {}).get(f"{suite.name}/{scale}", ()),
             )
             for scale, group in by_scale(suite, records).items()
             if SEPARATOR not in scale

@@ -93,9 +93,10 @@ def counted(lines: Sequence[Line]) -> str:
 
 
 def remark(suite: Suite, verdict: Verdict) -> str:
-    """What stands beside a verdict: its reason, then the caveat of its claim."""
+    """What stands beside a verdict: its look, its reason, then the caveat of its claim."""
     caveat = next(c.caveat for c in suite.claims if c.name == verdict.claim)
-    return "; ".join(filter(None, (verdict.reason, caveat and f"caveat: {caveat}")))
+    look = verdict.look and f"judged at {verdict.look}"
+    return "; ".join(filter(None, (look, verdict.reason, caveat and f"caveat: {caveat}")))
 
 
 def claims(suite: Suite, verdicts: Sequence[Verdict], trials: Mapping[str, Trial]) -> Listing:

@@ -758,6 +758,9 @@ def test_seeds_are_added_until_the_primary_claims_are_decided(project: Any) -> N
     assert [x.spent for x in looks] == [0.05 / 4] * 2
     assert looks[0].outcome == "inconclusive" != looks[1].outcome
     assert f"{looks[1].outcome} " in project.run("claims", "toy-false", "--scale", "laptop").out
+    assert project.run("report").code == 0
+    page = (project.root / "reports/toy-false/laptop/report.md").read_text()
+    assert "judged at look 2 of 4" in page
     again = project.run(*words)
     assert "towards" not in again.out
     assert project.store.load().records == records

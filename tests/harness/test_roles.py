@@ -282,6 +282,33 @@ def test_a_primary_claim_with_looks_is_judged_at_a_look_of_its_own_level(judged,
     (found,) = judged([one], {"deep-x": 1.0}, noise=noise, scales=(scale,), taken=[look])
     x = 1.0 + NOISE
     half = oracle.t.ppf(1 - 0.025 / 2, 4) * x.std(ddof=1) / math.sqrt(5)
-    assert (found.n, found.method) == (5, "t, look 1 of 2")
+    assert (found.n, found.look) == (5, "look 1 of 2")
     assert (found.low, found.high) == pytest.approx((x.mean() - half, x.mean() + half))
     assert found.p == pytest.approx(2 * oracle.ttest_1samp(x, 0).pvalue)
+
+
+def test_an_equivalence_found_at_a_look_stays_found(judged):
+    """Five equal seeds at the first look; five more that scatter do not open the claim again."""
+    from harness.looks import Look, of_records
+
+    noise = np.concatenate([0.01 * NOISE / np.abs(NOISE).max(), [2.0, -2.1, 1.9, -1.8, 2.2]])
+    scale = Scale(name="laptop", seeds=tuple(range(10)), looks=(5, 10), expected_seconds=1)
+    common = {
+        "suite": "toy", "scale": "laptop", "claim": "deep-x", "version": 1, "schedule": (5, 10),
+        "records": of_records(["a"]), "p": 1.0, "spent": 0.025, "date": "2026-01-01T00:00:00+00:00",
+    }  # fmt: skip
+    first = Look(n=5, seeds=tuple(range(5)), outcome="equivalent", **common)
+    later = Look(n=10, seeds=tuple(range(10)), outcome="inconclusive", **common)
+    one = claim("deep-x", "primary", margin=0.5)
+    (alone,) = judged([one], {"deep-x": 0.0}, noise=noise, scales=(scale,))
+    assert alone.outcome == "inconclusive"
+    (found,) = judged([one], {"deep-x": 0.0}, noise=noise, scales=(scale,), taken=[first, later])
+    assert (found.outcome, found.n, found.look) == ("equivalent", 5, "look 1 of 2")
+
+
+@pytest.mark.parametrize("power", [-1070, -300, 0, 300, 1000])
+def test_heterogeneity_has_no_unit(power):
+    from harness.effects import i_squared
+
+    parts = np.array([[1.0, 5.0], [2.0, 9.0], [1.5, 6.5]])
+    assert i_squared(np.ldexp(parts, power)) == pytest.approx(i_squared(parts), rel=1e-6)
