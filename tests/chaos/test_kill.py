@@ -71,16 +71,16 @@ def age(project: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kills", "seed"), [(10, 0), pytest.param(50, 1, marks=[pytest.mark.slow])]
+    ("times", "seed"), [(10, 0), pytest.param(50, 1, marks=[pytest.mark.slow])]
 )
 def test_any_number_of_kills_leaves_the_same_records(
-    undisturbed: dict[str, str], project: Any, wait_for: Any, kills: int, seed: int
+    undisturbed: dict[str, str], project: Any, wait_for: Any, times: int, seed: int
 ) -> None:
     rng = random.Random(seed)  # noqa: S311
     known: dict[Path, tuple[int, bytes]] = {}
-    slow = SLOW_STEPS | {"TOY_STEP_SECONDS": str(0.02 * kills / 10)}
+    slow = SLOW_STEPS | {"TOY_STEP_SECONDS": str(0.02 * times / 10)}
     flipped = 0
-    for kill in range(kills):
+    for kill in range(times):
         started = training(project)
         process = project.start(*RUN, env=slow)
         if kill % 4 == 3:
@@ -102,7 +102,7 @@ def test_any_number_of_kills_leaves_the_same_records(
     assert project.outcomes() == undisturbed
     now = files(project)
     assert {path: now[path] for path in known} == known
-    assert flipped >= kills / 4
+    assert flipped >= times / 4
     assert max(r.cost.sessions for r in project.records()) > 2
     age(project)
     assert "8 done; nothing to do" in project.run(*RUN).out

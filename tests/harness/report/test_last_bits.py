@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from harness import digits, effects, evidence, plan, registry, runs, stats
+from harness import analysis, digits, effects, evidence, plan, registry, stats
 from harness.record import Record
 from harness.report import cost, site, table
 from harness.stats import intervals, power, samples, spread, student
@@ -43,7 +43,7 @@ COMPUTED = [
     if hasattr(part, name)
 ] + [
     (effects, "sign_flip"), (effects, "widened"), (effects, "i_squared"), (effects, "mean"),
-    (evidence, "_weighted"), (runs.Cell, "interval"), (table, "interval_of"),
+    (evidence, "_weighted"), (analysis.Cell, "interval"), (table, "interval_of"),
     (cost, "median"), (cost, "mean"), (cost, "total"), (cost, "_ratio"),
     (digits, "mean"), (digits, "total"), (math, "fsum"), (math, "sqrt"), (math, "log"),
     (math, "exp"), (math, "sinh"), (math, "asinh"), (np, "mean"), (np, "sum"), (np, "std"),
