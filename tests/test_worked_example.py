@@ -45,12 +45,12 @@ def test_the_worked_example_runs_to_a_verdict(tmp_path: Path) -> None:
     records = [json.loads(p.read_text()) for p in tmp_path.glob("results/coin/laptop/*.json")]
     assert len(records) == 20
     assert {r["status"] for r in records} == {"ok"}
-    assert "holds at laptop scale" in harness("claims", "coin")
+    assert "holds at laptop scale" in harness("claims", "coin", "--text")
     reported = harness("report")
     varied = ("--scale", "laptop", "--set", "tosses=3000")
     harness("run", "coin", *varied)
     assert len([*tmp_path.glob("results/coin/laptop+tosses-3000/*.json")]) == 20
-    assert "holds at laptop+tosses-3000 scale" in harness("claims", "coin", *varied)
+    assert "holds at laptop+tosses-3000 scale" in harness("claims", "coin", "--text", *varied)
     assert "laptop+tosses-3000" in harness("status")
     assert "nothing to do" in harness("plan", "coin", *varied)
     assert re.search("tosses +3000 +How often", harness("show", "coin", *varied))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import typer
 
-from harness import cli, contents, registry
+from harness import cli, contents, number, registry
 from harness.data import Sources
 from harness.executors.local import Local
 from harness.looks import taken
@@ -319,7 +319,7 @@ def test_plan_gives_reasons_and_power(project: Any, call: Any) -> None:
     assert (done.code, done.err) == (0, "")
     assert_clean(done)
     lines = done.out.splitlines()
-    seconds = f"{24 * 0.2 / (os.cpu_count() or 1):.0f} s"  # what the scale guesses
+    seconds = number.seconds(24 * 0.2 / (os.cpu_count() or 1))  # what the scale guesses
     assert lines[0] == f"toy at laptop scale on cpu: 24 missing; 24 to run, about {seconds}"
     assert lines[1] == "  run     24  missing: no record yet"
     assert lines[2] == "minimum detectable effect (MDE) of each claim at 80 % power:"

@@ -95,7 +95,9 @@ def task_file(folder: Path, monkeypatch: Any) -> Iterator[Case]:
     monkeypatch.setattr(benchmarks, "TASKS", folder)
 
     def parts() -> None:
-        found = downstream._parts(benchmarks.named("piqa"), folder, folder, folder, 64, 1, None)
+        found = downstream._parts(
+            benchmarks.named("piqa"), folder, folder, folder, None, 64, 1, None
+        )
         with pytest.raises(DataError) as error:
             next(found)
         if "validation.jsonl not found" not in str(error.value):  # its data are not here

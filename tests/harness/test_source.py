@@ -215,7 +215,7 @@ def test_engine_modules_that_train_count_and_its_machinery_does_not(suite, put, 
         "from harness import drawing, errors\nimport harness.suite\ndef run(ctx): ...\n",
     )
     engine = {m.split(".")[1] for m in source.reached(suite).code if m.startswith("harness.")}
-    assert engine == {"digits", "settings", "stats", "training"}
+    assert engine == {"digits", "settings", "stats", "training", "weights"}
     before = source.digest(suite)
     parsed = source._parsed
 
@@ -227,7 +227,7 @@ def test_engine_modules_that_train_count_and_its_machinery_does_not(suite, put, 
 
 
 def test_every_part_of_the_engine_is_machinery_or_counts():
-    counted = {"digits", "settings", "stats", "training"}
+    counted = {"digits", "pretrained", "rows", "settings", "stats", "training", "weights"}
     parts = {path.stem for path in Path(source.__file__).parent.glob("*.py")} - {"__init__"}
     parts |= {"executors", "report", "stats"}
     assert parts - source.MACHINERY == counted

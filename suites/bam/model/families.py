@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig
 
-from harness.errors import DataError, MethodError
+from harness.errors import DataError, MethodError, unknown
 from suites.bam.model.configuration import BamConfig
 from suites.bam.model.feedforward import ACTIVATIONS
 
@@ -68,7 +68,7 @@ def our_config(config: PreTrainedConfig, name: str) -> BamConfig:
     """
     kind = config.model_type
     if kind not in FAMILIES[1:]:
-        raise MethodError(f"{name}: family {kind!r} is unknown; use {', '.join(FAMILIES[1:])}")
+        raise MethodError(f"{name}: {unknown('family', kind, FAMILIES[1:])}")
     rope = dict(config.rope_parameters)
     windowed = kind in ("mistral", "phi3")
     foreign = {

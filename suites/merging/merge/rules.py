@@ -221,7 +221,7 @@ def _shrunk(diagonal: Tensor, shrink: float) -> Tensor:
 def inputs_first(shapes: State, keys: Iterable[str]) -> set[str]:
     """Those of the weights `keys` that are kept as [in, out], as GPT-2's Conv1D keeps them.
 
-    The bias of a layer has its outputs' size. A square weight goes by the other layers of its
+    A layer's bias has its outputs' size. A square weight goes by the other layers of its
     name, and else by all layers; without a bias a layer is a linear one, [out, in].
 
     Args:

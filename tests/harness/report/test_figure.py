@@ -93,7 +93,7 @@ def test_a_figure_that_cannot_be_drawn_says_why(
         raise HarnessError("two\nlines")
 
     monkeypatch.setattr(sys.modules["lab_figures"], "scatter", refuses)
-    assert draw(named("scatter"), suite, records).problem == "two lines"
+    assert draw(named("scatter"), suite, records).problem == "two"
     monkeypatch.setattr(sys.modules["lab_figures"], "scatter", lambda *_: sys.exit("done"))
     assert draw(named("scatter"), suite, records).problem == "SystemExit: done"
 

@@ -417,7 +417,7 @@ def test_passes_count_what_a_step_does(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_defect_that_does_not_exist_gets_one_line() -> None:
-    with pytest.raises(MethodError, match="'typo' does not exist; choose from") as caught:
+    with pytest.raises(MethodError, match="unknown defect 'typo'") as caught:
         problem(steps=0, defects=frozenset({"typo"}))
     assert "\n" not in str(caught.value)
 

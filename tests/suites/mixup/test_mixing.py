@@ -254,7 +254,7 @@ def test_formed_weights_are_made_once_and_let_go() -> None:
     ("arguments", "line"),
     [
         ({"pattern": "nothing"}, "no linear layer of Sequential matches 'nothing'"),
-        ({"form": "concave"}, "mixup form 'concave' does not exist"),
+        ({"form": "concave"}, "unknown form of mixup 'concave'"),
         ({"rank": 0}, "mixup rank 0 is too small"),
     ],
 )

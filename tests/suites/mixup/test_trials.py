@@ -210,7 +210,7 @@ def test_more_examples_than_there_are_is_one_line(
     for part in ("train", "dev"):
         (folder / f"{part}.tsv").write_text("0\tbad\n1\tgood\n")
     monkeypatch.setattr(ctx, "dataset", lambda name: tmp_path)
-    with pytest.raises(DataError, match="300 training examples wanted, 1 to 2 are there"):
+    with pytest.raises(DataError, match="2 examples, 3,016 were published, so it is cut off"):
         trials.run(ctx)
 
 
