@@ -65,17 +65,21 @@ class ChildTuningD(ChildTuning):
         fisher = [torch.zeros_like(p) for p in parameters]
         model.train()
         device = parameters[0].device
-        order = torch.randperm(len(setting.data), generator=setting.generator("fisher")).tolist()
+        generator = setting.generator("fisher")
+        order = torch.randperm(len(setting.data), generator=generator).tolist()
         starts = range(0, len(order), setting.batch_size)
-        for start in starts:
-            batch = setting.data.batch(order[start : start + setting.batch_size]).to(device)
-            loss = task_loss(model(batch), batch.labels_B, model.regression)
-            model.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            for total, parameter in zip(fisher, parameters, strict=True):
-                if parameter.grad is not None:  # each tensor is clipped by itself
-                    nn.utils.clip_grad_norm_([parameter], self.options.fisher_clip)
-                    total.addcmul_(parameter.grad, parameter.grad, value=1 / len(starts))
+        # Dropout draws from a stream of its own: a resumed trial makes the same mask.
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(generator.initial_seed())
+            for start in starts:
+                batch = setting.data.batch(order[start : start + setting.batch_size]).to(device)
+                loss = task_loss(model(batch), batch.labels_B, model.regression)
+                model.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                for total, parameter in zip(fisher, parameters, strict=True):
+                    if parameter.grad is not None:  # each tensor is clipped by itself
+                        nn.utils.clip_grad_norm_([parameter], self.options.fisher_clip)
+                        total.addcmul_(parameter.grad, parameter.grad, value=1 / len(starts))
         model.zero_grad()
         values = torch.cat([f.flatten() for f in fisher])
         # At or above the percentile 1 - p, between two values where it falls between them.
