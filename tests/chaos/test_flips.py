@@ -155,6 +155,7 @@ def data(folder: Path, known: bool) -> Kind:
         entry = entry.model_copy(update={"files": {"words/words.txt": digest}})
         sources = Sources(folder, folder / "hub")
     else:
+        folder /= "data"
         sources = Sources(None, folder)
         sources.fetch(entry)
 
