@@ -8,7 +8,7 @@ import typer
 
 from harness import options, registry, variants
 from harness.data import Sources
-from harness.errors import StoreError, UsageError
+from harness.errors import StoreError, UsageError, unknown
 from harness.record import Record
 from harness.store import Damaged, Store, location
 from harness.suite import Scale, Suite
@@ -68,7 +68,7 @@ def named_suites(names: Sequence[str] | None, scale: str | None) -> list[Suite]:
     if scale is not None:
         if not names and all(_lacks(s, scale) for s in suites):
             there = {s.name for suite in suites for s in suite.scales}
-            raise UsageError(registry.unknown("scale", scale, there, "harness list"))
+            raise UsageError(unknown("scale", scale, there, "harness list"))
         suites = [s for s in suites if (not names and _lacks(s, scale)) or scale_of(s, scale)]
     return suites
 
@@ -85,7 +85,7 @@ def scale_of(suite: Suite, name: str) -> Scale:
     """
     if _lacks(suite, name):
         there = [s.name for s in suite.scales]
-        raise UsageError(registry.unknown("scale", name, there, f"harness show {suite.name}"))
+        raise UsageError(unknown("scale", name, there, f"harness show {suite.name}"))
     return suite.scale(name)
 
 

@@ -24,7 +24,7 @@ from harness.files import (
     sync_folder,
     write_atomic,
 )
-from harness.record import digest
+from harness.identity import digest
 
 
 class Artifacts(Cache):

@@ -9,7 +9,7 @@ The rules, the same for every claim:
   method's trials failed, nothing is judged: what survived is no fair sample of the method.
 - A task that one of the methods never ran is named in `reason`, and the label says on how many
   tasks the verdict rests.
-- n counts distinct trainings (see `harness.runs`): seeds at which every method only measures a
+- n counts distinct trainings (see `harness.analysis`): seeds at which every method only measures a
   training again that an earlier seed measured do not count, and one training has no interval.
 - Fewer than five trainings give no verdict, and neither does the smoke scale.
 - `Exact` counts a quantity that has no scatter: one record is enough, and there is no n.
@@ -30,6 +30,7 @@ import pandas as pd
 from pydantic import AfterValidator
 
 from harness import stats
+from harness.analysis import Cells, cells, distinct
 from harness.digits import steady
 from harness.errors import UsageError
 from harness.evidence import (
@@ -43,7 +44,6 @@ from harness.evidence import (
     tasks_of,
 )
 from harness.resampling import sign_flip
-from harness.runs import Cells, cells, distinct
 from harness.settings import Spec
 from harness.stats import Array, Interval
 from harness.suite import (
@@ -153,7 +153,7 @@ def judge(suite: Suite, scale_name: str, runs: pd.DataFrame) -> tuple[Verdict, .
     Args:
         suite: whose claims.
         scale_name: which scale's runs count; others in the table are ignored.
-        runs: what `harness.runs.frame` returns.
+        runs: what `harness.analysis.frame` returns.
 
     Raises:
         UsageError: the suite has no such scale.

@@ -43,7 +43,8 @@ from harness.arguments import (
     tell_damaged,
     varied,
 )
-from harness.errors import ClaimError, StoreError, UsageError, quoted
+from harness.errors import ClaimError, StoreError, UsageError, quoted, unknown
+from harness.identity import Node
 from harness.record import Record
 from harness.settings import rows as setting_rows
 from harness.store import Store
@@ -327,9 +328,9 @@ def claims(
     assignments: Assignments = None,
 ) -> None:
     """The verdict on every claim."""
+    from harness.analysis import frame
     from harness.claims import judge
     from harness.report.verdict import remark
-    from harness.runs import frame
 
     if assignments and not scale:
         raise UsageError("--set varies one scale: name it with --scale")
@@ -374,8 +375,8 @@ def compare(
     assignments: Assignments = None,
 ) -> None:
     """Two methods side by side: paired differences on every task that both have run."""
-    from harness.runs import compare as paired
-    from harness.runs import frame
+    from harness.analysis import compare as paired
+    from harness.analysis import frame
 
     suite_name, _, first = a.rpartition("/")
     other, _, second = b.rpartition("/")
@@ -387,7 +388,7 @@ def compare(
     for name in (first, second):
         if name not in {m.name for m in suite.methods}:
             there = [m.name for m in suite.methods]
-            raise UsageError(registry.unknown("method", name, there, f"harness show {suite.name}"))
+            raise UsageError(unknown("method", name, there, f"harness show {suite.name}"))
     store = open_store(results, read=True)
     records = records_of(store, suite)
     current, _ = plan.standing([suite], records)
@@ -444,7 +445,7 @@ def _plan(
     )
 
 
-def _summarise(made: plan.Plan, records: Sequence[Record], store: Store) -> list[plan.Node]:
+def _summarise(made: plan.Plan, records: Sequence[Record], store: Store) -> list[Node]:
     """Prints what is to be done; the artifacts that come first."""
     states = Counter(step.state for step in made.steps)
     first, rest = plan.unmade(made, store), "nothing to do"
@@ -462,8 +463,8 @@ def _summarise(made: plan.Plan, records: Sequence[Record], store: Store) -> list
 
 
 def _power(suite: Suite, scale: Scale, records: Sequence[Record]) -> None:
+    from harness.analysis import frame
     from harness.claims import power
-    from harness.runs import frame
 
     rows = [
         (

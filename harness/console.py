@@ -14,7 +14,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from harness.digits import steady
 from harness.errors import UsageError
 from harness.executors import Event, Work
-from harness.plan import Node, Plan
+from harness.identity import Node
+from harness.plan import Plan
 from harness.record import Record
 from harness.run import BUSY, DONE, FAILED, FULL, INTERRUPTED, Job
 from harness.store import Store

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from harness.errors import DataError, Unreadable
 from harness.files import file_digest, write_atomic
-from harness.record import digest
+from harness.identity import digest
 
 MANIFEST = "MANIFEST.sha256"
 _LINE = re.compile(r"([0-9a-f]{64})  ([^/\s\x00-\x1f\x7f]+)")

@@ -19,9 +19,10 @@ from pydantic import JsonValue
 from harness.cost import Meter
 from harness.data import Sources
 from harness.errors import Diverged, MethodError
+from harness.identity import Node
 from harness.inputs import Inputs
 from harness.patience import Patience
-from harness.plan import Node, Trial
+from harness.plan import Trial
 from harness.record import Cost, Series
 from harness.settings import S, resolve
 from harness.store import Checkpoint, Store

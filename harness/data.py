@@ -22,9 +22,9 @@ from pydantic import JsonValue
 
 from harness import registry
 from harness.cache import Cache
-from harness.errors import DataError, HarnessError
+from harness.errors import DataError, HarnessError, brief, described
 from harness.files import file_digest, is_file, write_atomic
-from harness.record import digest
+from harness.identity import digest
 from harness.suite import Dataset
 
 ORIGIN = ".origin.json"
@@ -169,14 +169,9 @@ class Sources(NamedTuple):
             facts = registry.call(dataset.fetch)(dataset, self.hub)
         except HarnessError:
             raise
-        except (
-            Exception,
-            SystemExit,
-        ) as error:  # whatever the network and its libraries come up with
-            reason = (str(error).splitlines() or [""])[0]
+        except (Exception, SystemExit) as error:  # whatever the network's libraries come up with
             raise DataError(
-                f"dataset {dataset.name}: not fetched ({type(error).__name__}: {reason}); "
-                "go online and try again"
+                f"dataset {dataset.name}: not fetched ({described(error)}); go online and try again"
             ) from error
         fresh = []
         try:
@@ -210,9 +205,8 @@ class Sources(NamedTuple):
             wanted = {"revision": revision, "allow_patterns": list(patterns)}
             folder = Path(hub.snapshot_download(repository, **wanted))
         except Exception as error:  # whatever the network and its libraries come up with
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise DataError(
-                f"{repository}: not to be had from the hub ({reason}); go online"
+                f"{repository}: not to be had from the hub ({brief(error)}); go online"
             ) from None
         files = {
             path.relative_to(folder).as_posix(): file_digest(path)

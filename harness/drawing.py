@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
 from harness.stats import Interval
+from harness.suite import Figure, Method, Suite, select
 
 COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#5d3a9b", "#4d4d4d",
@@ -39,6 +40,18 @@ def styles(names: Iterable[str]) -> dict[str, Style]:
         )
         for place, name in enumerate(names)
     }
+
+
+def shown(suite: Suite, figure: Figure) -> tuple[Method, ...]:
+    """The methods that a figure is about, in the suite's order.
+
+    All but those whose names match a glob of the figure's parameter `without`: a list of methods to
+    show would leave out whatever somebody adds.
+    """
+    without = figure.params.get("without", [])
+    globs = [str(glob) for glob in without] if isinstance(without, list) else []
+    left_out = select(suite.methods, globs)
+    return tuple(method for method in suite.methods if method not in left_out)
 
 
 def interval_line(

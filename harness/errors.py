@@ -4,6 +4,9 @@ Every message is a single line that names the thing, the value found, what is al
 do next. The command line prints it without a traceback and exits with `exit_code`.
 """
 
+import difflib
+from collections.abc import Iterable
+
 _LONGEST = 400
 """Characters that a message quotes of what somebody else wrote."""
 
@@ -14,13 +17,9 @@ def brief(error: BaseException) -> str:
         text = str(getattr(error, "strerror", None) or error)
     except Exception:  # an exception of foreign code whose text cannot be had
         text = ""
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return printable(line) or type(error).__name__
-
-
-def printable(line: str) -> str:
-    """The line with everything that a terminal or JSON would trip over written as an escape."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    told = 2 if lines and lines[0].endswith(":") else 1  # torch names the tensor in the second
+    return one_line(" ".join(lines[:told]), _LONGEST) or type(error).__name__
 
 
 class HarnessError(Exception):
@@ -82,9 +81,27 @@ def one_line(text: str, longest: int | None = None) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def quoted(text: str) -> str:
+def quoted(value: object) -> str:
     """A user's word in quotes, as a message shows it: on one line, and of readable length."""
-    return repr(text if len(text) <= 80 else f"{text[:50]}...{text[-20:]}")
+    text = value if isinstance(value, str) else repr(value)
+    short = text if len(text) <= 80 else f"{text[:50]}...{text[-20:]}"
+    return repr(short) if isinstance(value, str) else short
+
+
+def unknown(what: str, name: object, allowed: Iterable[str], command: str = "") -> str:
+    """One line for a name that does not exist: what there is, the nearest first.
+
+    Args:
+        what: the kind of thing, with its owner where that is not plain: `suite gate: method`.
+        name: what was asked for.
+        allowed: all names that there are.
+        command: the command that lists them, if there is one.
+    """
+    names = sorted(allowed)
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    where = f"; see `{command}`" if command else ""
+    return f"unknown {what} {quoted(name)}: {hint}there are {', '.join(names) or 'none'}{where}"
 
 
 def described(error: BaseException) -> str:

@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from harness.analysis import Cell, Cells, distinct
 from harness.digits import steady
 from harness.errors import SpecError
-from harness.runs import Cell, Cells, distinct
 from harness.stats import Array
 from harness.suite import Claim, Exact, Level, LowerSpread, Scale, Suite, Task, Trend, select
 

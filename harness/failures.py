@@ -10,8 +10,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from harness.context import TimeLimit
-from harness.errors import Diverged, HarnessError
+from harness.errors import Diverged, HarnessError, one_line
 from harness.record import Status
+from harness.settings import fault
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 """A disk that nothing more can be written to, by whomever."""
@@ -27,7 +28,7 @@ def classify(problem: BaseException) -> tuple[Status, str]:
         text = str(problem)
     except Exception:
         text = "(its message cannot be read)"
-    line = _printable(text.partition("\n")[0])
+    line = one_line(text.partition("\n")[0], _LINE)
     name = type(problem).__name__
     if isinstance(problem, Diverged):
         return "diverged", line
@@ -36,7 +37,7 @@ def classify(problem: BaseException) -> tuple[Status, str]:
     if _out_of_memory(problem):
         return "oom", f"{name}: {line}"
     if isinstance(problem, ValidationError):
-        line = _printable(problem.errors()[0]["msg"])
+        line = fault(problem)
     return "failed", line if isinstance(problem, HarnessError) else f"{name}: {line}"
 
 
@@ -98,10 +99,3 @@ def here() -> Path | None:
         return Path.cwd()
     except OSError:  # it is gone
         return None
-
-
-def _printable(line: str) -> str:
-    """The line with everything that a terminal or JSON would trip over written as an escape."""
-    if len(line) > _LINE:
-        line = line[:_LINE] + "..."
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)

@@ -6,7 +6,7 @@ from pathlib import Path
 from harness import contents
 from harness.data import Sources
 from harness.errors import MethodError
-from harness.record import digest
+from harness.identity import digest
 from harness.store import file_digest
 from harness.suite import Dataset
 

@@ -10,9 +10,10 @@ nothing is guessed from names. It keeps its old id and checksum as `origin`.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from harness.errors import SpecError
-from harness.plan import Node, Trial, trials
-from harness.record import Origin, Record, digest
+from harness.errors import SpecError, described
+from harness.identity import Node, digest
+from harness.plan import Trial, trials
+from harness.record import Origin, Record
 from harness.suite import Suite
 
 Former = Callable[[dict[str, Any]], dict[str, Any]]
@@ -113,7 +114,7 @@ def _former_id(thing: Trial | Node, known: Mapping[str, str], former: Former) ->
     except Exception as error:
         name = thing.title if isinstance(thing, Trial) else f"artifact {thing.artifact.name}"
         raise SpecError(
-            f"the former specification of {name} cannot be had: {type(error).__name__}: {error}"
+            f"the former specification of {name} cannot be had: {described(error)}"
         ) from None
 
 

@@ -10,10 +10,11 @@ from typing import Any, Literal, NamedTuple
 
 from harness import registry, variants
 from harness.data import Sources
-from harness.errors import HarnessError, UsageError
-from harness.record import Record, digest
+from harness.errors import HarnessError, UsageError, quoted, unknown
+from harness.identity import Node, Recipes
+from harness.record import Record
 from harness.store import Store
-from harness.suite import SPEC_VERSION, Artifact, Method, Scale, Suite, Task, select
+from harness.suite import Method, Scale, Suite, Task, select
 
 Rerun = Literal["none", "failed", "stale", "all"]
 
@@ -27,18 +28,6 @@ class Filters(NamedTuple):
 
 
 EVERYTHING = Filters()
-
-
-class Node(NamedTuple):
-    """An artifact to build: for one seed and one task where the artifact asks for that."""
-
-    artifact: Artifact
-    task: Task | None
-    seed: int | None
-    spec: dict[str, Any]
-    id: str
-    needs: dict[str, str]
-    """Artifact name -> identity."""
 
 
 class Trial(NamedTuple):
@@ -110,8 +99,8 @@ def pairs(
     Raises:
         UsageError: a filter that matches nothing; the message lists what there is.
     """
-    methods = _filtered("method", select(suite.methods, scale.methods), filters.methods, suite)
-    tasks = _filtered("task", select(suite.tasks, scale.tasks), filters.tasks, suite)
+    methods = _filtered("method", suite.methods, scale.methods, filters.methods, suite, scale)
+    tasks = _filtered("task", suite.tasks, scale.tasks, filters.tasks, suite, scale)
     chosen = {m.name for m in methods}, {t.name for t in tasks}
     return tuple(
         (method, task)
@@ -134,110 +123,13 @@ def trials(
         raise UsageError(
             f"scale {scale.name} has no seed {odd[0]}; it has {_ranges(scale.seeds)}; see --seeds"
         )
-    recipes = _Recipes(suite, scale, device)
-    method_identity = {m.name: _identified(m) for m, _ in meetings}
-    task_identity = {t.name: _identified(t) for _, t in meetings}
-    found = []
-    for seed in filters.seeds or scale.seeds:
-        for method, task in meetings:
-            needs = recipes.resolve(method.needs, task, seed)
-            spec = recipes.common(seed, task.datasets, needs) | {
-                "method": method_identity[method.name],
-                "task": task_identity[task.name],
-            }
-            found.append(Trial(suite, method, task, seed, scale, device, spec, digest(spec), needs))
+    recipes = Recipes(suite, scale, device)
+    found = [
+        Trial(suite, method, task, seed, scale, device, *recipes.trial(method, task, seed))
+        for seed in filters.seeds or scale.seeds
+        for method, task in meetings
+    ]
     return found, recipes.nodes
-
-
-class _Recipes:
-    """Works out the artifacts of a plan, each of them once, however many ways lead to it."""
-
-    def __init__(self, suite: Suite, scale: Scale, device: str) -> None:
-        self.nodes: dict[str, Node] = {}
-        self._suite, self._scale, self._device = suite, scale, device.partition(":")[0]
-        self._datasets = {d.name: d for d in suite.datasets}
-        self._artifacts = {a.name: a for a in suite.artifacts}
-        self._over = _inherited(suite.artifacts)
-        self._known: dict[tuple[str, str | None, int | None], str] = {}
-
-    def common(
-        self, seed: int | None, data: Iterable[str], needs: dict[str, str]
-    ) -> dict[str, Any]:
-        """The part of a specification that trials and artifacts share."""
-        return {
-            "spec_version": SPEC_VERSION,
-            "suite": self._suite.name,
-            "seed": seed,
-            "scale": {"name": self._scale.name, "params": self._scale.settings.plain()},
-            "dtype": self._suite.dtype,
-            "device": self._device,
-            "data": {name: self._datasets[name].files for name in data},
-            "artifacts": needs,
-        }
-
-    def resolve(self, names: Sequence[str], task: Task, seed: int) -> dict[str, str]:
-        """The identities of artifacts for a trial; their nodes, and those they need, are there.
-
-        Without recursion: a chain of needs may be longer than the stack.
-        """
-        pending = [*reversed(names)]
-        while pending:
-            key = self._key(pending[-1], task, seed)
-            artifact = self._artifacts[pending[-1]]
-            first = [] if key in self._known else self._unknown(artifact.needs, task, seed)
-            if first:
-                pending += reversed(first)
-                continue
-            if key not in self._known:
-                self._known[key] = self._node(artifact, task, seed)
-            pending.pop()
-        return self._identities(names, task, seed)
-
-    def _key(self, name: str, task: Task, seed: int) -> tuple[str, str | None, int | None]:
-        """What tells the nodes of a plan apart."""
-        over = self._over[name]
-        by_task = "task" in over or "data" in over
-        return name, task.name if by_task else None, seed if "seed" in over else None
-
-    def _unknown(self, names: Iterable[str], task: Task, seed: int) -> list[str]:
-        return [name for name in names if self._key(name, task, seed) not in self._known]
-
-    def _identities(self, names: Iterable[str], task: Task, seed: int) -> dict[str, str]:
-        return {name: self._known[self._key(name, task, seed)] for name in names}
-
-    def _node(self, artifact: Artifact, task: Task, seed: int) -> str:
-        """The identity of an artifact whose needs are known."""
-        over_task = task if "task" in artifact.over else None
-        over_seed = seed if "seed" in artifact.over else None
-        needs = self._identities(artifact.needs, task, seed)
-        own = artifact.datasets
-        if "data" in artifact.over:
-            own = tuple(name for name in own if name in task.datasets)
-        data = (*own, *(over_task.datasets if over_task else ()))
-        spec = self.common(over_seed, data, needs) | {
-            "artifact": _identified(artifact),
-            "task": _identified(over_task) if over_task else None,
-        }
-        made = Node(artifact, over_task, over_seed, spec, digest(spec), needs)
-        self.nodes.setdefault(made.id, made)
-        return made.id
-
-
-def _inherited(artifacts: Sequence[Artifact]) -> dict[str, set[str]]:
-    """What each artifact is made over, by itself or through what it needs."""
-    over = {a.name: set[str](a.over) for a in artifacts}
-    users: dict[str, list[str]] = {a.name: [] for a in artifacts}
-    for artifact in artifacts:
-        for name in artifact.needs:
-            users[name].append(artifact.name)
-    pending = [*over]
-    while pending:  # each name comes up again at most three times: there are three kinds
-        name = pending.pop()
-        for user in users[name]:
-            if not over[name] <= over[user]:
-                over[user] |= over[name]
-                pending.append(user)
-    return over
 
 
 def make(
@@ -422,23 +314,27 @@ def users(wanted: Iterable[Trial], nodes: dict[str, Node]) -> dict[str, Trial]:
     return found
 
 
-def _identified(thing: Method | Task | Artifact) -> dict[str, Any]:
-    """What of a method, task or artifact decides numbers: not its label, notes or import path."""
-    kept = {k: getattr(thing, k) for k in ("name", "version", "params")}
-    if isinstance(thing, Task):
-        kept["protocol"] = thing.protocol
-        kept |= {"metrics": sorted(thing.metrics), "optional": sorted(thing.optional)}
-    return kept
-
-
 def _filtered(
-    what: str, there: Sequence[Any], patterns: tuple[str, ...], suite: Suite
+    what: Literal["method", "task"],
+    known: Sequence[Any],
+    of_scale: tuple[str, ...],
+    wanted: tuple[str, ...],
+    suite: Suite,
+    scale: Scale,
 ) -> Sequence[Any]:
-    for pattern in patterns:
-        if not select(there, (pattern,)):
-            names = [thing.name for thing in there]
-            raise UsageError(registry.unknown(what, pattern, names, f"harness show {suite.name}"))
-    return select(there, patterns) if patterns else there
+    """Those of a suite's methods or tasks that a scale runs and a filter wants."""
+    there = select(known, of_scale)
+    for pattern in wanted:
+        if select(there, (pattern,)):
+            continue
+        if select(known, (pattern,)):
+            raise UsageError(
+                f"scale {scale.name} of suite {suite.name} does not run {what} {quoted(pattern)}; "
+                f"add it to the scale's {what}s, or choose another scale"
+            )
+        names = [thing.name for thing in there]
+        raise UsageError(unknown(what, pattern, names, f"harness show {suite.name}"))
+    return select(there, wanted) if wanted else there
 
 
 def _ranges(numbers: Sequence[int]) -> str:

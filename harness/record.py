@@ -1,17 +1,14 @@
-"""The record that a trial leaves, and the identity that names it.
+"""The record that a trial leaves: one immutable JSON document with its own checksum.
 
-An identity is the sha256 of the canonical JSON of everything that decides the numbers. A record is
-one immutable JSON document with its own checksum; `harness.store` puts it on disk.
+`harness.identity` names it, `harness.store` puts it on disk.
 """
 
-import hashlib
-import json
-import math
-from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
+from harness.errors import described
+from harness.identity import digest
 from harness.settings import Spec
 from harness.suite import Name
 
@@ -22,41 +19,6 @@ READABLE = (1, 2)
 """Layouts that this harness reads; the first one has no `origin`."""
 
 Status = Literal["ok", "diverged", "oom", "timeout", "failed"]
-
-
-def canonical(value: Any) -> str:
-    """The one JSON text of a value: sorted keys, no spaces, no NaN, integral floats as integers.
-
-    Equal values give equal texts whatever their key order, tuple or list, `1` or `1.0` (below
-    2**53, where floats stop telling integers apart).
-
-    Raises:
-        ValueError: a NaN or an infinity, or something that JSON cannot hold.
-    """
-
-    def plain(v: Any) -> Any:  # commonest first: a record holds hundreds of numbers
-        if isinstance(v, float):
-            if not math.isfinite(v):
-                raise ValueError(f"{v} has no place in an identity or a record")
-            return int(v) if v.is_integer() and abs(v) < 2**53 else v
-        if v is None or isinstance(v, bool | int | str):
-            return v
-        if isinstance(v, list | tuple):
-            return [plain(x) for x in v]
-        if isinstance(v, Mapping):
-            if odd := [k for k in v if not isinstance(k, str)]:
-                raise ValueError(f"key {odd[0]!r} of type {type(odd[0]).__name__} is not JSON")
-            return {k: plain(x) for k, x in v.items()}
-        raise ValueError(f"{v!r} of type {type(v).__name__} is not JSON")
-
-    return json.dumps(
-        plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
-
-
-def digest(value: Any) -> str:
-    """sha256 of the canonical JSON of a value, 64 hexadecimal digits."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
 class Series(Spec):
@@ -189,7 +151,7 @@ class Record(Spec):
             }
             device = spec["device"]
         except (KeyError, TypeError) as error:
-            return f"its spec is not that of a trial ({type(error).__name__}: {error})"
+            return f"its spec is not that of a trial ({described(error)})"
         if device not in ("cpu", "cuda"):
             return f"its spec names the device {device!r}; there are cpu and cuda"
         for field, value in named.items():

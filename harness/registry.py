@@ -1,17 +1,15 @@
-"""Finds suites: the folder `suites/`, and the entry-point group `harness.suites` of any package.
+"""Finds suites: what installed packages, this one among them, offer as `harness.suites`.
 
 Nothing is imported until a suite is asked for, and a suite module imports no torch.
 """
 
 import csv
-import difflib
 import functools
 import importlib
 import importlib.metadata
 import importlib.util
 import logging
-import reprlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,14 +17,18 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from harness import source
-from harness.errors import HarnessError, SpecError, UsageError, described, one_line, quoted
-from harness.record import digest
+from harness.errors import HarnessError, SpecError, UsageError, described, one_line, unknown
+from harness.identity import digest
+from harness.settings import fault
 from harness.suite import Dataset, Reference, Suite
 
 GROUP = "harness.suites"
+"""The group of entry points; each is `name = module:function`."""
+_NONE = (
+    "no installed package offers a suite; where this is a clone, `pip install -e .` in its folder "
+    "makes its own known (again after an update that adds one)"
+)
 _log = logging.getLogger(__name__)
-_quote = reprlib.Repr()
-_quote.maxstring = _quote.maxother = 60
 
 
 class Origin(NamedTuple):
@@ -37,8 +39,6 @@ class Origin(NamedTuple):
     function: str
     fault: str = ""
     """Why it cannot be used, in one line; empty where it can."""
-    rivals: tuple[str, ...] = ()
-    """Entry points of the same name, left out because the suite is one of `suites/`."""
 
 
 @functools.cache
@@ -51,25 +51,11 @@ def origins() -> dict[str, Origin]:
     offered: dict[str, dict[str, EntryPoint]] = {}
     for entry in entries:
         offered.setdefault(entry.name, {}).setdefault(entry.value, entry)
-    found |= {name: _foreign(name, list(same.values())) for name, same in offered.items()}
-    for name in _folder_names():
-        module = f"suites.{name}.suite"
-        rivals = [value for value in offered.get(name, {}) if value != f"{module}:suite"]
-        found[name] = Origin(name, module, "suite", rivals=tuple(rivals))
+    found |= {name: _offered(name, list(same.values())) for name, same in offered.items()}
     return dict(sorted(found.items()))
 
 
-def _folder_names() -> list[str]:
-    """Names of the suites in the folder `suites/`."""
-    try:
-        package = importlib.util.find_spec("suites")
-    except (ImportError, ValueError):
-        return []
-    roots = (package.submodule_search_locations or []) if package else []
-    return sorted(path.parent.name for root in roots for path in Path(root).glob("*/suite.py"))
-
-
-def _foreign(name: str, entries: Sequence[EntryPoint]) -> Origin:
+def _offered(name: str, entries: Sequence[EntryPoint]) -> Origin:
     """The suite of that name from the entry points that offer one."""
     first = entries[0]
     parts = first.pattern.match(first.value)
@@ -126,17 +112,16 @@ def _package_name(package: importlib.metadata.Distribution) -> str:
 
 
 def every() -> list[Suite]:
-    """All suites that hold together, by name; each of the others is one warning in the log."""
+    """All suites that hold together, by name; each of the others is one warning in the log.
+
+    Raises:
+        UsageError: no suite is offered at all.
+    """
+    if not origins():
+        raise UsageError(_NONE)
     suites, faults = _sorted_out()
     for line in faults.values():
         _log.warning("%s (left out)", line)
-    for origin in origins().values():
-        for rival in origin.rivals:
-            _log.warning(
-                "suite %r is offered by %s too (left out); rename that entry point",
-                origin.name,
-                rival,
-            )
     return suites
 
 
@@ -160,13 +145,13 @@ def load(name: str) -> Suite:
     """The suite of that name, validated.
 
     Raises:
-        UsageError: no suite has that name.
+        UsageError: no suite has that name, or none is offered at all.
         SpecError: it does not hold together; one line says where.
     """
     origin = origins().get(name)
     if origin is None:
         there = [o.name for o in origins().values() if not o.fault]
-        raise UsageError(unknown("suite", name, there, "harness list"))
+        raise UsageError(unknown("suite", name, there, "harness list") if origins() else _NONE)
     if origin.fault:
         raise SpecError(origin.fault)
     where = f"suite {name} ({origin.module})"
@@ -184,7 +169,7 @@ def load(name: str) -> Suite:
     except KeyboardInterrupt:
         raise
     except ValidationError as error:
-        raise SpecError(f"{where}: {_invalid(error)}") from None
+        raise SpecError(f"{where}: {fault(error, error.title)}") from None
     except HarnessError as error:
         raise SpecError(f"{where}: {one_line(str(error))}") from None
     except BaseException as error:  # a suite's own code may raise anything, and call sys.exit
@@ -213,16 +198,6 @@ def _storable(suite: Suite) -> None:
         raise SpecError(f"not to be written as JSON in UTF-8 ({described(error)})") from None
 
 
-def _invalid(error: ValidationError) -> str:
-    """The first fault that validation found: where, what, and the value."""
-    first = error.errors()[0]
-    message = one_line(first["msg"].removeprefix("Value error, "))
-    if not first["loc"]:
-        return message
-    place = one_line(".".join(map(str, (error.title, *first["loc"]))), 200)
-    return f"{place}: {message}, found {one_line(_quote.repr(first['input']))[:60]}"
-
-
 def references(suite: Suite) -> tuple[Reference, ...]:
     """The published numbers beside a suite.
 
@@ -244,9 +219,7 @@ def references(suite: Suite) -> tuple[Reference, ...]:
                 rows.append(Reference.model_validate({k: v for k, v in row.items() if v != ""}))
             number = lines.line_num
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise SpecError(f"{path}:{number}: {place}: {first['msg']}") from None
+        raise SpecError(f"{path}:{number}: {fault(error)}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise SpecError(f"{path}:{number + 1}: not UTF-8 CSV ({error})") from None
     except OSError as error:
@@ -289,15 +262,6 @@ def call(path: str) -> Callable[..., Any]:
             f"{path}: {function!r} is no function: it is of type {type(found).__name__}"
         )
     return found  # type: ignore[no-any-return]
-
-
-def unknown(what: str, name: str, allowed: Iterable[str], command: str) -> str:
-    """One line for a name that does not exist."""
-    allowed = sorted(allowed)
-    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    there = ", ".join(allowed) or "none"
-    return f"unknown {what} {quoted(name)}: {hint}there are {there}; see `{command}`"
 
 
 def datasets(names: Sequence[str]) -> list[tuple[Suite, Dataset]]:

@@ -27,7 +27,8 @@ from harness.context import Context, Interrupted, Progress, Resumable, TimeLimit
 from harness.data import Sources
 from harness.errors import DataError, Diverged, HarnessError, MethodError, SpecError, StoreError
 from harness.failures import classify, here, place, shown, unwritable, without_folders
-from harness.plan import Filters, Node, Trial, trials
+from harness.identity import Node
+from harness.plan import Filters, Trial, trials
 from harness.record import Cost, Record, Status
 from harness.store import Store, write_atomic
 

@@ -9,12 +9,16 @@ No torch here: suites are listed without it.
 
 import json
 import math
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from harness.errors import SpecError, UsageError
+from harness.errors import SpecError, UsageError, one_line
+
+_quote = reprlib.Repr()
+_quote.maxstring = _quote.maxother = 60
 
 
 class Spec(BaseModel):
@@ -135,7 +139,7 @@ def resolve(model: type[S], layers: Sequence[Mapping[str, Any]], whose: str) -> 
     except ValidationError as error:
         there = ", ".join(sorted({key for layer in layers for key in layer})) or "none"
         raise SpecError(
-            f"{whose}: {model.__name__}.{_first(error)}; its method, task and scale have: {there}"
+            f"{whose}: {model.__name__}.{fault(error)}; its method, task and scale have: {there}"
         ) from None
 
 
@@ -168,7 +172,7 @@ def replaced(settings: S, assignments: Mapping[str, str]) -> S:
     try:
         return type(settings).model_validate(values)
     except ValidationError as error:
-        raise UsageError(f"--set: {_first(error)}") from None
+        raise UsageError(f"--set: {fault(error)}") from None
 
 
 class Row(NamedTuple):
@@ -202,10 +206,17 @@ def _value(text: str) -> JsonValue:
     return value
 
 
-def _first(error: ValidationError) -> str:
-    """The first fault of a validation in one line."""
-    fault = error.errors()[0]
-    place = ".".join(map(str, fault["loc"]))
-    message = fault["msg"].removeprefix("Value error, ")
-    missing = fault["type"] == "missing"
-    return f"{place}: {message}" + ("" if missing else f", found {repr(fault['input'])[:60]}")
+def fault(error: ValidationError, whole: str = "") -> str:
+    """The first fault of a validation in one line: where, what, and the value.
+
+    Args:
+        error: what validation raised.
+        whole: the name of what was validated, put before the place of the fault.
+    """
+    first = error.errors()[0]
+    message = one_line(first["msg"].removeprefix("Value error, "))
+    if not first["loc"]:
+        return message
+    place = one_line(".".join(map(str, (*([whole] if whole else []), *first["loc"]))), 200)
+    found = one_line(_quote.repr(first["input"]))[:60]
+    return f"{place}: {message}" + ("" if first["type"] == "missing" else f", found {found}")

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from harness.artifacts import Artifacts
 from harness.cache import MANIFEST, location
 from harness.checkpoints import Checkpoint, Checkpoints
-from harness.errors import StoreError, Unreadable
+from harness.errors import StoreError, Unreadable, brief
 from harness.files import (
     TEMPORARY,
     cannot_read,
@@ -38,7 +38,9 @@ from harness.files import (
     write_atomic,
     write_verified,
 )
-from harness.record import READABLE, Record, canonical, digest
+from harness.identity import canonical, digest
+from harness.record import READABLE, Record
+from harness.settings import fault
 
 __all__ = [
     "MANIFEST",
@@ -95,8 +97,7 @@ def parse_record(data: bytes) -> Record:
     try:
         record = Record.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise StoreError(f"field {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise StoreError(f"field {fault(error)}") from None
     try:
         intact = record.intact()
     except ValueError as error:
@@ -317,7 +318,7 @@ def _verified_bytes(record: Record) -> bytes:
         if (read.checksum, read.file_name) != (sealed.checksum, sealed.file_name):
             raise StoreError("it reads back as another record")
     except (ValueError, TypeError, AttributeError, RecursionError, StoreError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = fault(error) if isinstance(error, ValidationError) else brief(error)
         raise StoreError(
             f"record of {record.method} on {record.task}, seed {record.seed}, not written: "
             f"{reason}; a method must leave what it is given as it is and return plain numbers"

@@ -100,9 +100,8 @@ class State:
             for name, generator in self.generators.items():
                 generator.set_state(tensors[f"generators/{name}"])
         except (KeyError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
             raise StoreError(
-                f"{checkpoint.tensors}: checkpoint of another model ({reason}); "
+                f"{checkpoint.tensors}: checkpoint of another model ({brief(error)}); "
                 "remove its folder and run again"
             ) from None
         self.tensors = _below(tensors, "tensors/")

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import JsonValue, ValidationError
 
 from harness.errors import UsageError
-from harness.record import digest
+from harness.identity import digest
 from harness.settings import replaced, rows
 from harness.suite import SEPARATOR, Scale, Suite
 

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from harness import registry
+from harness.identity import canonical
 from harness.plan import Trial
-from harness.record import Cost, Provenance, Record, canonical
+from harness.record import Cost, Provenance, Record
 from harness.store import Store
 
 TOY = Path(__file__).parent / "toy"

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from harness.errors import HarnessError, SpecError
+from harness.errors import HarnessError, SpecError, brief, described
 from harness.record import Record
 from harness.registry import call
 from harness.suite import Figure, Suite
@@ -80,9 +80,9 @@ def draw(figure: Figure, suite: Suite, records: Sequence[Record]) -> Picture:
         try:
             drawing = function(records, suite, figure)
         except HarnessError as error:
-            return picture._replace(problem=_one_line(str(error)))
+            return picture._replace(problem=brief(error))
         except (Exception, SystemExit) as error:
-            return picture._replace(problem=_one_line(f"{type(error).__name__}: {error}"))
+            return picture._replace(problem=described(error))
         if drawing is None:
             return picture._replace(problem="no records to draw")
         if not isinstance(drawing, Drawing):
@@ -115,7 +115,3 @@ def _settled(svg: bytes) -> bytes:
         return f"{value:.3f}".rstrip("0").rstrip(".").encode()
 
     return _COORDINATE.sub(short, _HASHED.sub(name, svg))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:300]

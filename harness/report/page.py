@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from harness.analysis import cells, frame
 from harness.claims import Verdict, judge
 from harness.errors import SpecError
 from harness.record import Record
@@ -12,7 +13,6 @@ from harness.report.figure import Picture, draw
 from harness.report.selection import Selection, Trial, sort_out
 from harness.report.table import FAILURES, Comparison, Field, Listing, Row, compare, label, planned
 from harness.report.verdict import Line, claims, lines
-from harness.runs import cells, frame
 from harness.suite import Reference, Scale, Suite
 
 RESERVED = ("claims", "cost", "budget")

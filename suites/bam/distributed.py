@@ -22,7 +22,7 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from harness.errors import HarnessError, UsageError
-from harness.settings import Schedule
+from harness.settings import Schedule, fault
 from harness.store import Store
 from harness.training import State, adamw, finite, set_rate
 from suites.bam import training
@@ -105,9 +105,8 @@ def _schedule(args: argparse.Namespace) -> Schedule:
     try:
         return Schedule(steps=args.steps, peak=args.peak, warmup=args.warmup, floor=args.floor)
     except ValidationError as error:
-        fault = error.errors()[0]
-        place = "".join(f"--{name}: " for name in fault["loc"])
-        raise UsageError(f"{place}{fault['msg'].removeprefix('Value error, ')}") from None
+        option = "--" if error.errors()[0]["loc"] else ""
+        raise UsageError(f"{option}{fault(error)}") from None
 
 
 def shares(pairs: Sequence[str]) -> Mapping[str, float]:

@@ -14,17 +14,11 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
-from harness.drawing import bounds, legend, styles
+from harness.analysis import cells, frame
+from harness.drawing import bounds, legend, shown, styles
 from harness.record import Record, Series
-from harness.runs import cells, frame
 from harness.stats import column_means
 from harness.suite import Figure, Suite
-
-ROUTED = ("btx", "btx-6", "btx-6-top3", "sparse-upcycling", "bam", "bam-shared-kv")
-"""Methods whose FFN load is shown, from the top down."""
-
-GATED = ("bam", "bam-shared-kv", "top2-cm", "top1-cm")
-"""Methods whose attention gates are shown."""
 
 EXPERTS = ("code", "law", "math", "seed")
 """The order in which dense models become experts; further ones are copies of the seed."""
@@ -72,12 +66,12 @@ def perplexity(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawi
 
 def load(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
     """Share of the tokens that each FFN expert gets: methods down, domains across."""
-    return _routing(records, "load", ROUTED)
+    return _routing(records, "load", [m.name for m in shown(suite, figure)])
 
 
 def gate(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
     """Mean gate of each attention expert: methods down, domains across."""
-    return _routing(records, "gate", GATED)
+    return _routing(records, "gate", [m.name for m in shown(suite, figure)])
 
 
 def entropy(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
@@ -87,7 +81,7 @@ def entropy(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing 
         for name, series in record.series.items():
             if match := _ENTROPY.fullmatch(name):
                 found.setdefault(record.method, {}).setdefault(match["domain"], []).append(series)
-    methods = [method for method in GATED if method in found]
+    methods = [m.name for m in shown(suite, figure) if m.name in found]
     if not methods:
         return None
     drawing = Drawing(figsize=(2.5 * len(methods) + 0.4, 2.6))
@@ -139,7 +133,7 @@ def loss(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | N
     return drawing
 
 
-def _routing(records: Sequence[Record], kind: str, shown: Sequence[str]) -> Drawing | None:
+def _routing(records: Sequence[Record], kind: str, names: Sequence[str]) -> Drawing | None:
     """Layers against experts, mean over seeds: one picture per method and domain."""
     found: dict[str, dict[str, dict[int, list[tuple[float, ...]]]]] = {}
     for record in records:
@@ -147,7 +141,7 @@ def _routing(records: Sequence[Record], kind: str, shown: Sequence[str]) -> Draw
             if (match := _ROUTING.fullmatch(name)) and match["kind"] == kind:
                 layers = found.setdefault(record.method, {}).setdefault(match["domain"], {})
                 layers.setdefault(int(match["layer"]), []).append(series.y)
-    methods = [method for method in shown if method in found]
+    methods = [name for name in names if name in found]
     if not methods:
         return None
     domains = list(dict.fromkeys(d for method in methods for d in found[method]))

@@ -5,6 +5,10 @@ The experiment on a few screens. Tasks, tables and figures stand here, artifacts
 benchmarks in `benchmarks.py`.
 """
 
+from collections.abc import Sequence
+
+from pydantic import JsonValue
+
 from harness.suite import Dataset, Figure, Mark, Metric, Paper, Suite, Table, Task
 from suites.bam import counts
 from suites.bam.claims import claims
@@ -196,8 +200,12 @@ def _tables() -> tuple[Table, ...]:
 
 
 def _figures() -> tuple[Figure, ...]:
-    def figure(name: str, title: str, caption: str) -> Figure:
-        return Figure(name=name, title=title, draw=f"suites.bam.figures:{name}", caption=caption)
+    matched = ["bam-cm", "bam-shared-kv-cm", "bam-uniform"]  # they look as those beside them
+
+    def figure(name: str, title: str, caption: str, without: Sequence[str] = ()) -> Figure:
+        draw = f"suites.bam.figures:{name}"
+        params: dict[str, JsonValue] = {"without": list(without)} if without else {}
+        return Figure(name=name, title=title, draw=draw, caption=caption, params=params)
 
     return (
         figure("perplexity", "Perplexity by domain", "Mean and 95 % interval over seeds."),
@@ -205,16 +213,19 @@ def _figures() -> tuple[Figure, ...]:
             "load",
             "Load of the feed-forward experts by domain and layer",
             "Share of tokens that each expert gets, mean over seeds.",
+            ("seed", "expert-*", "dense", "top*-cm", *matched),
         ),
         figure(
             "gate",
             "Gates of the attention experts by domain and layer",
             "Mean gate of each expert, mean over seeds; 0.25 is plain averaging.",
+            matched,
         ),
         figure(
             "entropy",
             "Entropy of the attention gates by layer",
             "Nats, mean over tokens and seeds; log 4 = 1.386 is plain averaging.",
+            matched,
         ),
         figure("loss", "Loss against tokens and against FLOPs", "Training loss, mean over seeds."),
     )

@@ -26,7 +26,7 @@ from typing import Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from harness.errors import MethodError, SpecError
+from harness.errors import MethodError, SpecError, unknown
 from suites.gate.kernels import (
     DROPPED,
     NEIGHBOUR,
@@ -118,7 +118,7 @@ class GATEConv(nn.Module):
     ) -> None:
         super().__init__()
         if attention not in ("gate", "gat"):
-            raise SpecError(f"GATEConv: attention {attention!r} is unknown; use 'gate' or 'gat'")
+            raise SpecError(unknown("attention of GATEConv", attention, ("gate", "gat")))
         source_in, target_in = (
             (in_channels, in_channels) if isinstance(in_channels, int) else in_channels
         )
@@ -128,10 +128,8 @@ class GATEConv(nn.Module):
                 f"each must be at least 1"
             )
         if isinstance(fill_value, str) and fill_value not in REDUCTIONS:
-            raise SpecError(
-                f"GATEConv: fill_value {fill_value!r} is unknown; use a number, a tensor or one of "
-                + ", ".join(REDUCTIONS)
-            )
+            there = ("a number", "a tensor", *REDUCTIONS)
+            raise SpecError(unknown("fill_value of GATEConv", fill_value, there))
         if share_weights and source_in != target_in:
             raise SpecError(
                 f"GATEConv: share_weights=True needs equal source and target widths, not "

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
+from harness.analysis import cells, frame
 from harness.digits import total
-from harness.drawing import bounds, interval_line, legend, panels, styles
+from harness.drawing import bounds, interval_line, legend, panels, shown, styles
 from harness.record import Record
-from harness.runs import cells, frame
 from harness.suite import Figure, Suite, Task
 
 
@@ -54,8 +54,8 @@ def alpha(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
     tasks = _present(records, suite, protocol="standard")
     order = ("self-er8", "self-cora-random", "neighbour3", "minesweeper", "actor", "cora")
     deepest = [t for g in order for t in tasks if (t.params["graph"], t.params["depth"]) == (g, 5)]
-    chosen = deepest or [t for t in tasks if _has_alpha(records, t)]
-    methods = [m for m in suite.methods if m.name in ("gat", "gate") and _ran(records, m.name)]
+    chosen = deepest or [t for t in tasks if _has_alpha(records, t.name)]
+    methods = [m for m in shown(suite, figure) if _has_alpha(records, m.name)]
     if not chosen or not methods:
         return None
     look = styles(m.name for m in suite.methods)
@@ -175,8 +175,9 @@ def _by_graph(tasks: Iterable[Task]) -> dict[str, list[Task]]:
     return groups
 
 
-def _has_alpha(records: Sequence[Record], task: Task) -> bool:
-    return any(r.task == task.name and "alpha-layer-1" in r.series for r in records)
+def _has_alpha(records: Sequence[Record], name: str) -> bool:
+    """Whether some record of the method or task of that name holds weights of attention."""
+    return any(name in (r.method, r.task) and "alpha-layer-1" in r.series for r in records)
 
 
 def _histogram(

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.errors import DataError, SpecError
+from harness.errors import DataError, SpecError, brief, unknown
 from suites.gate.datasets import CITATION, DATASETS, YANDEX, YANDEX_COMMIT, GraphFile
 
 Protocol = Literal["standard", "paper-code"]
@@ -150,8 +150,7 @@ def with_protocol(graph: Graph, protocol: Protocol) -> Graph:
         return graph._replace(edge_index_2E=symmetrise(graph.edge_index_2E, nodes))
     if protocol == "paper-code":
         return graph
-    allowed = ", ".join(get_args(Protocol))
-    raise SpecError(f"unknown protocol {protocol!r}; allowed: {allowed}; name one in the task")
+    raise SpecError(unknown("protocol", protocol, get_args(Protocol)))
 
 
 def symmetrise(edge_index_2E: Tensor, nodes: int) -> Tensor:
@@ -209,7 +208,7 @@ def fetch(name: str, cache_dir: Path) -> Path:
         SpecError: an unknown name.
     """
     if name not in DATASETS:
-        raise SpecError(f"unknown graph {name!r}; there are: {', '.join(DATASETS)}; `harness data`")
+        raise SpecError(unknown("graph", name, DATASETS, "harness data list gate"))
     spec = DATASETS[name]
     target = cache_dir / spec.path
     if spec.name in CITATION:
@@ -243,7 +242,7 @@ def _download(spec: GraphFile, target: Path) -> None:
             got = Path(download_url(url, scratch, log=False))
         except (OSError, http.client.HTTPException) as error:
             raise DataError(
-                f"{spec.name}: cannot download {url} ({_line(error)}); go online, or put the "
+                f"{spec.name}: cannot download {url} ({brief(error)}); go online, or put the "
                 f"file at {target}"
             ) from None
         check_digest(got, spec)
@@ -268,7 +267,7 @@ def _load(path: Path, spec: GraphFile) -> list[Array]:
             "set HARNESS_DATA to the folder that holds graphs/, or run `harness data`"
         ) from None
     except UNREADABLE as error:
-        raise _wrong(path, spec, f"unreadable ({_line(error)})", "an npz of plain arrays") from None
+        raise _wrong(path, spec, f"unreadable ({brief(error)})", "an npz of plain arrays") from None
     n, masks = spec.nodes, (spec.splits, spec.nodes)
     shapes = ((n, spec.features), (n,), (spec.edges, 2), masks, masks, masks)
     for key, array, shape, (kinds, words) in zip(KEYS, arrays, shapes, KINDS, strict=True):
@@ -290,7 +289,7 @@ def _csv(
             "unpack the archive there, or run `harness data`"
         ) from None
     except UNREADABLE as error:
-        raise _wrong(path, spec, f"unreadable ({_line(error)})", f"gzipped {dtype} text") from None
+        raise _wrong(path, spec, f"unreadable ({brief(error)})", f"gzipped {dtype} text") from None
     rows, columns = shape
     if array.shape != (len(array) if rows is None else rows, columns):
         expected = f"({'any' if rows is None else rows}, {columns})"
@@ -323,7 +322,3 @@ def _wrong(path: Path, spec: GraphFile, found: str, expected: str) -> DataError:
         f"{path}: {found}; expected {expected} for {spec.name}; replace it by the original from "
         f"{spec.source}, then run `harness data`"
     )
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__

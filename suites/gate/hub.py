@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from harness.errors import DataError
+from harness.errors import DataError, brief
 from harness.store import file_digest
 from harness.suite import Dataset
 from suites.gate import graphs
@@ -41,10 +41,9 @@ def _fetch_ogbn_arxiv(target: Path) -> dict[str, JsonValue]:
         try:
             archive = download_url(OGBN_ARXIV, scratch, log=False)
         except (OSError, http.client.HTTPException) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise DataError(
-                f"ogbn-arxiv: cannot download {OGBN_ARXIV} ({reason}); go online, or unpack it "
-                f"so that raw/ and split/ lie in {target}"
+                f"ogbn-arxiv: cannot download {OGBN_ARXIV} ({brief(error)}); go online, or unpack "
+                f"it so that raw/ and split/ lie in {target}"
             ) from None
         digest = file_digest(Path(archive))
         extract_zip(archive, scratch, log=False)

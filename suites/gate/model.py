@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from harness.errors import SpecError
+from harness.errors import SpecError, unknown
 from suites.gate.conv import GATEConv
 
 
@@ -204,7 +204,7 @@ def build(
         SpecError: If the name is unknown or a size is impossible.
     """
     if name not in METHODS:
-        raise SpecError(f"gate: method {name!r} is unknown; use one of {', '.join(METHODS)}")
+        raise SpecError(unknown("method of gate", name, METHODS))
     if depth < 1 or in_features < 1 or classes < 1:
         raise SpecError(
             f"gate: {name} with depth {depth}, {in_features} features and {classes} classes; "

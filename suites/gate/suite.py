@@ -155,6 +155,7 @@ def _figures() -> tuple[Figure, ...]:
             name="alpha",
             title="Attention of nodes to themselves (alpha_vv), by layer",
             draw="suites.gate.figures:alpha",
+            params={"without": ["*-shared", "residual-gat"]},  # they would hide each other
             caption="Share of nodes by alpha_vv, all seeds together; 1 switches neighbours off.",
         ),
         Figure(

@@ -13,7 +13,7 @@ import torch
 from pydantic import JsonValue
 from safetensors.torch import save as to_bytes
 
-from harness.errors import SpecError
+from harness.errors import SpecError, unknown
 from harness.run import Context
 from harness.store import write_atomic
 from harness.training import read_tensors
@@ -170,7 +170,7 @@ def fresh(ctx: Context, env: Environment, init: str, size: str) -> DecisionTrans
     elif init == "pretrained":
         language.start_from(policy, _language(ctx))
     elif init != "different":
-        raise SpecError(f"init {init!r}; it may be different, common, pretrained or control")
+        raise SpecError(unknown("init", init, ("different", "common", "pretrained", "control")))
     return policy
 
 
@@ -241,7 +241,7 @@ def _term(
             weight=settings.text_weight,
             generator=generator,
         )
-    raise SpecError(f"extra term {extra!r}; it may be start, centres or text")
+    raise SpecError(unknown("extra term", extra, ("start", "centres", "text")))
 
 
 def _keep_curve(

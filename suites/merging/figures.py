@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
 from harness import digits
+from harness.analysis import cells, frame, of_trainings
 from harness.drawing import bounds, interval_line, legend, panels, points, styles
 from harness.record import Record
-from harness.runs import cells, frame, of_trainings
 from harness.stats import mean_interval
 from harness.suite import Figure, Method, Suite, Task
 
@@ -67,7 +67,7 @@ def merged(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing |
         axis.set_title(task.label)
         axis.set_xlabel("score")
         axis.margins(y=0.01)
-    axes[0].set_yticks(range(len(methods)), [m.label for m in methods], fontsize=7)
+    axes[0].set_yticks(range(len(methods)), [m.title for m in methods], fontsize=7)
     axes[0].invert_yaxis()
     return drawing
 
@@ -94,7 +94,7 @@ def by_layer(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing
                     axis.set_xticks(layers)
         row[0].set_ylabel(f"{task.label}\nlog10 of the mean")
     for axis, method in zip(rows[0], methods, strict=True):
-        axis.set_title(textwrap.fill(method.label, 32), fontsize=8)
+        axis.set_title(textwrap.fill(method.title, 32), fontsize=8)
     for axis in rows[-1]:
         axis.set_xlabel("layer")
     legend(drawing, list(rows.flat), len(GROUPS))
@@ -112,7 +112,7 @@ def recovery(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing
         _lines(axis, records, suite, task, "recovery")
         individual = grouped[("individual", task.name, "score")].values
         if len(individual):
-            label = suite.method("individual").label
+            label = suite.method("individual").title
             axis.axhline(
                 digits.mean(individual.tolist()), color="#6b7280", linestyle=":", label=label
             )
@@ -131,7 +131,7 @@ def _lines(axis: Axes, records: Sequence[Record], suite: Suite, task: Task, seri
         if lines:
             columns = np.array([line.y for line in lines]).T
             intervals = [mean_interval(column) for column in columns]
-            interval_line(axis, lines[0].x, intervals, look[method.name], method.label)
+            interval_line(axis, lines[0].x, intervals, look[method.name], method.title)
     axis.set_title(task.label)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.errors import SpecError
+from harness.errors import SpecError, unknown
 from harness.run import Context
 from suites.merging.artifacts import (
     evenly,
@@ -236,7 +236,7 @@ def _rule(ctx: Context) -> Rule:
     """
     rule = ctx.settings(Merge).rule
     if rule not in _RULES:
-        raise SpecError(f"{ctx.subject.name}: unknown rule {rule!r}; there are {', '.join(_RULES)}")
+        raise SpecError(f"{ctx.subject.name}: {unknown('rule', rule, _RULES)}")
     return _RULES[rule]
 
 

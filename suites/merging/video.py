@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import tool
-from harness.errors import MethodError, UsageError
+from harness.errors import MethodError, UsageError, brief, unknown
 from harness.store import write_atomic
 from suites.merging.policy.evaluation import play
 from suites.merging.policy.files import load
@@ -60,7 +60,7 @@ def record(
         MethodError: this machine has no OpenGL, or nothing to write .mp4 with.
     """
     if path.suffix not in (".gif", ".mp4"):
-        raise UsageError(f"{path}: unknown kind of video {path.suffix!r}; choose .gif or .mp4")
+        raise UsageError(f"{path}: {unknown('kind of video', path.suffix, ('.gif', '.mp4'))}")
     check_opengl()
     world = LockStep(env, [seed], render_mode="rgb_array", width=size, height=size)
     every = max(1, round(world.steps_a_second / _FRAMES_A_SECOND))
@@ -112,10 +112,9 @@ def _mp4(frames: Sequence[NDArray[np.uint8]], rate: float) -> bytes:
             "<bytes>", np.stack(frames), extension=".mp4", fps=round(rate)
         )
     except (ImportError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise MethodError(
-            f"no video: nothing here writes .mp4 ({reason}); choose .gif, or install it with: "
-            "pip install 'imageio[ffmpeg]'"
+            f"no video: nothing here writes .mp4 ({brief(error)}); choose .gif, or install it "
+            "with: pip install 'imageio[ffmpeg]'"
         ) from None
     return data
 

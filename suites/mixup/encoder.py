@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertModel
 
-from harness.errors import MethodError, SpecError, brief
+from harness.errors import MethodError, SpecError, brief, unknown
 from harness.training import read_tensors
 from suites.mixup.settings import Pooling
 
@@ -219,15 +219,12 @@ def load(
             model = AutoModel.from_pretrained(place, use_safetensors=True, **pooler)
             return Pretrained(model, AutoTokenizer.from_pretrained(place))
         except (OSError, ValueError) as error:
-            reason = brief(error)
             raise MethodError(
-                f"encoder {name}: not to be had from the hub ({reason}); go online, or choose "
-                f"minilm-<1..{MINILM_LAYERS}>"
+                f"encoder {name}: not to be had from the hub ({brief(error)}); go online, or "
+                f"choose minilm-<1..{MINILM_LAYERS}>"
             ) from None
-    raise SpecError(
-        f"unknown encoder {name!r}; there are minilm-<1..{MINILM_LAYERS}>, tiny, mlm (pretrained "
-        "by this suite) and hub:<Hugging Face name>"
-    )
+    there = (f"minilm-<1..{MINILM_LAYERS}>", "tiny", "mlm (pretrained by this suite)")
+    raise SpecError(unknown("encoder", name, (*there, "hub:<Hugging Face name>")))
 
 
 def initialise(module: nn.Module, generator: torch.Generator) -> None:

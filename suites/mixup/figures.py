@@ -11,9 +11,9 @@ import numpy as np
 from matplotlib.figure import Figure as Drawing
 
 from harness import digits
-from harness.drawing import interval_line, legend, panels, points, styles
+from harness.analysis import Cells, cells, frame
+from harness.drawing import interval_line, legend, panels, points, shown, styles
 from harness.record import Record
-from harness.runs import Cells, cells, frame
 from harness.stats import column_means
 from harness.suite import Figure, Method, Suite, Task
 
@@ -44,8 +44,8 @@ def scores(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing |
             mean = digits.mean(values.tolist())
             axis.vlines(mean, row - 0.35, row + 0.35, color=style.color, linewidth=1.6)
         axis.set_ylim(len(methods) - 0.5, -0.5)
-        shown = [m.title for m in methods] if place % 5 == 0 else []
-        axis.set_yticks(range(len(methods)), shown or [""] * len(methods))
+        titles = [m.title for m in methods] if place % 5 == 0 else [""] * len(methods)
+        axis.set_yticks(range(len(methods)), titles)
         axis.set_title(task.name)
         axis.set_xlabel(f"{task.params['measure']}, %")
     return drawing
@@ -87,18 +87,20 @@ def sizes(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
 
 def alpha(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
     """Heat maps of the mean learnt alpha: one panel per method, modules against layers."""
-    shown = []
-    for method in suite.methods:
+    learning = []
+    for method in shown(suite, figure):
         learnt = [r for r in records if r.method == method.name]
         kinds = list(dict.fromkeys(k for r in learnt for k in r.series if k.startswith(SERIES)))
-        if kinds and method.kind == "proposed":
-            shown.append((method, kinds, learnt))
-    if not shown:
+        if kinds:
+            learning.append((method, kinds, learnt))
+    if not learning:
         return None
-    drawing, axes = panels(len(shown), columns=4, size=(2.8, 2.4), more=(1.2, 0.5))
-    maps = [_heat(kinds, found) for _, kinds, found in shown]
+    drawing, axes = panels(len(learning), columns=4, size=(2.8, 2.4), more=(1.2, 0.5))
+    maps = [_heat(kinds, found) for _, kinds, found in learning]
     lowest = min(float(np.nanmin(m)) for m in maps)
-    for place, (axis, (method, kinds, _), heat) in enumerate(zip(axes, shown, maps, strict=True)):
+    for place, (axis, (method, kinds, _), heat) in enumerate(
+        zip(axes, learning, maps, strict=True)
+    ):
         image = axis.imshow(heat, vmin=lowest, vmax=1.0, cmap="viridis", aspect="auto")
         axis.set_title(method.title)
         axis.set_xlabel("layer")

@@ -6,7 +6,7 @@ and how many words two sentences share. They replace no real set, and no claim s
 
 import numpy as np
 
-from harness.errors import SpecError
+from harness.errors import SpecError, unknown
 from suites.mixup.texts import Texts
 
 TOPICS = ("weather", "music", "cooking")
@@ -38,7 +38,7 @@ def make(name: str, size: int, rng: np.random.Generator) -> Texts:
     elif name == "overlap":
         pairs = [_overlapping(rng) for _ in range(size)]
     else:
-        raise SpecError(f"unknown generated task {name!r}; there are topics, same-topic, overlap")
+        raise SpecError(unknown("generated task", name, ("topics", "same-topic", "overlap")))
     first, second, labels = zip(*pairs, strict=True)
     return Texts(name, first, second, labels, ("different", "same") * (name == "same-topic"))
 

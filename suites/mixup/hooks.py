@@ -17,7 +17,7 @@ from pydantic import JsonValue, ValidationError
 from torch import Tensor, nn
 
 from harness.errors import MethodError
-from harness.settings import AdamW, factor
+from harness.settings import AdamW, factor, fault
 from harness.store import Checkpoint
 from harness.training import State, finite
 from suites.mixup.encoder import Batch, Classifier, task_loss
@@ -96,10 +96,8 @@ class Method:
         try:
             self.options = self.Options.model_validate(options)
         except ValidationError as error:
-            fault = error.errors()[0]
             raise MethodError(
-                f"{type(self).__name__}: option {'.'.join(map(str, fault['loc']))}: "
-                f"{fault['msg']}, found {repr(fault['input'])[:60]}; see suites/mixup/settings.py"
+                f"{type(self).__name__}: option {fault(error)}; see suites/mixup/settings.py"
             ) from None
 
     def attach(self, model: Classifier, setting: Setting) -> None:

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from harness.errors import MethodError
+from harness.errors import MethodError, unknown
 from suites.mixup import kernels
 from suites.mixup.settings import Form
 
@@ -183,7 +183,7 @@ def attach(
         MethodError: no linear layer matches, or form or rank does not exist.
     """
     if form not in get_args(Form):
-        raise MethodError(f"mixup form {form!r} does not exist; choose from {get_args(Form)}")
+        raise MethodError(unknown("form of mixup", form, get_args(Form)))
     if rank < 1:
         raise MethodError(f"mixup rank {rank} is too small; it must be at least 1")
     generator = generator or torch.Generator().manual_seed(0)

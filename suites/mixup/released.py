@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.errors import MethodError
+from harness.errors import MethodError, unknown
 from suites.mixup import hypergradient as hyper
 from suites.mixup.bilevel import Bilevel, Loss, RandomState
 from suites.mixup.optimizer import look_ahead
@@ -51,7 +51,7 @@ class PaperCodeBilevel(Bilevel):
         defects: frozenset[str] = frozenset(DEFECTS),
     ) -> None:
         for defect in sorted(defects - set(DEFECTS)):
-            raise MethodError(f"{defect!r} does not exist; choose from {', '.join(DEFECTS)}")
+            raise MethodError(unknown("defect", defect, DEFECTS))
         super().__init__(model, loss, weights, alphas, options)
         self.defects = defects
 

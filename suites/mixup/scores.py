@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-from harness.errors import SpecError
+from harness.errors import SpecError, unknown
 
 Values = NDArray[Any]
 
@@ -53,7 +53,7 @@ def score(measure: str, predicted_N: Values, labels_N: Values) -> float:
         SpecError: there is no such measure.
     """
     if measure not in MEASURES:
-        raise SpecError(f"unknown measure {measure!r}; there are {', '.join(MEASURES)}")
+        raise SpecError(unknown("measure", measure, MEASURES))
     return MEASURES[measure](predicted_N, labels_N)
 
 

@@ -85,6 +85,7 @@ def _figures() -> tuple[Figure, ...]:
         Figure(
             name="alpha", title="Learnt alpha by layer and module",
             draw="suites.mixup.figures:alpha",
+            params={"without": [m.name for m in methods() if m.kind == "ablation"]},
             caption="Mean attention, over tasks and seeds: 1 is tuned, 0 stays pretrained.",
         ),
         Figure(

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.errors import DataError, SpecError
+from harness.errors import DataError, SpecError, unknown
 from suites.mixup.datasets import Corpus, File
 from suites.mixup.encoder import Batch, Pretrained
 
@@ -254,8 +254,8 @@ def _column(path: Path, names: list[str], column: str | int | None) -> int | Non
         return column
     if column not in names:
         raise DataError(
-            f"{path}:1: no column {column!r}, there are {', '.join(names)}; labelled files have "
-            "it, replace the file by the original"
+            f"{path}:1: {unknown('column', column, names)}; labelled files have it, replace the "
+            "file by the original"
         )
     return names.index(column)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import SpecError
+from harness.errors import SpecError, unknown
 from harness.run import Context
 from harness.training import parameters
 from suites.mixup import encoder, generated, kernels, scores, texts
@@ -83,7 +83,7 @@ def build(ctx: Context) -> Method:
     """
     method = ctx.settings(Finetuning)
     if method.method not in METHODS:
-        raise SpecError(f"unknown method {method.method!r}; there are {', '.join(sorted(METHODS))}")
+        raise SpecError(unknown("method", method.method, METHODS))
     return METHODS[method.method](**method.options)
 
 

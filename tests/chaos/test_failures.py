@@ -343,6 +343,42 @@ def test_one_broken_preload_costs_nothing(project: Any, write_suite: Any, preloa
     assert len(project.records()) == 1
 
 
+SLOW = """
+import os, time
+from toy_suite_package import methods
+with open(os.environ["TOY_LOG"] + ".imports", "a") as file:
+    file.write(f"{os.getppid()}\\n")
+time.sleep(0.2)
+walk = methods.walk
+"""
+
+
+@pytest.mark.parametrize("last_line", ["", "os._exit(3)", "raise SystemExit(3)"])
+def test_the_modules_that_trials_run_are_imported_once(
+    project: Any, write_suite: Any, last_line: str
+) -> None:
+    # Once to see whether it does harm, once to keep; and by each trial where it ends its process.
+    env = write_suite(
+        """
+        def suite():
+            method = Method(name="walk", run="slow_trials:walk", params={"lift": 1.0})
+            scale = Scale(name="smoke", seeds=(0, 1, 2, 3), expected_seconds=1)
+            return _walk_suite(methods=(method,), scales=(scale,))
+        """
+    )
+    (project.root / "packages" / "slow_trials.py").write_text(f"{SLOW}\n{last_line}\n")
+    done = project.run("run", "written", "--jobs", "1", env=env)
+    times = len(Path(f"{project.log}.imports").read_text().split())
+    if last_line:
+        assert done.code == 1
+        assert times >= 5
+    else:
+        assert (done.code, done.err) == (0, "")
+        assert times == 2
+        assert len(project.records()) == 4
+    assert project.alive() == []
+
+
 def test_a_crash_while_warming_up_is_one_line(project: Any, write_suite: Any) -> None:
     env = write_suite(
         """

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from harness.record import Cost, Provenance, Record, digest
+from harness.identity import digest
+from harness.record import Cost, Provenance, Record
 from harness.suite import Claim, Method, Metric, Paper, Scale, Suite, Task
 
 SuiteFactory = Callable[..., Suite]

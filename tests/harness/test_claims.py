@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import stats
+from harness.analysis import frame
 from harness.claims import Verdict, judge, power, verdict_of
 from harness.errors import SpecError, StoreError, UsageError
-from harness.runs import frame
 from harness.stats import Interval
 from harness.suite import (
     Beats,

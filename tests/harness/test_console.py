@@ -13,6 +13,7 @@ from harness import console, plan
 from harness.console import Estimate, Watch
 from harness.data import Sources
 from harness.executors import Event, Work
+from harness.identity import Node, digest
 from harness.plan import Plan
 from harness.record import Record
 from harness.run import BUSY, DONE, FAILED, FULL, INTERRUPTED, Job, Outcome, Progress
@@ -67,7 +68,7 @@ def test_the_estimate_of_a_plan_is_linear_in_artifacts_and_trials(made: Plan) ->
         guess.add_artifact("toy", f"known-{number}", 2.0)
         guess.add("toy", f"known-{number}", "deep-x", 3.0)
     first = [
-        plan.Node(Artifact(name=f"a{number}", make="toy:make"), None, None, {}, "", {})
+        Node(Artifact(name=f"a{number}", make="toy:make"), None, None, {}, "", {})
         for number in range(3000)
     ]
     steps = tuple(plan.Step(trial, "missing", "run", "") for trial in trials)
@@ -217,7 +218,7 @@ def test_an_estimate_of_artifacts_knows_its_own_then_kin_then_the_guess(
     for n, (scale, seconds) in enumerate((("laptop", 3), ("laptop", 5), ("paper", 900))):
         spec = {"artifact": {"name": "stone"}, "scale": {"name": scale}, "n": n}
         (tmp_path / "work").mkdir()
-        folder = store.artifact_folder("toy", "stone", plan.digest(spec))
+        folder = store.artifact_folder("toy", "stone", digest(spec))
         store.commit_artifact(folder, tmp_path / "work", spec, {"cost": {"wall_seconds": seconds}})
     (next(store.artifacts()).parent / "stone-torn").mkdir()
     (next(store.artifacts()).parent / "stone-torn" / MANIFEST).write_text("{")
@@ -233,7 +234,7 @@ def test_an_estimate_of_a_plan_counts_the_artifacts_that_are_not_made(
 ) -> None:
     store = Store(tmp_path / "results", tmp_path / "cache")
     nodes = [
-        plan.Node(Artifact(name=name, make="toy:make"), None, None, {"n": name}, name * 64, {})
+        Node(Artifact(name=name, make="toy:make"), None, None, {"n": name}, name * 64, {})
         for name in "ab"
     ]
     made = made._replace(nodes={node.id: node for node in nodes})

@@ -3,9 +3,10 @@
 import pytest
 
 from harness.errors import SpecError
+from harness.identity import digest
 from harness.migrate import migrate
 from harness.plan import trials
-from harness.record import Cost, Origin, Record, digest
+from harness.record import Cost, Origin, Record
 from harness.suite import Artifact, Method, Metric, Paper, Scale, Suite, Task
 
 

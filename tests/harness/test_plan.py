@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import executors, plan, registry
+from harness import identity as identities
 from harness.data import Sources
 from harness.errors import UsageError
+from harness.identity import digest
 from harness.plan import Filters, make, pairs, reachable, trials
-from harness.record import digest
 from harness.settings import Settings
 from harness.store import Store
 from harness.suite import Artifact, Dataset, Method, Paper, Scale, Task
@@ -139,9 +140,9 @@ def test_a_filter_that_matches_nothing_is_one_line(make_suite, filters, message)
     assert str(error.value) == message
 
 
-def test_a_method_that_the_scale_leaves_out_is_unknown_there(make_suite):
+def test_a_method_that_the_scale_leaves_out_is_said_to_be(make_suite):
     suite = make_suite(laptop=changed(LAPTOP, methods=("bee",)))
-    with pytest.raises(UsageError, match="unknown method 'ant': there are bee;"):
+    with pytest.raises(UsageError, match="scale laptop of suite toy does not run method 'ant'"):
         pairs(suite, suite.scale("laptop"), Filters(methods=("ant",)))
 
 
@@ -401,7 +402,7 @@ def test_what_decides_the_numbers_changes_the_identity(make_suite, monkeypatch, 
     elif name == "device":
         after = the_trial(make_suite(), device="cuda")
     elif name == "spec version":
-        monkeypatch.setattr(plan, "SPEC_VERSION", 2)
+        monkeypatch.setattr(identities, "SPEC_VERSION", 2)
         after = the_trial(make_suite())
     elif name == "scale name":
         suite = make_suite(laptop=changed(LAPTOP, name="gpu"))

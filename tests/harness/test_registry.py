@@ -3,7 +3,9 @@
 import importlib.metadata
 import sys
 import textwrap
+import tomllib
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ from harness import registry, source
 from harness.errors import SpecError, UsageError
 from harness.suite import Suite
 
+ROOT = Path(__file__).parents[2]
 SUITE = """
 from harness.suite import Method, Metric, Paper, Scale, Suite, Task
 
@@ -34,7 +37,10 @@ def forget():
 
 @pytest.fixture
 def write(tmp_path, monkeypatch):
-    """`write(path, text)`: a file below a folder that is first on `sys.path`, caches emptied."""
+    """`write(path, text)`: a file below a folder that is first on `sys.path`, caches emptied.
+
+    `suites/NAME/suite.py` is offered as suite NAME by a package that hides the installed one.
+    """
     home = tmp_path / "home"
     home.mkdir()
     before = dict(sys.modules)
@@ -43,10 +49,19 @@ def write(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(home)
     forget()
 
+    info = home / "attention_harness-0.1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: attention-harness\nVersion: 0.1.0\n"
+    )
+
     def put(path, text=""):
         file = home / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(textwrap.dedent(text))
+        names = sorted(place.parent.name for place in home.glob("suites/*/suite.py"))
+        lines = [f"{name} = suites.{name}.suite:suite" for name in names]
+        (info / "entry_points.txt").write_text("\n".join(["[harness.suites]", *lines]) + "\n")
         importlib.invalidate_caches()
         forget()
         return file
@@ -62,7 +77,8 @@ def write(tmp_path, monkeypatch):
 
 @pytest.fixture
 def offer(monkeypatch):
-    """`offer(*entries, name=value, ...)`: entry points of the group, as packages declare them."""
+    """`offer(*entries, name=value, ...)`: more entry points, as packages declare them."""
+    read = importlib.metadata.entry_points
 
     def put(*more, **values):
         entries = [EntryPoint(name, value, registry.GROUP) for name, value in values.items()]
@@ -70,7 +86,7 @@ def offer(monkeypatch):
         monkeypatch.setattr(
             importlib.metadata,
             "entry_points",
-            lambda group: entries if group == "harness.suites" else [],
+            lambda group: [*entries, *read(group=group)] if group == "harness.suites" else [],
         )
         forget()
 
@@ -91,26 +107,37 @@ def line(error):
 # -- discovery -------------------------------------------------------------------------------------
 
 
-def test_the_folder_and_the_entry_points_are_found_by_name_without_importing(write, offer):
+def test_what_packages_offer_is_found_by_name_without_importing(write, offer):
     put_suite(write, "beta")
     put_suite(write, "alpha")
     write("suites/notes/README.md", "no suite here")
     offer(aardvark="elsewhere.deep:build")
     assert list(registry.origins()) == ["aardvark", "alpha", "beta"]
-    assert registry.origins()["alpha"] == ("alpha", "suites.alpha.suite", "suite", "", ())
-    assert registry.origins()["aardvark"] == ("aardvark", "elsewhere.deep", "build", "", ())
+    assert registry.origins()["alpha"] == ("alpha", "suites.alpha.suite", "suite", "")
+    assert registry.origins()["aardvark"] == ("aardvark", "elsewhere.deep", "build", "")
     assert "suites.alpha.suite" not in sys.modules
 
 
-def test_without_a_folder_there_are_the_entry_points_alone(offer, monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *a: None if name == "suites" else find(name, *a)
-    )
-    offer(alpha="elsewhere:build")
+def test_a_folder_that_no_package_offers_is_no_suite(write, tmp_path):
+    put_suite(write)
     assert list(registry.origins()) == ["alpha"]
-    monkeypatch.undo()
+    (tmp_path / "home" / "attention_harness-0.1.0.dist-info" / "entry_points.txt").unlink()
+    importlib.invalidate_caches()
     forget()
+    for asked in (registry.every, lambda: registry.load("alpha")):
+        with pytest.raises(UsageError) as error:
+            asked()
+        assert line(error).startswith("no installed package offers a suite; where this is a clone,")
+        assert "`pip install -e .`" in line(error)
+
+
+def test_the_repository_offers_the_suites_that_it_holds():
+    folders = sorted(path.parent.name for path in ROOT.glob("suites/*/suite.py"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"][registry.GROUP] == {
+        name: f"suites.{name}.suite:suite" for name in folders
+    }
+    assert set(folders) <= set(registry.origins())
 
 
 def test_between_two_packages_that_offer_a_name_neither_is_used(write, offer, caplog):
@@ -133,20 +160,11 @@ def test_between_two_packages_that_offer_a_name_neither_is_used(write, offer, ca
     assert caplog.messages == [f"{text} (left out)" for text in registry.broken().values()]
 
 
-def test_a_suite_of_the_folder_is_used_whoever_offers_its_name(write, offer, caplog):
+def test_nobody_takes_the_name_of_a_suite_of_this_repository_in_silence(write, offer):
     put_suite(write)
-    entries = [
-        EntryPoint("alpha", value, registry.GROUP)
-        for value in ("one:build", "suites.alpha.suite:suite", "two:build")
-    ]
-    offer(*entries)
-    assert [suite.name for suite in registry.every()] == ["alpha"]
-    assert registry.origins()["alpha"].module == "suites.alpha.suite"
-    assert registry.broken() == {}
-    assert caplog.messages == [
-        f"suite 'alpha' is offered by {value} too (left out); rename that entry point"
-        for value in ("one:build", "two:build")
-    ]
+    offer(alpha="one:build")
+    with pytest.raises(SpecError, match="offered by one:build and by suites"):
+        registry.load("alpha")
 
 
 def test_the_same_function_offered_twice_is_one_suite(write, offer):
@@ -238,15 +256,6 @@ def test_an_unknown_suite_gets_a_suggestion(write, offer):
     )
     with pytest.raises(UsageError, match="unknown suite 'zzz': there are alpha; see"):
         registry.load("zzz")
-
-
-def test_unknown_names_are_explained():
-    assert registry.unknown("task", "x", [], "harness show toy") == (
-        "unknown task 'x': there are none; see `harness show toy`"
-    )
-    assert "did you mean 'gate'? there are gat-sep, gate;" in registry.unknown(
-        "method", "gaet", iter(["gate", "gat-sep"]), "c"
-    )
 
 
 def test_datasets_are_found_by_name_over_all_suites(write, offer):

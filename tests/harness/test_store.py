@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from harness.cache import MARKER
 from harness.checkpoints import KEPT
 from harness.errors import MethodError, StoreError
-from harness.record import digest
+from harness.identity import digest
 from harness.store import MANIFEST, Store, file_digest, parse_record, write_atomic
 
 

@@ -5,9 +5,9 @@ import time
 import numpy as np
 import pytest
 
+from harness.analysis import cells, compare, distinct, frame, of_trainings, trainings
 from harness.claims import judge
 from harness.record import Series
-from harness.runs import cells, compare, distinct, frame, of_trainings, trainings
 from harness.suite import Beats, Exact, LowerSpread
 
 NOISE = [-0.4, 0.1, 0.3, -0.2, 0.2]

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from harness.errors import DataError
+from harness.errors import DataError, unknown
 from suites.bam.data.datasets import DOMAINS, PUBLIC, TEXTS, Text
 
 SHORTEST = 200
@@ -53,7 +53,7 @@ def read(domain: str, folders: Mapping[str, Path]) -> list[Document]:
         DataError: no such domain; a line that is no document; nothing found.
     """
     if domain not in DOMAINS:
-        raise DataError(f"domain {domain!r} does not exist; there are: {', '.join(DOMAINS)}")
+        raise DataError(unknown("domain", domain, DOMAINS))
     found: Iterator[Document] = iter(())
     if texts := chosen(domain, folders):
         files = [folders[text.name] / file for text in texts for file in text.files]

@@ -27,7 +27,7 @@ from lm_eval.tasks import TaskManager
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.contents import shipped
-from harness.errors import DataError, SpecError
+from harness.errors import DataError, SpecError, brief
 from suites.bam.downstream import sandbox
 from suites.bam.downstream.benchmarks import GROUPS, TASKS, Benchmark, digests, named
 
@@ -242,8 +242,7 @@ def _spec(path: Path) -> dict[str, Any]:
     try:
         spec: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"task file {path} cannot be read: {reason}") from None
+        raise DataError(f"task file {path} cannot be read: {brief(error)}") from None
     there = spec if isinstance(spec, dict) else {}
     choice = ("doc_to_choice",) if there.get("output_type") == "multiple_choice" else ()
     if missing := [name for name in (*REQUIRED, *choice) if name not in there]:

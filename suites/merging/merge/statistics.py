@@ -31,7 +31,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from safetensors.torch import save
@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness import tool
-from harness.errors import DataError, MethodError, UsageError
+from harness.errors import DataError, MethodError, UsageError, unknown
 from harness.store import write_atomic
 from suites.merging.policy import files
 from suites.merging.policy.fast import unfolded
@@ -74,12 +74,12 @@ def fisher(
         MethodError: an unknown kind, or a key that is no parameter of such a layer.
         DataError: no batch, or nothing but padding.
     """
-    if kind not in ("paper", "empirical", "true"):
-        raise MethodError(f"information {kind!r} is unknown; use paper, empirical or true")
+    if kind not in get_args(Kind):
+        raise MethodError(unknown("information", kind, get_args(Kind)))
     known = dict(policy.named_parameters())
-    unknown = [key for key in keys if key not in known]
-    if unknown:
-        raise MethodError(f"{unknown[0]} is no parameter; one is {next(iter(known))}")
+    strange = [key for key in keys if key not in known]
+    if strange:
+        raise MethodError(f"{strange[0]} is no parameter; one is {next(iter(known))}")
     totals = {key: torch.zeros_like(known[key], dtype=torch.float64) for key in keys}
     tokens = 0
     with _prepared(policy, kind == "paper", [known[key] for key in keys]):

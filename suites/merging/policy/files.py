@@ -1,7 +1,6 @@
 """Policies on disk: `model.safetensors`, and `config.json` with shape and normalisation."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
-from harness.errors import DataError
+from harness.errors import DataError, brief
 from harness.store import write_atomic
 from suites.merging.policy.fast import FastDecisionTransformer
 from suites.merging.policy.model import DecisionTransformer, Shape
@@ -46,14 +45,8 @@ def load(folder: Path) -> tuple[FastDecisionTransformer, Statistics]:
         policy = FastDecisionTransformer(shape, torch.Generator())
         policy.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = _first_lines(str(error).splitlines())
         raise DataError(
-            f"policy {folder}: cannot be read ({reason}); it needs config.json and "
+            f"policy {folder}: cannot be read ({brief(error)}); it needs config.json and "
             "model.safetensors as the suite writes them"
         ) from None
     return policy.eval(), statistics
-
-
-def _first_lines(lines: Iterable[str]) -> str:
-    """The message's first two lines as one: torch names the key that is wrong in the second."""
-    return " ".join(line.strip() for line in list(lines)[:2]) or "empty message"

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from harness.errors import SpecError
+from harness.errors import SpecError, unknown
 
 GROUPS = {
     "attn": "attention of the blocks",
@@ -48,9 +48,7 @@ def matches(key: str, groups: Sequence[str]) -> bool:
         if "*" in group:
             member = fnmatchcase(key, group)
         elif group not in GROUPS:
-            raise SpecError(
-                f"group {group!r} is unknown; use {', '.join(GROUPS)}, or a glob such as 'embed_*'"
-            )
+            raise SpecError(f"{unknown('group', group, GROUPS)}, and globs such as 'embed_*'")
         else:
             member = group in ("all", part) or (group == "blocks" and block is not None)
         if member:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import MethodError, SpecError
+from harness.errors import MethodError, SpecError, brief, unknown
 from suites.merging.robots.rewards import Rules
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ def environment(name: str, version: str = "v5") -> Environment:
         SpecError: there is no environment of that name.
     """
     if name not in ENVIRONMENTS:
-        names = ", ".join(ENVIRONMENTS)
-        raise SpecError(f"unknown environment {name!r}; there are: {names}")
+        raise SpecError(unknown("environment", name, ENVIRONMENTS))
     env = ENVIRONMENTS[name]
     return dataclasses.replace(env, id=f"{env.id.rpartition('-')[0]}-{version}")
 
@@ -111,9 +110,8 @@ def make(env: Environment, **options: Any) -> "gymnasium.Env[Any, Any]":
         with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # v4 is old
             world = gymnasium.make(env.id, **options)
     except (gymnasium.error.Error, ImportError) as error:  # v2 and v3 have moved elsewhere
-        reason = " ".join(str(error).split())
-        ids = ", ".join(e.id for e in ENVIRONMENTS.values())
-        raise MethodError(f"no environment {env.id!r} ({reason}); there are: {ids}") from None
+        ids = [e.id for e in ENVIRONMENTS.values()]
+        raise MethodError(f"{unknown('environment', env.id, ids)} ({brief(error)})") from None
     shapes = (world.observation_space.shape, world.action_space.shape)
     if shapes != ((env.state_dim,), (env.action_dim,)):
         raise MethodError(

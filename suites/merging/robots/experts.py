@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from harness import contents
-from harness.errors import DataError, SpecError
+from harness.errors import DataError, SpecError, brief
 from harness.store import write_atomic
 from suites.merging.robots.environments import (
     Environment,
@@ -136,8 +136,9 @@ def load_policy(source: str, env: Environment, folder: Path) -> Policy:
             log_std_layer=_pair(arrays, "logstd_W", "logstd_b") if "logstd_W" in arrays else None,
         )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"policy {path}: cannot be read ({reason}); restore the file") from None
+        raise DataError(
+            f"policy {path}: cannot be read ({brief(error)}); restore the file"
+        ) from None
     return _fitted(policy, env, path)
 
 
@@ -220,8 +221,9 @@ def read_policy(path: Path) -> Policy:
             facts=json.loads(header["facts"]),
         )
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"policy {path}: cannot be read ({reason}); restore the file") from None
+        raise DataError(
+            f"policy {path}: cannot be read ({brief(error)}); restore the file"
+        ) from None
 
 
 def shipped(env: Environment, role: str = "expert") -> Policy:

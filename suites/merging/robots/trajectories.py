@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import Tensor
 
-from harness.errors import DataError, MethodError
+from harness.errors import DataError, MethodError, brief
 from harness.store import write_atomic
 
 Floats = NDArray[np.float32]
@@ -185,8 +185,7 @@ def read_hdf5(path: Path) -> Trajectories:
                 raise DataError(f"{path}: no {', '.join(missing)}; D4RL files hold {keys}")
             states, actions, rewards, terminals, timeouts = (np.asarray(file[k]) for k in keys)
     except OSError as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path}: cannot be read as HDF5 ({reason}); get it again") from None
+        raise DataError(f"{path}: cannot be read as HDF5 ({brief(error)}); get it again") from None
     if len({len(a) for a in (states, actions, rewards, terminals, timeouts)}) != 1:
         raise DataError(f"{path}: arrays of different length; get it again")
     ends = np.flatnonzero(terminals.astype(bool) | timeouts.astype(bool)) + 1
@@ -217,9 +216,8 @@ def read_minari(dataset_id: str) -> Trajectories:
     try:
         dataset = minari.load_dataset(dataset_id)
     except (FileNotFoundError, ValueError) as error:
-        reason = " ".join(str(error).split())
         raise DataError(
-            f"{dataset_id}: not here ({reason}); get it with: minari download {dataset_id}"
+            f"{dataset_id}: not here ({brief(error)}); get it with: minari download {dataset_id}"
         ) from None
     return Trajectories.of(
         [

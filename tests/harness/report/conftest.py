@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.record import Cost, Provenance, Record, digest
-from harness.runs import frame
+from harness.analysis import frame
+from harness.identity import digest
+from harness.record import Cost, Provenance, Record
 from harness.suite import (
     Beats,
     Dataset,

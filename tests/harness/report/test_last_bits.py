@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import claims, digits, evidence, plan, registry, runs, stats
+from harness import analysis, claims, digits, evidence, plan, registry, stats
 from harness.record import Record
 from harness.report import cost, site, table
 from harness.store import Store
@@ -36,7 +36,7 @@ COMPUTED = [
         "_unexplained",
     )
 ] + [
-    (claims, "sign_flip"), (evidence, "_weighted"), (runs.Cell, "interval"),
+    (claims, "sign_flip"), (evidence, "_weighted"), (analysis.Cell, "interval"),
     (table, "paired_interval"),
     (cost, "median"), (cost, "mean"), (cost, "total"), (cost, "_ratio"),
     (digits, "mean"), (digits, "total"), (math, "fsum"), (math, "sqrt"), (math, "log"),

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from harness.analysis import cells, frame
 from harness.record import Record
 from harness.report.selection import sort_out
 from harness.report.table import Cell, Comparison, compare, planned
-from harness.runs import cells, frame
 from harness.stats import mean_interval
 from harness.suite import Mark, Method, Reference, Suite, Table, Task
 

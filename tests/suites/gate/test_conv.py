@@ -453,9 +453,9 @@ def test_errors_name_what_is_wrong() -> None:
     edge_index = torch.tensor([[0], [1]])
     conv = GATEConv(6, 4)
     cases: list[tuple[Any, str]] = [
-        (lambda: GATEConv(6, 4, attention="gta"), "'gta' is unknown"),  # type: ignore[arg-type]
+        (lambda: GATEConv(6, 4, attention="gta"), "unknown attention of GATEConv 'gta'"),  # type: ignore[arg-type]
         (lambda: GATEConv(-1, 4), "at least 1"),
-        (lambda: GATEConv(6, 4, fill_value="mode"), "'mode' is unknown"),
+        (lambda: GATEConv(6, 4, fill_value="mode"), "unknown fill_value of GATEConv 'mode'"),
         (lambda: GATEConv((6, 5), 4, share_weights=True), "6 and 5"),
         (lambda: conv(x[:, :5], edge_index), "[3, 5]"),
         (lambda: conv(x[0], edge_index), "[6]"),

@@ -43,5 +43,5 @@ def test_seeds_decide() -> None:
 
 
 def test_an_unknown_task_is_one_line() -> None:
-    with pytest.raises(SpecError, match="unknown generated task 'haiku'; there are topics"):
+    with pytest.raises(SpecError, match="unknown generated task 'haiku': there are overlap"):
         generated.make("haiku", 3, np.random.default_rng(0))

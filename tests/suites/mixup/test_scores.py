@@ -45,5 +45,5 @@ def test_predictions_that_tell_examples_apart_are_not_failed() -> None:
 
 
 def test_an_unknown_measure_is_one_line() -> None:
-    with pytest.raises(SpecError, match="unknown measure 'bleu'; there are accuracy, f1"):
+    with pytest.raises(SpecError, match="unknown measure 'bleu': there are accuracy, f1"):
         scores.score("bleu", PREDICTED, LABELS)

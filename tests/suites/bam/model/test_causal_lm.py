@@ -411,8 +411,12 @@ def test_initial_scales() -> None:
         ("ffn_top_k", 3, "ffn_top_k=3 must be at most num_ffn_experts=2"),
         ("num_key_value_heads", 3, "multiple of num_key_value_heads=3"),
         ("head_dim", 5, "head_dim=5 must be even"),
-        ("attention_routing", "hard", "attention_routing='hard' is unknown; use one of soft, top1"),
-        ("norm", "none", "norm='none' is unknown"),
+        (
+            "attention_routing",
+            "hard",
+            "unknown attention_routing of BamConfig 'hard': there are soft, top1",
+        ),
+        ("norm", "none", "unknown norm of BamConfig 'none'"),
         ("num_hidden_layers", 0, "num_hidden_layers=0 must be at least 1"),
     ],
 )

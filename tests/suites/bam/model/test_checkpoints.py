@@ -152,7 +152,7 @@ def test_other_families_are_refused(tmp_path: Path) -> None:
     GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=1, n_head=1, vocab_size=9)).save_pretrained(
         tmp_path
     )
-    with pytest.raises(DataError, match="model_type 'gpt2' is unknown; use one of bam, cohere"):
+    with pytest.raises(DataError, match="unknown model_type 'gpt2': there are bam, cohere"):
         checkpoints.load(tmp_path)
 
 

@@ -194,7 +194,11 @@ def test_models_that_do_not_fit_are_named(other: dict[str, Any], message: str) -
     [
         ("btx", {"num_ffn_experts": 2}, "num_ffn_experts=2 does not go with method 'btx' and 3"),
         ("average", {"num_ffn_experts": 3}, "does not go with method 'average'"),
-        ("moe", {}, "method 'moe' is unknown; use bam, bam-shared-kv, btx"),
+        (
+            "moe",
+            {},
+            "unknown method of upcycling 'moe': there are average, bam, bam-shared-kv, btx",
+        ),
         ("bam", {"hidden_size": 3}, "'hidden_size' cannot be chosen"),
     ],
 )

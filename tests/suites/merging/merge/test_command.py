@@ -265,7 +265,7 @@ def bad_index(t: Path, m: list[str]) -> list[str]:
         (bad_index, [], 1, "model.safetensors.index.json: not an index of shards"),
         (lambda t, m: [m[0], str(t / "D")], [], 1, "D: no .safetensors file, nor a folder with"),
         (lambda _, m: m[:1], [], 2, "--method average needs two models or more"),
-        (lambda _, m: m[:2], ["--include", "atn"], 2, "group 'atn' is unknown; use attn, mlp"),
+        (lambda _, m: m[:2], ["--include", "atn"], 2, "unknown group 'atn': did you mean 'attn'"),
         (lambda _, m: m[:2], ["--include", "ln"], 2, "group 'ln' holds none of the 3 floating"),
         (lambda _, m: m[:2], ["--p", "0.5"], 2, "average has no use for --p; it takes --weights"),
         (lambda _, m: m[:2], ["--method", "slerp"], 2, "--method slerp needs --p"),

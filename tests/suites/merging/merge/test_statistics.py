@@ -265,7 +265,7 @@ def test_padded_steps_do_not_count(kind: str) -> None:
 
 def test_bad_input_is_one_line() -> None:
     made = policy()
-    with pytest.raises(MethodError, match=r"^information 'exact' is unknown; use paper, .*$"):
+    with pytest.raises(MethodError, match=r"^unknown information 'exact': there are .*paper, .*$"):
         fisher(made, [batch(1)], "exact", ["ln_f.weight"])  # type: ignore[arg-type]
     with pytest.raises(MethodError, match=r"^ln_g.weight is no parameter; one is embed_return.*$"):
         fisher(made, [batch(1)], "true", ["ln_g.weight"])
@@ -368,7 +368,7 @@ def test_the_command_says_in_one_line_what_is_wrong(
             1,
             "5 state and 2 action components, the policy has 3 and",
         ),
-        ({"--include": "atn"}, 2, "group 'atn' is unknown"),
+        ({"--include": "atn"}, 2, "unknown group 'atn'"),
     ):
         given = base | change
         words = [

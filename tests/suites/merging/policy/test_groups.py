@@ -78,7 +78,7 @@ def test_select_keeps_the_order_and_leaves_masks_out() -> None:
 
 
 def test_a_group_that_does_not_exist_is_one_line() -> None:
-    with pytest.raises(SpecError, match=r"^group 'atn' is unknown; use attn, mlp, ln, .*$"):
+    with pytest.raises(SpecError, match=r"^unknown group 'atn': did you mean 'attn'. .*$"):
         matches("blocks.0.attn.qkv.weight", ["atn"])
 
 

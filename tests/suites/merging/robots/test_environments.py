@@ -29,7 +29,9 @@ def test_a_version_changes_the_id_alone() -> None:
 
 
 def test_an_unknown_name_is_told() -> None:
-    with pytest.raises(SpecError, match=r"^unknown environment 'swimmer'; there are: hopper, .*$"):
+    with pytest.raises(
+        SpecError, match=r"^unknown environment 'swimmer': .*there are .*hopper, .*$"
+    ):
         environment("swimmer")
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harness import stats
-from harness.errors import StoreError, UsageError
+from harness.errors import StoreError, UsageError, unknown
 from harness.record import Record
 from harness.stats import Interval
 from harness.suite import Suite, select
@@ -282,12 +282,10 @@ def compare(
         UsageError: an unknown method, or runs of several scales.
         StoreError: a trial with two records.
     """
-    there = sorted(m.name for m in suite.methods)
+    there = [m.name for m in suite.methods]
     for name in (a, b):
         if name not in there:
-            raise UsageError(
-                f"suite {suite.name} has no method {name!r}; it has: {', '.join(there)}"
-            )
+            raise UsageError(unknown("method", name, there, f"harness show {suite.name}"))
     of_a = cells(runs)
     of_b = of_a if other is None else cells(other)
     rows = []

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import stats
+from harness.analysis import COLUMNS, cell, cells, compare, frame, paired
 from harness.errors import StoreError, UsageError
-from harness.runs import COLUMNS, cell, cells, compare, frame, paired
 
 
 @pytest.fixture
@@ -238,5 +238,5 @@ def test_compare_two_result_sets(suite, make_record):
 
 
 def test_compare_names_the_methods_there_are(suite, records):
-    with pytest.raises(UsageError, match="no method 'dog'; it has: ant, bee, cat"):
+    with pytest.raises(UsageError, match=r"unknown method 'dog': .*there are ant, bee, cat"):
         compare(suite, frame(records, suite), "ant", "dog")

@@ -1,0 +1,179 @@
+"""Identities: what decides the numbers of a trial or an artifact, as JSON, and its sha256.
+
+Not in it: threads, executor, time, and the source code, which is stored beside the identity. Golden
+tests hold every identity of our suites.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from harness.suite import SPEC_VERSION, Artifact, Method, Scale, Suite, Task
+
+
+def canonical(value: Any) -> str:
+    """The one JSON text of a value: sorted keys, no spaces, no NaN, integral floats as integers.
+
+    Equal values give equal texts whatever their key order, tuple or list, `1` or `1.0` (below
+    2**53, where floats stop telling integers apart).
+
+    Raises:
+        ValueError: a NaN or an infinity, or something that JSON cannot hold.
+    """
+
+    def plain(v: Any) -> Any:  # commonest first: a record holds hundreds of numbers
+        if isinstance(v, float):
+            if not math.isfinite(v):
+                raise ValueError(f"{v} has no place in an identity or a record")
+            return int(v) if v.is_integer() and abs(v) < 2**53 else v
+        if v is None or isinstance(v, bool | int | str):
+            return v
+        if isinstance(v, list | tuple):
+            return [plain(x) for x in v]
+        if isinstance(v, Mapping):
+            if odd := [k for k in v if not isinstance(k, str)]:
+                raise ValueError(f"key {odd[0]!r} of type {type(odd[0]).__name__} is not JSON")
+            return {k: plain(x) for k, x in v.items()}
+        raise ValueError(f"{v!r} of type {type(v).__name__} is not JSON")
+
+    return json.dumps(
+        plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def digest(value: Any) -> str:
+    """sha256 of the canonical JSON of a value, 64 hexadecimal digits."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+class Node(NamedTuple):
+    """An artifact to build: for one seed and one task where the artifact asks for that."""
+
+    artifact: Artifact
+    task: Task | None
+    seed: int | None
+    spec: dict[str, Any]
+    id: str
+    needs: dict[str, str]
+    """Artifact name -> identity."""
+
+
+class Identity(NamedTuple):
+    """Names one trial or artifact."""
+
+    spec: dict[str, Any]
+    """All that decides the numbers; its canonical JSON hashes to `id`."""
+    id: str
+    needs: dict[str, str]
+    """Name of each artifact that it reads -> its identity."""
+
+
+class Recipes:
+    """Works out the artifacts of a plan, each of them once, however many ways lead to it."""
+
+    def __init__(self, suite: Suite, scale: Scale, device: str) -> None:
+        self.nodes: dict[str, Node] = {}
+        self._suite, self._scale, self._device = suite, scale, device.partition(":")[0]
+        self._datasets = {d.name: d for d in suite.datasets}
+        self._artifacts = {a.name: a for a in suite.artifacts}
+        self._over = _inherited(suite.artifacts)
+        self._known: dict[tuple[str, str | None, int | None], str] = {}
+
+    def trial(self, method: Method, task: Task, seed: int) -> Identity:
+        """The identity of a trial; the nodes of its artifacts are there then."""
+        needs = self._resolve(method.needs, task, seed)
+        spec = self._common(seed, task.datasets, needs) | {
+            "method": _identified(method),
+            "task": _identified(task),
+        }
+        return Identity(spec, digest(spec), needs)
+
+    def _common(
+        self, seed: int | None, data: Iterable[str], needs: dict[str, str]
+    ) -> dict[str, Any]:
+        """The part of a specification that trials and artifacts share."""
+        return {
+            "spec_version": SPEC_VERSION,
+            "suite": self._suite.name,
+            "seed": seed,
+            "scale": {"name": self._scale.name, "params": self._scale.settings.plain()},
+            "dtype": self._suite.dtype,
+            "device": self._device,
+            "data": {name: self._datasets[name].files for name in data},
+            "artifacts": needs,
+        }
+
+    def _resolve(self, names: Sequence[str], task: Task, seed: int) -> dict[str, str]:
+        """The identities of artifacts for a trial; their nodes, and those they need, are there.
+
+        Without recursion: a chain of needs may be longer than the stack.
+        """
+        pending = [*reversed(names)]
+        while pending:
+            key = self._key(pending[-1], task, seed)
+            artifact = self._artifacts[pending[-1]]
+            first = [] if key in self._known else self._unknown(artifact.needs, task, seed)
+            if first:
+                pending += reversed(first)
+                continue
+            if key not in self._known:
+                self._known[key] = self._node(artifact, task, seed)
+            pending.pop()
+        return self._identities(names, task, seed)
+
+    def _key(self, name: str, task: Task, seed: int) -> tuple[str, str | None, int | None]:
+        """What tells the nodes of a plan apart."""
+        over = self._over[name]
+        by_task = "task" in over or "data" in over
+        return name, task.name if by_task else None, seed if "seed" in over else None
+
+    def _unknown(self, names: Iterable[str], task: Task, seed: int) -> list[str]:
+        return [name for name in names if self._key(name, task, seed) not in self._known]
+
+    def _identities(self, names: Iterable[str], task: Task, seed: int) -> dict[str, str]:
+        return {name: self._known[self._key(name, task, seed)] for name in names}
+
+    def _node(self, artifact: Artifact, task: Task, seed: int) -> str:
+        """The identity of an artifact whose needs are known."""
+        over_task = task if "task" in artifact.over else None
+        over_seed = seed if "seed" in artifact.over else None
+        needs = self._identities(artifact.needs, task, seed)
+        own = artifact.datasets
+        if "data" in artifact.over:
+            own = tuple(name for name in own if name in task.datasets)
+        data = (*own, *(over_task.datasets if over_task else ()))
+        spec = self._common(over_seed, data, needs) | {
+            "artifact": _identified(artifact),
+            "task": _identified(over_task) if over_task else None,
+        }
+        made = Node(artifact, over_task, over_seed, spec, digest(spec), needs)
+        self.nodes.setdefault(made.id, made)
+        return made.id
+
+
+def _inherited(artifacts: Sequence[Artifact]) -> dict[str, set[str]]:
+    """What each artifact is made over, by itself or through what it needs."""
+    over = {a.name: set[str](a.over) for a in artifacts}
+    users: dict[str, list[str]] = {a.name: [] for a in artifacts}
+    for artifact in artifacts:
+        for name in artifact.needs:
+            users[name].append(artifact.name)
+    pending = [*over]
+    while pending:  # each name comes up again at most three times: there are three kinds
+        name = pending.pop()
+        for user in users[name]:
+            if not over[name] <= over[user]:
+                over[user] |= over[name]
+                pending.append(user)
+    return over
+
+
+def _identified(thing: Method | Task | Artifact) -> dict[str, Any]:
+    """What of a method, task or artifact decides numbers: not its label, notes or import path."""
+    kept = {k: getattr(thing, k) for k in ("name", "version", "params")}
+    if isinstance(thing, Task):
+        kept["protocol"] = thing.protocol
+        kept |= {"metrics": sorted(thing.metrics), "optional": sorted(thing.optional)}
+    return kept
