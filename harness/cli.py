@@ -31,6 +31,7 @@ from harness.arguments import (
     Device,
     Names,
     Pick,
+    Plugins,
     Rerun,
     Results,
     ScaleName,
@@ -41,6 +42,7 @@ from harness.arguments import (
     open_store,
     records_of,
     tell_damaged,
+    tell_unloaded,
     varied,
 )
 from harness.errors import ClaimError, StoreError, UsageError, quoted, unknown
@@ -66,8 +68,9 @@ app.command("migrate")(upkeep_commands.migrate_records)
 
 
 @app.command("list")
-def list_suites() -> None:
-    """Suites, papers, scales, number of trials, estimated cost."""
+def list_suites(plugin: Plugins = None) -> None:
+    """Suites, papers, scales, number of trials, estimated cost; plugins."""
+    registry.use(plugin)
     rows = []
     for suite in registry.every():
         for scale in suite.scales:
@@ -84,6 +87,8 @@ def list_suites() -> None:
                 )
             )
     console.table(("suite", "paper", "scale", "trials", "artifacts", "estimate"), rows, out)
+    for line in registry.plugin_lines():
+        out.print(line, markup=False)
 
 
 @app.command()
@@ -91,8 +96,10 @@ def show(
     name: Annotated[str, typer.Argument(help="A suite.")],
     scale: Annotated[str, typer.Option(help="Show the settings of this scale instead.")] = "",
     assignments: Assignments = None,
+    plugin: Plugins = None,
 ) -> None:
     """Methods, tasks, claims, published numbers, and what differs from the paper."""
+    registry.use(plugin)
     suite = registry.load(name)
     if scale or assignments:
         chosen = varied(suite, scale or "smoke", assignments)[1]
@@ -154,8 +161,10 @@ def show_plan(
     rerun: Rerun = "none",
     every: Annotated[bool, typer.Option("--all", help="A line for every trial.")] = False,
     assignments: Assignments = None,
+    plugin: Plugins = None,
 ) -> None:
     """What would run, and why each trial will or will not; the MDE of each claim."""
+    registry.use(plugin)
     store = open_store(results)
     for named in named_suites(names, scale):
         suite, size = varied(named, scale, assignments)
@@ -182,6 +191,7 @@ def show_plan(
 @app.command()
 def run(
     names: Names = None,
+    *,
     scale: ScaleName = "smoke",
     methods: Pick = None,
     tasks: Pick = None,
@@ -198,11 +208,13 @@ def run(
     ] = None,
     rerun: Rerun = "none",
     assignments: Assignments = None,
+    plugin: Plugins = None,
 ) -> None:
     """Runs what has no record yet; interrupted trials resume from their checkpoint."""
     from harness import executors
     from harness.executors.local import Local
 
+    registry.use(plugin)
     store = open_store(results)
     store.sweep(upkeep.STALE_SECONDS)
     deadline = None if limit is None else time.monotonic() + options.seconds(limit)
@@ -252,8 +264,14 @@ def run(
 
 
 @app.command()
-def status(names: Names = None, results: Results = Path("results"), data: Data = None) -> None:
+def status(
+    names: Names = None,
+    results: Results = Path("results"),
+    data: Data = None,
+    plugin: Plugins = None,
+) -> None:
     """Progress of each suite, at every scale that has records."""
+    registry.use(plugin)
     suites, store = named_suites(names, None), open_store(results, read=True)
     sources = open_data(data)
     rows = []
@@ -262,6 +280,7 @@ def status(names: Names = None, results: Results = Path("results"), data: Data =
         loaded = store.load(suite.name)
         damaged += len(loaded.damaged)
         tell_damaged(loaded.damaged)
+        tell_unloaded(loaded.records)
         for scale in variants.added(suite, [r.spec for r in loaded.records]).scales:
             if not any(r.scale == scale.name for r in loaded.records):
                 continue
@@ -285,14 +304,18 @@ def report(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail where the reports are out of date.")
     ] = False,
+    plugin: Plugins = None,
 ) -> None:
     """Writes tables, figures and pages from the records alone."""
+    registry.use(plugin)
     from harness.report import site
 
     store = open_store(results, read=True)
     suites = named_suites(None, None)
     own = [r for suite in suites for r in records_of(store, suite)]
-    records = [r for r in own if SEPARATOR not in r.scale]  # those of variants stand alone
+    tell_unloaded(own)
+    # Those of variants stand alone; those of plugins stand where these are loaded.
+    records = [r for r in own if SEPARATOR not in r.scale and not registry.unloaded(r.spec)]
     if not records:
         raise StoreError(f"no records in {results}: nothing to report; {reports} stays as it is")
     keep = site.orphans(suites, results, reports)
@@ -326,8 +349,10 @@ def claims(
         bool, typer.Option("--strict", help="Exit code 3 where a claim is contradicted.")
     ] = False,
     assignments: Assignments = None,
+    plugin: Plugins = None,
 ) -> None:
     """The verdict on every claim."""
+    registry.use(plugin)
     from harness.analysis import frame
     from harness.claims import judge
     from harness.report.verdict import remark
@@ -373,8 +398,10 @@ def compare(
     tasks: Pick = None,
     results: Results = Path("results"),
     assignments: Assignments = None,
+    plugin: Plugins = None,
 ) -> None:
     """Two methods side by side: paired differences on every task that both have run."""
+    registry.use(plugin)
     from harness.analysis import compare as paired
     from harness.analysis import frame
 
