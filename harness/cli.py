@@ -17,6 +17,7 @@ import typer
 from harness import (
     console,
     data_commands,
+    new,
     options,
     plan,
     registry,
@@ -64,6 +65,7 @@ app = typer.Typer(
 app.add_typer(data_commands.app, name="data")
 app.command("doctor")(upkeep_commands.doctor)
 app.command("gc")(upkeep_commands.gc)
+app.command("new")(new.new)
 app.command("migrate")(upkeep_commands.migrate_records)
 
 

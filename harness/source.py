@@ -29,8 +29,8 @@ MACHINERY = frozenset(
         "analysis", "arguments", "artifacts", "cache", "checkpoints", "claims", "cli", "console",
         "contents", "context", "cost", "data", "data_commands", "drawing", "errors", "evidence",
         "executors", "failures", "files", "identity", "inputs", "inventory", "lazy", "migrate",
-        "options", "patience", "plan", "plugins", "provenance", "record", "registry", "report",
-        "resampling", "run", "source", "store", "suite", "templates", "terminal", "tool", "upkeep",
+        "new", "options", "patience", "plan", "plugins", "provenance", "record", "registry",
+        "report", "resampling", "run", "source", "store", "suite", "terminal", "tool", "upkeep",
         "upkeep_commands", "variants",
     }
 )  # fmt: skip

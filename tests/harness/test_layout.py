@@ -92,10 +92,11 @@ ALLOWED = {
         "arguments", "data_commands", "errors", "inventory", "migrate", "registry", "terminal",
         "upkeep",
     },
+    "new": {"errors", "files", "registry", "suite", "terminal"},
     "cli": {
         "analysis", "arguments", "claims", "console", "data_commands", "errors", "executors",
-        "identity", "options", "plan", "record", "registry", "report", "run", "settings", "store",
-        "suite", "terminal", "upkeep", "upkeep_commands", "variants",
+        "identity", "new", "options", "plan", "record", "registry", "report", "run", "settings",
+        "store", "suite", "terminal", "upkeep", "upkeep_commands", "variants",
     },
 }  # fmt: skip
 FOR_SUITES = {
