@@ -223,36 +223,6 @@ def cells(runs: pd.DataFrame) -> Cells:
     return out
 
 
-def cell(runs: pd.DataFrame, method: str, task: str, metric: str) -> Cell:
-    """One cell of a table of one scale; for many cells, call `cells` once."""
-    rows = (runs["method"] == method) & (runs["task"] == task) & (runs["metric"] == metric)
-    return cells(runs[rows])[method, task, metric]
-
-
-def paired(runs: pd.DataFrame, a: str, b: str, metric: str, tasks: Iterable[str]) -> pd.DataFrame:
-    """Numbers of two methods that share task and seed; only complete pairs.
-
-    Returns:
-        A table with the index (task, seed), sorted, and the columns `a` and `b`.
-    """
-    grouped = cells(runs[(runs["metric"] == metric) & runs["method"].isin([a, b])])
-    keys: list[tuple[str, int]] = []
-    left: list[float] = []
-    right: list[float] = []
-    for task in sorted(set(tasks)):
-        of_a = grouped[a, task, metric].by_seed()
-        of_b = grouped[b, task, metric].by_seed()
-        for seed in sorted(of_a.keys() & of_b.keys()):
-            keys.append((task, seed))
-            left.append(of_a[seed])
-            right.append(of_b[seed])
-    index = pd.MultiIndex.from_arrays(
-        [pd.Index([k[0] for k in keys], dtype=str), pd.Index([k[1] for k in keys], dtype="int64")],
-        names=["task", "seed"],
-    )
-    return pd.DataFrame({"a": left, "b": right}, index=index, dtype=np.float64)
-
-
 def compare(
     suite: Suite,
     runs: pd.DataFrame,

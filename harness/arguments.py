@@ -11,7 +11,7 @@ from harness import options, registry, variants
 from harness.data import Sources
 from harness.errors import StoreError, UsageError, unknown
 from harness.record import Record
-from harness.store import Damaged, Store, location
+from harness.store import Corrupt, Store, location
 from harness.suite import Scale, Suite
 from harness.terminal import err
 
@@ -127,7 +127,7 @@ def tell_unloaded(records: Sequence[Record]) -> None:
         )
 
 
-def tell_damaged(damaged: Sequence[Damaged]) -> None:
+def tell_damaged(damaged: Sequence[Corrupt]) -> None:
     """Names every corrupt record, a line for each."""
     for item in damaged:
         err.print(f"corrupt record: {item.path}: {item.reason}", markup=False)

@@ -17,7 +17,9 @@ import typer
 from harness import (
     console,
     data_commands,
+    list_commands,
     new,
+    number,
     options,
     plan,
     registry,
@@ -49,7 +51,6 @@ from harness.arguments import (
 from harness.errors import ClaimError, StoreError, UsageError, quoted, unknown
 from harness.identity import Node
 from harness.record import Record
-from harness.settings import rows as setting_rows
 from harness.store import Store
 from harness.suite import SEPARATOR, Scale, Suite
 from harness.terminal import err, out
@@ -63,91 +64,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_commands.app, name="data")
+app.command("list")(list_commands.list_suites)
+app.command("show")(list_commands.show)
 app.command("doctor")(upkeep_commands.doctor)
 app.command("gc")(upkeep_commands.gc)
 app.command("new")(new.new)
 app.command("migrate")(upkeep_commands.migrate_records)
-
-
-@app.command("list")
-def list_suites(plugin: Plugins = None) -> None:
-    """Suites, papers, scales, number of trials, estimated cost; plugins."""
-    registry.use(plugin)
-    rows = []
-    for suite in registry.every():
-        for scale in suite.scales:
-            trials = len(plan.pairs(suite, scale)) * len(scale.seeds)
-            hours = scale.expected_seconds * trials
-            rows.append(
-                (
-                    suite.name,
-                    f"{suite.paper.title} ({suite.paper.arxiv})",
-                    scale.name,
-                    trials,
-                    len(suite.artifacts),
-                    f"{console.duration(hours)} of one core",
-                )
-            )
-    console.table(("suite", "paper", "scale", "trials", "artifacts", "estimate"), rows, out)
-    for line in registry.plugin_lines():
-        out.print(line, markup=False)
-
-
-@app.command()
-def show(
-    name: Annotated[str, typer.Argument(help="A suite.")],
-    scale: Annotated[str, typer.Option(help="Show the settings of this scale instead.")] = "",
-    assignments: Assignments = None,
-    plugin: Plugins = None,
-) -> None:
-    """Methods, tasks, claims, published numbers, and what differs from the paper."""
-    registry.use(plugin)
-    suite = registry.load(name)
-    if scale or assignments:
-        chosen = varied(suite, scale or "smoke", assignments)[1]
-        settings = [
-            (row.name, variants.text(row.value), row.meaning)
-            for row in setting_rows(chosen.settings)
-        ]
-        out.print(f"{suite.name} at {chosen.name} scale; replace a setting with --set NAME=VALUE")
-        console.table(("setting", "value", "meaning"), settings, out)
-        return
-    paper = suite.paper
-    out.print(
-        f"{paper.title}. {paper.authors}. {paper.venue} {paper.year}. arXiv {paper.arxiv}\n"
-        f"{suite.summary}\n",
-        markup=False,
-    )
-    rows: list[tuple[object, ...]] = [
-        (m.name, m.kind, m.label, " ".join((*m.deviations, m.note))) for m in suite.methods
-    ]
-    console.table(("method", "kind", "label", "differs from the paper"), rows, out)
-    out.print()
-    rows = [
-        (t.name, t.protocol, ", ".join(t.metrics), ", ".join(t.datasets) or "generated", t.note)
-        for t in suite.tasks
-    ]
-    console.table(("task", "protocol", "metrics", "data", "note"), rows, out)
-    out.print()
-    rows = [(c.name, c.kind, c.source, c.text) for c in suite.claims]
-    console.table(("claim", "kind", "source", "what it says"), rows, out)
-    out.print()
-    rows = [
-        (s.name, len(plan.pairs(suite, s)) * len(s.seeds), len(s.seeds), " ".join(s.deviations))
-        for s in suite.scales
-    ]
-    console.table(("scale", "trials", "seeds", "differs from the paper"), rows, out)
-    for title, lines in (("Differs everywhere", suite.deviations), ("Defects", suite.defects)):
-        for line in lines:
-            out.print(f"{title}: {line}", markup=False)
-    printed = registry.references(suite)
-    if printed:
-        out.print(f"\n{len(printed)} published numbers in {suite.references}:")
-        rows = [
-            (r.table, r.task, r.method, r.metric, console.spread(r.value, r.spread), r.source)
-            for r in printed
-        ]
-        console.table(("table", "task", "method", "metric", "value", "source"), rows, out)
 
 
 @app.command("plan")
@@ -290,7 +212,7 @@ def status(
             made = plan.make(suite, scale, loaded.records, store, sources, device=str(kind))
             states = Counter(step.state for step in made.steps)
             hours = sum(r.cost.wall_seconds for r in loaded.records if r.scale == scale.name)
-            rows.append((suite.name, scale.name, console.counted(states), console.duration(hours)))
+            rows.append((suite.name, scale.name, console.counted(states), number.seconds(hours)))
     console.table(("suite", "scale", "trials", "spent"), rows, out)
     if damaged:
         raise typer.Exit(StoreError.exit_code)
@@ -376,7 +298,7 @@ def claims(
                 (
                     v.claim,
                     v.label,
-                    console.estimate(v.estimate, v.low, v.high, v.unit),
+                    number.estimate(v.estimate, v.low, v.high, v.unit),
                     "-" if v.n is None else v.n,
                     remark(suite, v),
                 )
@@ -429,9 +351,9 @@ def compare(
         (
             c.task,
             c.metric,
-            console.estimate(c.difference.mean, c.difference.low, c.difference.high, c.unit),
+            number.estimate(c.difference.mean, c.difference.low, c.difference.high, c.unit),
             c.difference.n,
-            console.rounded(c.p_holm),
+            number.rounded(c.p_holm),
         )
         for c in found
     ]
@@ -481,13 +403,13 @@ def _summarise(made: plan.Plan, records: Sequence[Record], store: Store) -> list
     if made.todo:
         seconds = console.Estimate(records, [made], store).of_plan(made, first)
         artifacts = f" after {len(first)} artifacts" if first else ""
-        took = console.duration(seconds / options.workers(made))
+        took = number.seconds(seconds / options.workers(made))
         rest = f"{len(made.todo)} to run{artifacts}, about {took}"
     title = f"{made.suite.name} at {made.scale.name} scale on {made.device}"
     out.print(f"{title}: {console.counted(states)}; {rest}")
     absent = Counter(s.reason for s in made.steps if s.state == "no data")
-    for reason, number in absent.items():
-        out.print(f"  {number} trials skipped: {reason}", markup=False)
+    for reason, skipped in absent.items():
+        out.print(f"  {skipped} trials skipped: {reason}", markup=False)
     return first
 
 
@@ -499,9 +421,9 @@ def _power(suite: Suite, scale: Scale, records: Sequence[Record]) -> None:
         (
             p.claim,
             p.n,
-            console.rounded(p.mde_sd, "sd"),
-            console.rounded(p.mde, p.unit),
-            console.rounded(p.margin, p.unit),
+            number.rounded(p.mde_sd, "sd"),
+            number.rounded(p.mde, p.unit),
+            number.rounded(p.margin, p.unit),
             p.n_for_margin or "-",
         )
         for p in power(suite, scale.name, frame(records, suite) if records else None)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from harness.digits import steady
+from harness import number
 from harness.errors import UsageError
 from harness.executors import Event, Work
 from harness.identity import Node
@@ -87,13 +87,6 @@ class Estimate:
         return artifacts + sum(self.of(suite, t.method.name, t.task.name) for t in made.todo)
 
 
-def duration(seconds: float) -> str:
-    """Seconds as people say them: `42 s`, `3.5 min`, `2.1 h`."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 class Watch:
     """Observes a run: a live display on a terminal, a line now and then in a log file."""
 
@@ -149,7 +142,7 @@ class Watch:
         else:
             self._running[job.id] = (job, self._estimate.of_job(job))
             self._rows[job.id] = self._bars.add_task(f"  {job.title}", total=1, left="")
-        left = f"about {duration(self.remaining())} left"
+        left = f"about {number.seconds(self.remaining())} left"
         done = self._total - self._trials_left()
         self._bars.update(self._whole, completed=done, left=left)
         if not self._console.is_terminal and time.monotonic() - self._last_line > _LINE_SECONDS:
@@ -186,7 +179,7 @@ class Watch:
             else:
                 self._estimate.add_artifact(job.suite, job.artifact, event.seconds)
             if self._console.is_terminal:
-                self._say(f"[green]ok[/] {job.title}, {duration(event.seconds)}")
+                self._say(f"[green]ok[/] {job.title}, {number.seconds(event.seconds)}")
         elif outcome.code == BUSY:
             self.busy.append(job)
         elif outcome.code in (INTERRUPTED, FULL):
@@ -240,24 +233,3 @@ def nothing(
 def counted(counts: Mapping[Any, int]) -> str:
     """Counts as a phrase: `3 done, 1 failed`."""
     return ", ".join(f"{number} {what}" for what, number in counts.items() if number) or "none"
-
-
-def spread(value: float, spread: float | None) -> str:
-    """A published number with its spread."""
-    shown = f"{steady(value):g}"
-    return shown if spread is None else f"{shown} ± {steady(spread):g}"
-
-
-def estimate(estimate: float | None, low: float | None, high: float | None, unit: str) -> str:
-    """A difference with its interval and unit."""
-    if estimate is None:
-        return "-"
-    bounds = ""
-    if low is not None and high is not None:
-        bounds = f" [{steady(low):.3g}, {steady(high):.3g}]"
-    return f"{steady(estimate):+.3g}{bounds} {unit}".rstrip()
-
-
-def rounded(value: float | None, unit: str = "") -> str:
-    """Two significant digits and the unit, or a dash."""
-    return "-" if value is None else f"{steady(value):.2g} {unit}".rstrip()

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.errors import UsageError, quoted, unknown
+from harness.errors import UsageError, quoted
 from harness.plan import Plan
 from harness.suite import Scale
 
@@ -95,7 +95,9 @@ def device(wanted: str, scale: Scale) -> str:
         UsageError: an unknown device, or no GPU where one was asked for.
     """
     if wanted not in ("auto", "cpu", "cuda"):
-        raise UsageError(unknown("--device", wanted, ("cpu", "cuda", "auto")))
+        raise UsageError(  # by hand: the nearest name to `gpu` would be `cpu`
+            f"unknown device {quoted(wanted)}: allowed are cpu, cuda, auto; see --device"
+        )
     if wanted == "cpu" or (wanted == "auto" and scale.size not in ("gpu", "paper")):
         return "cpu"
     import torch

@@ -64,7 +64,7 @@ def bootstrap_interval(
     """Percentile bootstrap interval (Efron 1979), ten values or more; no bounds below.
 
     Args:
-        values: one number a seed.
+        values: one number per seed.
         generator: where the resampling takes its chance from.
         statistic: the mean, or the inter-quartile mean.
     """

@@ -28,10 +28,10 @@ MACHINERY = frozenset(
     {
         "analysis", "arguments", "artifacts", "cache", "checkpoints", "claims", "cli", "console",
         "contents", "context", "cost", "data", "data_commands", "drawing", "errors", "evidence",
-        "executors", "failures", "files", "identity", "inputs", "inventory", "lazy", "migrate",
-        "new", "options", "patience", "plan", "plugins", "provenance", "record", "registry",
-        "report", "resampling", "run", "source", "store", "suite", "terminal", "tool", "upkeep",
-        "upkeep_commands", "variants",
+        "executors", "failures", "files", "identity", "inputs", "inventory", "lazy",
+        "list_commands", "migrate", "new", "number", "options", "patience", "plan", "plugins",
+        "provenance", "record", "registry", "report", "resampling", "run", "source", "store",
+        "suite", "terminal", "tool", "upkeep", "upkeep_commands", "variants",
     }
 )  # fmt: skip
 """Parts of the engine that name, run, keep and show trials. A method's numbers do not depend on
@@ -77,7 +77,7 @@ class Reached(NamedTuple):
 def digest(import_path: str) -> str:
     """sha256 over the source and the data files that a function's module reaches.
 
-    Comments, docstrings and formatting do not count, nor do documents and printed numbers.
+    Comments, docstrings and formatting do not count, nor do documents and published numbers.
 
     Raises:
         SpecError: the module has no source file, or one that it reaches does not parse.

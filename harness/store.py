@@ -45,7 +45,7 @@ from harness.settings import fault
 __all__ = [
     "MANIFEST",
     "Checkpoint",
-    "Damaged",
+    "Corrupt",
     "Loaded",
     "Store",
     "file_digest",
@@ -59,7 +59,7 @@ _PLAIN = re.compile(r"[a-z0-9_+-]+")
 """Names without an ending: those of suites and scales, not those of a `README.md` beside them."""
 
 
-class Damaged(NamedTuple):
+class Corrupt(NamedTuple):
     """A file in the results folder that was read whole and is not an intact record."""
 
     path: Path
@@ -70,7 +70,7 @@ class Loaded(NamedTuple):
     """What a results folder holds."""
 
     records: list[Record]
-    damaged: list[Damaged]
+    damaged: list[Corrupt]
 
 
 def parse_record(data: bytes) -> Record:
@@ -195,7 +195,7 @@ class Store(Artifacts, Checkpoints):
                 except Unreadable:
                     raise
                 except StoreError as error:
-                    damaged.append(Damaged(path, str(error)))
+                    damaged.append(Corrupt(path, str(error)))
                 else:
                     records += [record] if record else []
         return Loaded(records, damaged)

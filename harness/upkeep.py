@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from harness import plan
 from harness.errors import StoreError, Unreadable
-from harness.store import Damaged, Store
+from harness.store import Corrupt, Store
 
 STALE_SECONDS = 60.0
 """A temporary file that has lain so long has lost its writer."""
@@ -18,7 +18,7 @@ class Problem(NamedTuple):
     repaired: bool
 
 
-def check(store: Store, damaged: Iterable[Damaged], repair: bool) -> Iterator[Problem]:
+def check(store: Store, damaged: Iterable[Corrupt], repair: bool) -> Iterator[Problem]:
     """Every corrupt record and artifact; with `repair` moved aside or removed.
 
     What cannot be read, and what a running command uses, stays as it is.

@@ -120,7 +120,7 @@ def from_fork_server(process: int, variable: str) -> bool:
 
 
 def kernel_kills() -> tuple[int, ...]:
-    """How often the kernel has killed for want of memory: in this cgroup, and on this machine."""
+    """How often the kernel has killed for lack of memory: in this cgroup, and on this machine."""
     found = []
     for file in (*_memory_files(), _PROC / "vmstat"):
         with contextlib.suppress(OSError, ValueError):

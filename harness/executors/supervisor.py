@@ -47,7 +47,7 @@ class End(NamedTuple):
     cause: Literal["", "stop", "limit"] = ""
     """Why the supervisor killed it, if it did."""
     memory: bool = False
-    """Whether the kernel killed something for want of memory meanwhile."""
+    """Whether the kernel killed something for lack of memory meanwhile."""
 
 
 def supervise(job: Job, owner: Connection) -> None:

@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Callable, Sequence
 
+from harness import number
 from harness.digits import mean, steady, total
 from harness.record import Record
-from harness.report import number
 from harness.report.selection import Selection, Trial
 from harness.report.table import Comparison, Field, Listing, Row, label
 from harness.suite import Suite

@@ -3,7 +3,7 @@
 import functools
 from typing import TYPE_CHECKING
 
-from harness.report import number
+from harness import number
 from harness.report.overview import Overview
 from harness.report.page import Page
 from harness.report.selection import Trial

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote
 
-from harness.report import number
+from harness import number
 from harness.report.overview import Overview
 from harness.report.page import Page
 from harness.report.selection import Trial

@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from harness import number
 from harness.analysis import cells, frame
 from harness.claims import Verdict, judge
 from harness.errors import SpecError
 from harness.record import Record
-from harness.report import cost, number
+from harness.report import cost
 from harness.report.figure import Picture, draw
 from harness.report.selection import Selection, Trial, sort_out
 from harness.report.table import FAILURES, Comparison, Field, Listing, Row, compare, label, planned

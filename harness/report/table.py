@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from harness import number
 from harness.analysis import Cells, distinct
-from harness.report import number
 from harness.report.selection import Selection, Trial
 from harness.stats import paired_interval
 from harness.suite import Mark, Metric, Reference, Scale, Suite, Table, Task, select

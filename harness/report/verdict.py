@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from harness import number
 from harness.claims import TaskEstimate, Verdict
 from harness.digits import steady
-from harness.report import number
 from harness.report.selection import Trial
 from harness.report.table import Field, Listing, Row, label
 from harness.suite import Claim, Exact, LowerSpread, Suite, Trend

@@ -208,7 +208,7 @@ def fetch(name: str, cache_dir: Path) -> Path:
         SpecError: an unknown name.
     """
     if name not in DATASETS:
-        raise SpecError(unknown("graph", name, DATASETS, "harness data list gate"))
+        raise SpecError(unknown("graph", name, DATASETS, "harness data list"))
     spec = DATASETS[name]
     target = cache_dir / spec.path
     if spec.name in CITATION:

@@ -21,10 +21,6 @@ class AlphaSummary(NamedTuple):
     """Distribution of attention coefficients in [0, 1]."""
 
     mean: float
-    min: float
-    max: float
-    deciles: tuple[float, ...]
-    """The nine inner deciles, 10 % to 90 %, with linear interpolation."""
     histogram: tuple[int, ...]
     """Counts in 20 equal bins of [0, 1]; an upper edge belongs to the next bin, 1 to the last."""
 
@@ -157,13 +153,9 @@ def alpha_summary(alpha_N: Tensor) -> AlphaSummary:
             "attention must lie in [0, 1]; pass it after the softmax and before dropout"
         )
     alpha_N = alpha_N.clamp(0, 1)
-    at_9 = torch.arange(1, 10, dtype=torch.float64, device=alpha_N.device) / 10
     bin_N = (alpha_N * BINS).long().clamp(max=BINS - 1)
     return AlphaSummary(
         mean=alpha_N.mean().item(),
-        min=alpha_N.min().item(),
-        max=alpha_N.max().item(),
-        deciles=tuple(torch.quantile(alpha_N, at_9).tolist()),
         histogram=tuple(bin_N.bincount(minlength=BINS).tolist()),
     )
 

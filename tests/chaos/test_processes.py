@@ -307,7 +307,7 @@ def test_each_stopping_signal_saves(
     process.send_signal(number)
     done = project.finish(process, 30)
     assert done.code == 130
-    assert done.err == "stopped; everything is saved, go on with: harness run written\n"
+    assert done.err == "stopped; everything is saved, resume with: harness run written\n"
     assert len(list(project.cache.glob("trials/*/checkpoint-*.json"))) == 1
     assert alive(project) == []
     assert project.records() == []
@@ -320,7 +320,7 @@ def test_what_was_not_saved_is_named(project: Any, command: Any, wait_for: Any) 
     done = project.finish(process, 30)
     assert (done.code, done.err) == (
         130,
-        "stopped; everything is saved but stuck on short, seed 0, go on with: "
+        "stopped; everything is saved but stuck on short, seed 0, resume with: "
         "harness run written\n",
     )
 
@@ -409,13 +409,13 @@ def test_a_leftover_thread_frees_its_slot(project: Any, command: Any) -> None:
 
 FULL = """
 import errno, os, harness.store
-written = harness.store.write_atomic
-def write_atomic(path, data):
-    if os.path.exists("full") and ".probe" not in str(path):
+written = harness.store.write_verified
+def write_verified(path, data):
+    if os.path.exists("full"):
         problem = OSError(errno.{}, os.strerror(errno.{}))
-        raise harness.store._cannot_write(path, problem) from problem
+        raise harness.store.cannot_write(path, problem) from problem
     written(path, data)
-harness.store.write_atomic = write_atomic
+harness.store.write_verified = write_verified
 """
 
 

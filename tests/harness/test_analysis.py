@@ -3,13 +3,12 @@
 import time
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import stats
-from harness.analysis import COLUMNS, cell, cells, compare, frame, paired
+from harness.analysis import COLUMNS, cells, compare, frame
 from harness.errors import StoreError, UsageError
 
 
@@ -91,7 +90,6 @@ def test_no_records_make_an_empty_table(suite):
     assert tuple(runs.columns) == COLUMNS
     assert runs.empty
     assert cells(runs) == {}
-    assert paired(runs, "ant", "bee", "accuracy", ["deep-x"]).empty
     assert compare(suite, runs, "ant", "bee") == []
 
 
@@ -127,7 +125,6 @@ def test_cells(suite, records):
     assert (ant.failures, ant.trials) == (1, 4)
     mine = [r for r in records if (r.method, r.task) == ("ant", "shallow-x")]
     assert ant.ids == tuple(sorted(r.short for r in mine))
-    assert cell(runs, "ant", "shallow-x", "accuracy").ids == ant.ids
     again = cells(runs.iloc[::-1])["ant", "shallow-x", "accuracy"]
     assert (again.seeds, again.values.tolist(), again.ids) == (
         ant.seeds,
@@ -140,14 +137,14 @@ def test_cells(suite, records):
 
 def test_an_absent_metric_counts_as_a_failure(suite, make_record):
     runs = frame([make_record(suite, "ant", "deep-x", 0, {"accuracy": 3})], suite)
-    assert cell(runs, "ant", "deep-x", "loss").failures == 1
-    assert cell(runs, "ant", "deep-x", "accuracy").failures == 0
+    assert cells(runs)["ant", "deep-x", "loss"].failures == 1
+    assert cells(runs)["ant", "deep-x", "accuracy"].failures == 0
 
 
 def test_numbers_of_a_trial_that_did_not_finish_do_not_count(suite, make_record):
     late = make_record(suite, "ant", "deep-x", 0, {"accuracy": 3})
     late = late.model_copy(update={"status": "timeout"})
-    assert cell(frame([late], suite), "ant", "deep-x", "accuracy")[0] == ()
+    assert cells(frame([late], suite))["ant", "deep-x", "accuracy"].seeds == ()
     assert frame([late], suite)["value"].isna().all()
 
 
@@ -170,22 +167,6 @@ def test_scales_do_not_mix(suite, make_record):
     ]
     with pytest.raises(UsageError, match="laptop, smoke"):
         cells(frame(both, suite))
-
-
-def test_only_complete_pairs(suite, records):
-    table = paired(frame(records, suite), "ant", "bee", "accuracy", ["shallow-x", "deep-x"])
-    assert table.index.names == ["task", "seed"]
-    assert table.to_dict("index") == {
-        ("deep-x", 1): {"a": 91, "b": 90},
-        ("deep-x", 3): {"a": 93, "b": 98},
-        ("shallow-x", 1): {"a": 81, "b": 80},
-        ("shallow-x", 3): {"a": 83, "b": 88},
-    }
-    assert list(table.index) == sorted(table.index)
-    # The same table whatever the order of its rows.
-    runs = frame(records, suite).iloc[::-1]
-    again = paired(runs, "ant", "bee", "accuracy", ["deep-x", "shallow-x", "deep-x"])
-    pd.testing.assert_frame_equal(again, table)
 
 
 def test_compare_pairs_shared_seeds(suite, records):

@@ -289,7 +289,7 @@ def test_list(project: Any) -> None:
     done = project.run("list")
     assert (done.code, done.err) == (0, "")
     assert_clean(done)
-    assert re.search(r"^toy +Walks \(0000\.00000\) +laptop +24 +0 +5 s of one core", done.out, re.M)
+    assert re.search(r"^toy +Walks \(0000\.00000\) +laptop +24 +0 +[\d.]+ s of", done.out, re.M)
     assert re.search(r"^toy-chain +Walks \(0000\.00000\) +smoke +24 +5 ", done.out, re.M)
 
 

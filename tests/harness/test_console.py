@@ -108,21 +108,6 @@ def test_an_estimate_knows_own_trials_then_kin_then_the_guess(
     assert known.of("toy", "ant", "shallow-y") == 10
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.4, "0 s"),
-        (99, "99 s"),
-        (100, "2 min"),
-        (5399, "90 min"),
-        (5400, "1.5 h"),
-        (9e5, "250.0 h"),
-    ],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert console.duration(seconds) == text
-
-
 def test_counted() -> None:
     assert console.counted({"done": 3, "failed": 0, "missing": 1}) == "3 done, 1 missing"
     assert console.counted({"done": 0}) == "none"
@@ -205,7 +190,7 @@ def test_artifacts_are_shown_and_counted_in_time_alone(made: Plan) -> None:
         watch(Event(job(made, 0, artifact="stone"), outcome=Outcome(DONE), seconds=500))
         assert watch.remaining() == 1100
         watch._bars.refresh()
-    assert "ok artifact stone, 8 min" in file.getvalue()
+    assert "ok artifact stone, 8.33 min" in file.getvalue()
     assert "0/60" in file.getvalue()
 
 

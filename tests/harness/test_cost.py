@@ -17,7 +17,7 @@ EARLIER = Cost(
 
 
 class Card:
-    """A stand-in for `pynvml`: cards that count energy, by index and by name."""
+    """A fake `pynvml`: GPUs that count energy, by index and by name."""
 
     class NVMLError(Exception):
         """As in the real module."""

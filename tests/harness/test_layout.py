@@ -31,26 +31,27 @@ ALLOWED = {
     "stats": {"digits"},
     "resampling": {"digits", "stats"},
     "drawing": {"stats", "suite"},
+    "number": {"digits", "suite"},
     "identity": {"suite"},
     "record": {"errors", "identity", "settings", "suite"},
     "files": {"errors"},
     "cache": {"errors", "files"},
-    "artifacts": {"cache", "errors", "files", "identity"},
+    "artifacts": {"cache", "errors", "files", "identity", "record"},
     "checkpoints": {"cache", "errors", "files"},
     "store": {
         "artifacts", "cache", "checkpoints", "errors", "files", "identity", "record", "settings",
     },
     "source": {"errors", "suite"},
     "plugins": {"errors", "identity", "settings", "suite"},
-    "registry": {"errors", "identity", "plugins", "settings", "source", "suite"},
-    "contents": {"errors", "files", "identity"},
+    "registry": {"errors", "identity", "plugins", "record", "settings", "source", "suite"},
+    "contents": {"errors", "files", "identity", "record"},
     "data": {"cache", "errors", "files", "identity", "record", "registry", "store", "suite"},
     "inputs": {"contents", "data", "errors", "identity", "record", "store", "suite"},
     "inventory": {"contents", "data", "errors", "registry"},
     "cost": {"record"},
     "provenance": {"record"},
     "training": {"errors", "settings", "store"},
-    "variants": {"errors", "identity", "settings", "suite"},
+    "variants": {"errors", "identity", "record", "settings", "suite"},
     "plan": {"data", "errors", "identity", "record", "registry", "store", "suite", "variants"},
     "analysis": {"errors", "record", "stats", "suite"},
     "upkeep": {"errors", "plan", "store"},
@@ -59,8 +60,8 @@ ALLOWED = {
         "analysis", "digits", "errors", "evidence", "resampling", "settings", "stats", "suite",
     },
     "report": {
-        "analysis", "claims", "digits", "errors", "files", "record", "registry", "stats", "store",
-        "suite",
+        "analysis", "claims", "digits", "errors", "files", "number", "record", "registry", "stats",
+        "store", "suite",
     },
     "context": {
         "cost", "data", "errors", "identity", "inputs", "patience", "plan", "record", "settings",
@@ -78,12 +79,14 @@ ALLOWED = {
         "run", "store", "suite",
     },
     "console": {
-        "digits", "errors", "executors", "identity", "plan", "record", "run", "store", "suite",
+        "digits", "errors", "executors", "identity", "number", "plan", "record", "run", "store",
+        "suite",
     },
     "options": {"errors", "plan", "suite"},
     "terminal": {"errors"},
     "arguments": {
-        "data", "errors", "options", "record", "registry", "store", "suite", "terminal", "variants",
+        "data", "errors", "options", "record", "registry", "store", "suite", "terminal",
+        "variants",
     },
     "data_commands": {
         "arguments", "console", "data", "errors", "inventory", "registry", "store", "terminal",
@@ -93,10 +96,13 @@ ALLOWED = {
         "upkeep",
     },
     "new": {"errors", "files", "registry", "suite", "terminal"},
+    "list_commands": {
+        "arguments", "console", "number", "plan", "registry", "settings", "terminal", "variants",
+    },
     "cli": {
         "analysis", "arguments", "claims", "console", "data_commands", "errors", "executors",
-        "identity", "new", "options", "plan", "record", "registry", "report", "run", "settings",
-        "store", "suite", "terminal", "upkeep", "upkeep_commands", "variants",
+        "identity", "list_commands", "new", "number", "options", "plan", "record", "registry",
+        "report", "run", "store", "suite", "terminal", "upkeep", "upkeep_commands", "variants",
     },
 }  # fmt: skip
 FOR_SUITES = {
@@ -253,7 +259,7 @@ def test_an_arrow_up_and_a_circle_are_found():
 
 
 LONGEST = 500
-BEING_CUT = {"harness/cli.py", "harness/stats.py", "harness/suite.py"}
+BEING_CUT = {"harness/stats.py", "harness/suite.py"}
 """Since 2026-11-29, until they are split; each at most 600 lines. Take a name out when it is."""
 
 

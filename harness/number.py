@@ -1,4 +1,4 @@
-"""Numbers as reports print them: no locale, no negative zero, the metric's decimals.
+"""Numbers as reports and the terminal print them: no locale, no negative zero, their decimals.
 
 All go through `harness.digits.steady` first, so that last bits never decide how one is rounded.
 """
@@ -17,7 +17,7 @@ ARROWS: dict[Literal["higher", "lower", "neither"], str] = {
     "lower": "↓",
     "neither": "",
 }
-_SECONDS = (("h", 3600.0), ("min", 60.0))
+_SECONDS = (("years", 365.25 * 86400), ("days", 86400.0), ("h", 3600.0), ("min", 60.0))
 _BYTES = (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10))
 _IN_FULL = 10**21
 """Counts from here on are written with an exponent."""
@@ -88,8 +88,29 @@ def energy(value: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """A duration: `0.4 s`, `12.3 min`, `2.5 h`."""
+    """A duration as people say it: `0.4 s`, `12.3 min`, `2.5 h`, `15.2 days`, `41.5 years`."""
     return _scaled(value, _SECONDS, "s")
+
+
+def spread(value: float, spread: float | None) -> str:
+    """A published number with its spread."""
+    shown = f"{steady(value):g}"
+    return shown if spread is None else f"{shown} ± {steady(spread):g}"
+
+
+def estimate(estimate: float | None, low: float | None, high: float | None, unit: str) -> str:
+    """A difference with its interval and unit."""
+    if estimate is None:
+        return "-"
+    bounds = ""
+    if low is not None and high is not None:
+        bounds = f" [{steady(low):.3g}, {steady(high):.3g}]"
+    return f"{steady(estimate):+.3g}{bounds} {unit}".rstrip()
+
+
+def rounded(value: float | None, unit: str = "") -> str:
+    """Two significant digits and the unit, or a dash."""
+    return "-" if value is None else f"{steady(value):.2g} {unit}".rstrip()
 
 
 def memory(value: float) -> str:

@@ -1,4 +1,4 @@
-"""The worked example of CONTRIBUTING.md runs as it stands there, from somebody else's package."""
+"""The worked example of adding a suite runs as it stands there, from somebody else's package."""
 
 import json
 import os
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_the_worked_example_runs_to_a_verdict(tmp_path: Path) -> None:
-    text = (ROOT / "CONTRIBUTING.md").read_text()
+    text = (ROOT / "docs/adding-a-suite.md").read_text()
     code = re.search(r"```python\n(.*?)```", text, re.DOTALL)
     assert code is not None
     package = tmp_path / "site"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.report import number
+from harness import number
 from harness.suite import Reference
 
 
@@ -69,6 +69,9 @@ def test_units() -> None:
     assert number.seconds(0.41) == "0.41 s"
     assert number.seconds(90) == "1.5 min"
     assert number.seconds(9000) == "2.5 h"
+    assert number.seconds(36 * 3600) == "1.5 days"
+    assert number.seconds(363_888.9 * 3600) == "41.5 years"
+    assert number.seconds(15.25 * 86400) == "15.2 days"
     assert number.memory(300 * 2**20) == "300 MiB"
     assert number.memory(3) == "3 B"
 

@@ -1,0 +1,66 @@
+"""The pages of docs/: short, linked, and every command and Python block of them runs."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+TO_COME = {"reading-a-verdict.md"}
+"""Written elsewhere since 2026-11-29; take it out when it is there."""
+LONG = {"reliability.md", "decisions.md"}
+BLOCK = re.compile(r"^( *)```(sh|python)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
+RECORD = "gate/laptop/gate--self-er2-l1--s0--*.json"
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Language and text of each block, in order."""
+    found = []
+    for indent, language, text in BLOCK.findall(page.read_text()):
+        lines = [line.removeprefix(indent) for line in text.splitlines()]
+        found.append((language, "\n".join(lines)))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_a_page_is_short_and_its_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text()
+    assert page.name in LONG or len(text.splitlines()) <= 80
+    links = re.findall(r"\]\(([\w./-]+)\)", text)
+    assert [x for x in links if x not in TO_COME and not (page.parent / x).exists()] == []
+
+
+def test_the_list_of_pages_is_whole() -> None:
+    listed = set(re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs/README.md").read_text()))
+    assert listed - TO_COME == {p.name for p in PAGES} - {"README.md"} - TO_COME
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: p.stem)
+def test_every_block_runs(page: Path, tmp_path: Path) -> None:
+    (tmp_path / "results/gate/laptop").mkdir(parents=True)
+    for path in (ROOT / "results").glob(RECORD):
+        shutil.copy(path, tmp_path / "results/gate/laptop")
+    environment = {
+        **os.environ,
+        "HARNESS_CACHE": str(tmp_path / "cache"),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    }
+    for language, text in blocks(page):
+        script = tmp_path / f"block.{language}"  # a file: docstrings of settings are read from it
+        script.write_text(text)
+        words = ["bash", "-eu"] if language == "sh" else [sys.executable]
+        done = subprocess.run(
+            [*words, str(script)],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert done.returncode == 0, f"{text}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
