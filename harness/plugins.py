@@ -6,6 +6,7 @@ and the tasks of its claims stay as they are, so that recorded baselines stand b
 """
 
 import fnmatch
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -18,7 +19,9 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
+from harness.cache import Cache, location
 from harness.errors import HarnessError, SpecError, UsageError, described, one_line, quoted, unknown
+from harness.files import write_atomic
 from harness.identity import digest
 from harness.settings import Spec, fault
 from harness.suite import (
@@ -64,6 +67,28 @@ class Plugin(Spec):
     pairs: tuple[str, ...] = ("*",)
     """`method/task` globs of what is to run, e.g. `mine/self-*`. By default a new method meets all
     tasks of a scale, and a new task all its methods."""
+
+
+class Kept(NamedTuple):
+    """Data of a plugin in a file of its own; the fields are those of a `Dataset`."""
+
+    folder: str
+    file: str
+    sha256: str
+
+
+def keep(data: bytes, ending: str) -> Kept:
+    """Keeps what a plugin has in memory as a file of the cache, under the digest of its bytes.
+
+    Raises:
+        StoreError: the disk is full, the folder is not writable, ...
+    """
+    key = hashlib.sha256(data).hexdigest()
+    folder, file = (location() / "data").absolute(), f"plugins/{key[:32]}{ending}"
+    if not (folder / file).is_file() or (folder / file).stat().st_size != len(data):
+        Cache(location()).claim()
+        write_atomic(folder / file, data)
+    return Kept(str(folder), file, key)
 
 
 class Place(NamedTuple):

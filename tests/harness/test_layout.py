@@ -42,7 +42,7 @@ ALLOWED = {
         "artifacts", "cache", "checkpoints", "errors", "files", "identity", "record", "settings",
     },
     "source": {"errors", "suite"},
-    "plugins": {"errors", "identity", "settings", "suite"},
+    "plugins": {"cache", "errors", "files", "identity", "settings", "suite"},
     "registry": {"errors", "identity", "plugins", "record", "settings", "source", "suite"},
     "contents": {"errors", "files", "identity", "record"},
     "data": {"cache", "errors", "files", "identity", "record", "registry", "store", "suite"},
@@ -106,8 +106,8 @@ ALLOWED = {
     },
 }  # fmt: skip
 FOR_SUITES = {
-    "analysis", "contents", "context", "data", "digits", "drawing", "errors", "lazy", "record",
-    "run", "settings", "stats", "store", "suite", "tool", "training",
+    "analysis", "contents", "context", "data", "digits", "drawing", "errors", "lazy", "plugins",
+    "record", "run", "settings", "stats", "store", "suite", "tool", "training",
 }  # fmt: skip
 
 
