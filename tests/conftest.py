@@ -54,6 +54,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--chaos-kills", type=int, default=15, help="processes that are killed")
     group.addoption("--chaos-flips", type=int, default=200, help="bits that are flipped")
     group.addoption("--chaos-commands", type=int, default=500, help="fuzzed command lines")
+    group.addoption("--chaos-files", type=int, default=1000, help="corrupt text files")
     group.addoption("--chaos-summary", metavar="FILE", help="page that gets the table of counts")
 
 

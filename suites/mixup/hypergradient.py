@@ -1,9 +1,12 @@
 """The gradient of the validation loss by alpha, through one unrolled step of W.
 
-With W' = W - P dL_tr(W, alpha)/dW for a diagonal P,
+With W' a function of g = dL_tr(W, alpha)/dW and P = -dW'/dg,
 
     dL_val(W', alpha)/dalpha  =  direct  -  cross,
     direct = dL_val/dalpha at W',   cross = d2 L_tr(W, alpha)/(dalpha dW) u,   u = P dL_val(W')/dW'
+
+P is that of the AdamW step and of the clipping before it (`adamw`), or something simpler that
+stands for it, as in the released code.
 
 `cross` is a derivative along one direction: by finite differences of dL_tr/dalpha, as the paper
 does it (after DARTS, Liu et al. 2019, Eq. 8), or exactly, forward over reverse.
@@ -18,7 +21,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from suites.mixup.optimizer import mean_second_moment, members, second_moment
+from suites.mixup.optimizer import mean_second_moment, members, step_slope
 from suites.mixup.settings import Preconditioner
 
 Tensors = Sequence[Tensor]
@@ -63,27 +66,36 @@ def cross_by_differences(
 
 @torch.no_grad()
 def precondition(
-    kind: Preconditioner, optimizer: torch.optim.AdamW, steps: Tensors, values: Tensors
+    kind: Preconditioner,
+    optimizer: torch.optim.AdamW,
+    steps: Tensors,
+    values: Tensors,
+    shrunk: float = 1.0,
 ) -> None:
     """Multiplies dL_val/dW', in place, with P.
 
     Args:
-        kind: `sgd`: the learning rate. `adamw`: that over the root of the second moment, element
-            by element. `adamw-tensor`: one over the root mean square of the moment, one number a
-            tensor and no learning rate, as the released code's library has it.
+        kind: `adamw`: the derivative of the step, through both moments and the clipping. `sgd`: the
+            learning rate. `adamw-tensor`: one over the root mean square of the second moment, one
+            number a tensor and no learning rate, as the released code's library has it.
         optimizer: of W.
-        steps: dL_tr/dW, with which the step to W' was made.
+        steps: dL_tr/dW, clipped, with which the step to W' was made.
         values: dL_val/dW', in the optimiser's order.
+        shrunk: what clipping multiplied the gradient with; 1 where it did nothing.
     """
     for (parameter, group), step, value in zip(members(optimizer), steps, values, strict=True):
         if kind == "sgd":
             value.mul_(group["lr"])
         elif kind == "adamw":
-            moment = second_moment(optimizer, parameter, group, step)
-            value.div_(moment.sqrt_().add_(group["eps"])).mul_(group["lr"])
+            value.mul_(step_slope(optimizer, parameter, group, step))
         else:
             mean = mean_second_moment(optimizer, parameter, group, step)
             value.div_(math.sqrt(mean) + group["eps"])
+    if kind == "adamw" and shrunk < 1:  # a clipped gradient has no derivative along itself
+        inner = sum(float((step * value).sum()) for step, value in zip(steps, values, strict=True))
+        along = inner / max(norm(steps), 1e-300) ** 2
+        for step, value in zip(steps, values, strict=True):
+            value.sub_(step, alpha=along).mul_(shrunk)
 
 
 def norm(values: Tensors) -> float:

@@ -50,10 +50,12 @@ def methods() -> tuple[Method, ...]:
         options: Options,
         kind: Kind = "baseline",
         *deviations: str,
+        version: int = 1,
     ) -> Method:
         return Method(
             name=name,
             label=label,
+            version=version,
             kind=kind,
             run="suites.mixup.trials:run",
             params=Finetuning(method=key, options=options.plain()).plain(),
@@ -62,6 +64,13 @@ def methods() -> tuple[Method, ...]:
 
     equal = "Not in the paper."
     stage = "A stage has one step at least; the reference code divides by zero on so few examples."
+    derivative = (
+        "The backward pass is the true derivative; the reference code's lacks a constant factor, "
+        "which AdamW does not see."
+    )
+    masked = (
+        "Gradients are masked before they are clipped; the reference optimizer masks them after."
+    )
     cross = (
         "Finite differences are forward ones at W, and share the gradient of W's own step; the "
         "paper takes central ones. Both sides see the same dropout masks."
@@ -82,9 +91,7 @@ def methods() -> tuple[Method, ...]:
         method("l2-sp", "L2-SP", "l2-sp", L2SPOptions()),
         method("top-k", "Top-K", "top-k", TopKOptions()),
         method(
-            "mixout", "Mixout", "mixout", MixoutOptions(), "baseline",
-            "The backward pass is the true derivative; the reference code's lacks a constant "
-            "factor, which AdamW does not see.",
+            "mixout", "Mixout", "mixout", MixoutOptions(), "baseline", derivative,
         ),
         method("r3f", "R3F", "r3f", R3FOptions()),
         method(
@@ -98,11 +105,13 @@ def methods() -> tuple[Method, ...]:
             "tenth of the way back at first: the published values suit longer runs and lower "
             "rates.",
         ),
-        method("child-tuning-d", "Child-Tuning D", "child-tuning-d", ChildTuningOptions()),
-        method("child-tuning-f", "Child-Tuning F", "child-tuning-f", ChildTuningOptions()),
+        method("child-tuning-d", "Child-Tuning D", "child-tuning-d", ChildTuningOptions(),
+               "baseline", masked, version=2),
+        method("child-tuning-f", "Child-Tuning F", "child-tuning-f", ChildTuningOptions(),
+               "baseline", masked),
         method("re-init", "ReInit", "re-init", ReInitOptions()),
-        method("dps-dense", "DPS dense", "dps-dense", DPSOptions(), "baseline", stage),
-        method("dps-mix", "DPS mix", "dps-mix", DPSOptions(), "baseline", stage),
+        method("dps-dense", "DPS dense", "dps-dense", DPSOptions(), "baseline", stage, version=2),
+        method("dps-mix", "DPS mix", "dps-mix", DPSOptions(), "baseline", stage, derivative),
         method("lora", "LoRA", "lora", LoRAOptions()),
         method("mixup-convex", "mixup, convex", "mixup", MixupOptions(), "proposed", cross),
         method("mixup-code", "mixup, code", "mixup", MixupOptions(form="code"), "proposed", cross),
@@ -119,7 +128,9 @@ def methods() -> tuple[Method, ...]:
         method("mixup-first-order", "mixup, first order", "mixup",
                MixupOptions(hypergradient="first-order"), "ablation"),
         method("mixup-exact", "mixup, exact hypergradient", "mixup",
-               MixupOptions(hypergradient="exact"), "ablation", equal),
+               MixupOptions(hypergradient="exact", preconditioner="adamw"), "ablation",
+               f"{equal} The derivative of the unrolled AdamW step, through both moments and "
+               "clipping.", version=2),
         method("mixup-rank-4", "mixup, rank 4", "mixup", MixupOptions(rank=4), "ablation"),
         method("mixup-half", "mixup, split in halves", "mixup", MixupOptions(split=0.5),
                "ablation"),

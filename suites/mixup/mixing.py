@@ -64,8 +64,10 @@ class MixedWeight(nn.Module):
         self.std = std
         rows, columns = pretrained_OI.shape
         self.register_buffer("pretrained_OI", pretrained_OI.detach().clone(), persistent=False)
-        self.rows_OR = nn.Parameter(pretrained_OI.new_empty(rows, rank))
-        self.columns_RI = nn.Parameter(pretrained_OI.new_empty(rank, columns))
+        # Near 1 a bfloat16 is 0.004 from the next: alpha's steps would be lost.
+        wide = torch.promote_types(pretrained_OI.dtype, torch.float32)
+        self.rows_OR = nn.Parameter(pretrained_OI.new_empty(rows, rank, dtype=wide))
+        self.columns_RI = nn.Parameter(pretrained_OI.new_empty(rank, columns, dtype=wide))
         self.formed_OI: Tensor | None = None
         """Stands for the mixture while `formed` is in force."""
         self.draw(generator)
@@ -91,11 +93,16 @@ class MixedWeight(nn.Module):
         """The mixed weight, [O, I]."""
         if self.formed_OI is not None:
             return self.formed_OI
-        alpha_OI = self.alpha()
+        alpha_OI, dtype = self.alpha(), weight_OI.dtype
+        weight_OI, pretrained_OI = self._widened(weight_OI, self.pretrained_OI)
         if self.form == "convex":
-            return torch.lerp(self.pretrained_OI, weight_OI, alpha_OI)
+            return torch.lerp(pretrained_OI, weight_OI, alpha_OI).to(dtype)
         rest_OI = _product(1 - self.rows_OR, 1 - self.columns_RI)
-        return torch.addcmul(alpha_OI * weight_OI, rest_OI, self.pretrained_OI)
+        return torch.addcmul(alpha_OI * weight_OI, rest_OI, pretrained_OI).to(dtype)
+
+    def _widened(self, *tensors: Tensor) -> list[Tensor]:
+        """The tensors in the factors' precision."""
+        return [tensor.to(self.rows_OR.dtype) for tensor in tensors]
 
     @torch.no_grad()
     def mix(self, weight_OI: Tensor, out_OI: Tensor) -> None:
@@ -134,13 +141,16 @@ class MixedWeight(nn.Module):
                 weight,
             )
             return gradient_OI, rows_O[:, None], columns_I[None]
+        weight_OI, pretrained_OI, wide_OI = self._widened(
+            weight_OI, self.pretrained_OI, gradient_OI
+        )
         if self.form == "convex":
-            inner_OI = (weight_OI - self.pretrained_OI).mul_(gradient_OI)
+            inner_OI = (weight_OI - pretrained_OI).mul_(wide_OI)
         else:
-            inner_OI = weight_OI * gradient_OI
+            inner_OI = weight_OI * wide_OI
         rows_OR, columns_RI = inner_OI @ self.columns_RI.T, self.rows_OR.T @ inner_OI
         if self.form == "code":
-            torch.mul(self.pretrained_OI, gradient_OI, out=inner_OI)
+            torch.mul(pretrained_OI, wide_OI, out=inner_OI)
             rows_OR -= inner_OI @ (1 - self.columns_RI).T
             columns_RI -= (1 - self.rows_OR).T @ inner_OI
         return gradient_OI.mul_(self.alpha()), rows_OR / self.rank, columns_RI / self.rank
@@ -168,7 +178,9 @@ def attach(
 ) -> list[str]:
     """Mixes the weight of every `nn.Linear` whose dotted name the pattern is found in.
 
-    W starts at the pretrained weight. Returns the names of the layers.
+    W starts at the pretrained weight. A layer that shares its weight with an embedding, as the
+    output of a language model may, is that embedding and left as it is. Factors are float32 where
+    weights are of half precision. Returns the names of the layers.
 
     Args:
         model: any module, as a Hugging Face encoder.
@@ -180,7 +192,8 @@ def attach(
         std: spread of the drawn factors around one.
 
     Raises:
-        MethodError: no linear layer matches, or form or rank does not exist.
+        MethodError: no linear layer matches, form or rank does not exist, two layers share a
+            weight, or a matrix that matches belongs to no linear layer.
     """
     if form not in get_args(Form):
         raise MethodError(unknown("form of mixup", form, get_args(Form)))
@@ -189,11 +202,8 @@ def attach(
     generator = generator or torch.Generator().manual_seed(0)
     found = [
         (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear)
-        and re.search(pattern, name)
-        and (pooler or "pooler" not in name)
-        and not parametrize.is_parametrized(module)
+        for name, module in linear_layers(model, pattern)
+        if (pooler or "pooler" not in name) and not parametrize.is_parametrized(module)
     ]
     if not found:
         raise MethodError(
@@ -204,6 +214,48 @@ def attach(
         mixup = MixedWeight(module.weight, form, rank, generator, std)
         parametrize.register_parametrization(module, "weight", mixup)
     return [name for name, _ in found]
+
+
+def linear_layers(model: nn.Module, pattern: str = "") -> list[tuple[str, nn.Linear]]:
+    """The linear layers that have a weight of their own, by name, in the model's order.
+
+    Args:
+        model: any module.
+        pattern: regular expression that is found in the names.
+
+    Raises:
+        MethodError: two layers share a weight, or a matrix whose name matches is neither a linear
+            layer's nor an embedding's, so that it would be passed over.
+    """
+    owners: dict[int, list[tuple[str, nn.Module]]] = {}
+    for name, module in model.named_modules():
+        for own, parameter in module.named_parameters(recurse=False):
+            owners.setdefault(id(parameter), []).append((name, module))
+            matrix = sum(size > 1 for size in parameter.shape) > 1 and "bias" not in own
+            known = isinstance(module, nn.Linear | nn.Embedding | parametrize.ParametrizationList)
+            if matrix and not known and not isinstance(module, MixedWeight):
+                whole = f"{name}.{own}".removeprefix(".")
+                if re.search(pattern, whole):
+                    raise MethodError(
+                        f"{type(model).__name__}: {whole} is a matrix of {type(module).__name__}, "
+                        "not of an nn.Linear, and would be passed over; give a pattern that leaves "
+                        "it out, or choose another encoder"
+                    )
+    found = []
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.Linear) or not re.search(pattern, name):
+            continue
+        shared = [] if parametrize.is_parametrized(module) else owners.get(id(module.weight), [])
+        others = [(other, owner) for other, owner in shared if owner is not module]
+        if any(isinstance(owner, nn.Embedding) for _, owner in others):
+            continue
+        if others:
+            raise MethodError(
+                f"{type(model).__name__}: {name} and {others[0][0]} share one weight; give a "
+                "pattern that leaves both out, or untie them"
+            )
+        found.append((name, module))
+    return found
 
 
 def mixed(model: nn.Module) -> list[MixedLayer]:

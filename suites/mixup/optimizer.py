@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from harness.settings import AdamW
 from suites.mixup import kernels
+from suites.mixup.encoder import is_norm
 
 Tensors = Sequence[Tensor]
 
@@ -19,12 +20,12 @@ def groups(
     weight_decay: float,
     exclude: Sequence[Tensor] = (),
 ) -> list[dict[str, Any]]:
-    """Two groups of the trainable parameters: biases and LayerNorms are not decayed."""
+    """Two groups of the trainable parameters: biases and norms are not decayed."""
     excluded = {id(parameter) for parameter in exclude}
     norms = {
         f"{name}.{own}"
         for name, module in model.named_modules()
-        if isinstance(module, nn.LayerNorm)
+        if is_norm(module)
         for own, _ in module.named_parameters()
     }
     decayed: list[Tensor] = []
@@ -126,6 +127,30 @@ def second_moment(
     _, second, step = _moments(optimizer, parameter)
     moment = (gradient * gradient).mul_(1 - beta2).add_(second, alpha=beta2)
     return moment.div_(1 - beta2 ** (step + 1))
+
+
+def step_slope(
+    optimizer: torch.optim.Optimizer, parameter: Tensor, group: dict[str, Any], gradient: Tensor
+) -> Tensor:
+    """-dW'/dg of the step with this gradient g, element by element.
+
+    With W' = W (1 - r d) - r m / (s + eps), m and s^2 the bias-corrected moments of update t,
+
+        -dW'/dg = r [ (1 - b1) / (1 - b1^t) / (s + eps) - m s' / (s + eps)^2 ]
+        s' = (1 - b2) / (1 - b2^t) g / s
+
+    Where a gradient was never anything but 0, s' is taken as 0: s has a kink there.
+    """
+    beta1, beta2 = group["betas"]
+    first, _, step = _moments(optimizer, parameter)
+    mean = torch.lerp(first, gradient, 1 - beta1).div_(1 - beta1 ** (step + 1))
+    root = second_moment(optimizer, parameter, group, gradient).sqrt_()
+    bend = gradient / root * ((1 - beta2) / (1 - beta2 ** (step + 1)))
+    bend.masked_fill_(root == 0, 0.0)
+    size = root.add_(group["eps"])
+    slope = mean.mul_(bend).div_(size.square()).neg_()
+    slope.add_(size.reciprocal(), alpha=(1 - beta1) / (1 - beta1 ** (step + 1)))
+    return slope.mul_(group["lr"])
 
 
 def mean_second_moment(

@@ -74,7 +74,9 @@ def train_tokenizer(sentences: Sequence[str], vocabulary: int) -> BertTokenizer:
     """Lower-cased word pieces of those sentences."""
     pieces = BertWordPieceTokenizer()
     pieces.train_from_iterator(sentences, vocab_size=vocabulary, show_progress=False)
-    return BertTokenizer(vocab=pieces.get_vocab())
+    made = BertTokenizer(vocab=pieces.get_vocab())
+    made.split_special_tokens = True  # the names of special tokens in a text are text
+    return made
 
 
 def fit(ctx: Context, model: BertForMaskedLM, data: Examples, mask: int) -> float:

@@ -59,8 +59,8 @@ class PaperCodeBilevel(Bilevel):
         """Moves alpha and W; with `two-steps` W moves before alpha as well as after it."""
         masks = RandomState.now(self.device)
         loss, steps, here = self.gradients(train)
-        self._clip(steps)
-        self._move_alpha(self.hypergradient(train, validation, steps, here, masks))
+        shrunk = self._clip(steps)
+        self._move_alpha(self.hypergradient(train, validation, steps, here, masks, shrunk))
         if self.options.roll_back or "two-steps" in self.defects:
             with self._replayed(masks):
                 loss, steps, _ = self.gradients(train, factors=False)
@@ -75,13 +75,14 @@ class PaperCodeBilevel(Bilevel):
         steps: list[Tensor],
         here: list[Tensor],
         masks: RandomState,
+        shrunk: float = 1.0,
     ) -> list[Tensor]:
         """See `Bilevel.hypergradient`; it moves W, which the clean one does not."""
         look_ahead(self.weights, steps, self._ahead)
         _, values, direct = self.gradients(validation, self._ahead)
         first_order = self.options.hypergradient == "first-order"
         if not first_order:
-            hyper.precondition(self.options.preconditioner, self.weights, steps, values)
+            hyper.precondition(self.options.preconditioner, self.weights, steps, values, shrunk)
         if "two-steps" in self.defects:
             self._move_weights(steps)
         if first_order:

@@ -168,7 +168,7 @@ class ChildTuningOptions(Options):
     share: float = Field(default=0.3, gt=0, le=1)
     """p, the share of weights that learn."""
     fisher_clip: float = Field(default=1.0, gt=0)
-    """Largest norm of a batch's gradient in the Fisher information; from the released code."""
+    """Largest norm of a tensor's gradient in the Fisher information; from the released code."""
 
 
 class ReInitOptions(Options):
@@ -240,7 +240,8 @@ class SearchOptions(Options):
     radius: float = Field(default=0.01, gt=0)
     """Norm of the shift of W in finite differences; from DARTS."""
     preconditioner: Preconditioner = "adamw-tensor"
-    """What stands for the step's derivative."""
+    """The step's derivative (`adamw`), or what stands for it: `adamw-tensor` from the released
+    code."""
     roll_back: bool = True
     """Whether W's step is repeated with the new alpha."""
     clip: float = Field(default=5.0, gt=0)

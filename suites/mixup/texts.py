@@ -7,13 +7,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from harness.errors import DataError, SpecError, unknown
+from harness import rows
+from harness.errors import DataError, MethodError, SpecError
+from harness.rows import Field, Row, Schema
 from suites.mixup.datasets import Corpus, File
 from suites.mixup.encoder import Batch, Pretrained
 
@@ -50,43 +52,34 @@ def read(path: Path, file: File, corpus: Corpus) -> Texts:
     """One file of a corpus, every line checked.
 
     Raises:
-        DataError: the file is missing, not UTF-8, empty, lacks a column or a label, has a label
-            that the corpus does not know, or has one class only.
+        DataError: the file cannot be read, is shorter than published, lacks a column or a label,
+            has a label that the corpus does not know, or no example of a class.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except FileNotFoundError:
-        raise DataError(
-            f"{corpus.name}: {path} not found; point --data or HARNESS_DATA at a folder that has it"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{corpus.name}: {path} is not UTF-8 (byte {error.start}); replace it by the original"
-        ) from None
-    rows = [line.rstrip("\r") for line in lines]
-    names = rows[0].split("\t")
     headed = isinstance(file.label, str)
-    columns = [_column(path, names, c) for c in (file.first, file.second, file.label)]
-    first, second, labels = [], [], []
-    for number, row in enumerate(rows[headed:], start=1 + headed):
-        if not row or not _kept(number - headed, file):
-            continue
-        cells = _question(row) if file.layout == "label-first" else row.split("\t")
-        needed = max(c for c in columns if c is not None)
-        if len(cells) <= needed:
-            raise DataError(
-                f"{path}:{number}: {len(cells)} columns, at least {needed + 1} wanted; replace the "
-                "file by the original"
-            )
-        text, other, label = (None if c is None else cells[c] for c in columns)
-        first.append(text or "")
-        second.append(other or "")
-        labels.append(_label(path, number, label or "", corpus))
-    if not first:
-        raise DataError(f"{path}: no examples; replace the file by the original")
-    pairs = None if file.second is None else tuple(second)
-    texts = Texts(corpus.name, tuple(first), pairs, tuple(labels), corpus.classes)
+    found = _rows(path, file, corpus)
+    if len(found) < file.rows:
+        raise DataError(
+            f"{path}: {len(found):,} examples, {file.rows:,} were published, so it is cut off; "
+            "replace the file by the original"
+        )
+    kept = [row.values for row in found if _kept(row.line - headed, file)]
+    label, first, second = (_named(file, part) for part in ("label", "first", "second"))
+    texts = Texts(
+        corpus.name,
+        tuple(row[first] for row in kept),
+        None if file.second is None else tuple(row[second] for row in kept),
+        tuple(
+            float(corpus.classes.index(row[label]) if corpus.classes else row[label])
+            for row in kept
+        ),
+        corpus.classes,
+    )
     check(texts)
+    for number, name in enumerate(corpus.classes):
+        if number not in texts.labels:
+            raise DataError(
+                f"{path}: no example of class {name!r}; replace the file by the original"
+            )
     return texts
 
 
@@ -197,12 +190,20 @@ class Examples:
 
 
 def tokenise(texts: Texts, encoder: Pretrained, tokens: int) -> Examples:
-    """Texts as token ids, cut at `tokens`."""
+    """Texts as token ids, cut at `tokens`.
+
+    Without a padding token batches are filled with token 0, which attention masks hide.
+
+    Raises:
+        MethodError: a text has no token, the encoder does not know one, or reads fewer than
+            `tokens`; two texts are not told apart.
+    """
     second = None if texts.second is None else list(texts.second)
     found = encoder.tokenizer(list(texts.first), second, max_length=tokens, truncation=True)
     types = found.get("token_type_ids")
     labels_N = torch.tensor(texts.labels, dtype=torch.long if texts.classes else torch.float32)
-    padding: Any = encoder.tokenizer.pad_token_id  # type: ignore[attr-defined]
+    padding = getattr(encoder.tokenizer, "pad_token_id", None) or 0
+    _fit(texts, encoder, tokens, found["input_ids"])
     return Examples(
         tuple(map(tuple, found["input_ids"])),
         None if types is None else tuple(map(tuple, types)),
@@ -210,6 +211,40 @@ def tokenise(texts: Texts, encoder: Pretrained, tokens: int) -> Examples:
         len(texts.classes),
         int(padding),
     )
+
+
+def _fit(texts: Texts, encoder: Pretrained, tokens: int, ids: list[list[int]]) -> None:
+    """Compares what a tokenizer gives with what the encoder reads."""
+    name = type(encoder.model).__name__
+    for number, own in enumerate(ids, 1):
+        if not own:
+            raise MethodError(
+                f"{texts.name}: text {number} has no token, and {name}'s tokenizer adds none; "
+                "leave it out, or choose another encoder"
+            )
+    table = getattr(encoder.model, "get_input_embeddings", lambda: None)()
+    known = getattr(table, "num_embeddings", math.inf)
+    if (highest := max(map(max, ids))) >= known:
+        raise MethodError(
+            f"{name} knows tokens 0 to {known - 1}, its tokenizer gives {highest}; take the "
+            "tokenizer that belongs to it"
+        )
+    config = getattr(encoder.model, "config", None)
+    said = (
+        getattr(config, "max_position_embeddings", None),
+        getattr(encoder.tokenizer, "model_max_length", None),
+    )
+    limit = min((places for places in said if places and places > 0), default=math.inf)
+    if max(map(len, ids)) > limit:
+        raise MethodError(
+            f"{name} reads {limit} tokens, texts of {tokens} are wanted; set `tokens` to {limit} "
+            "at most"
+        )
+    apart = getattr(encoder.tokenizer, "num_special_tokens_to_add", None)
+    if texts.second is not None and apart is not None and apart(pair=True) == 0:
+        raise MethodError(
+            f"{name}'s tokenizer puts no token between two texts; choose another encoder for pairs"
+        )
 
 
 class Batches:
@@ -249,44 +284,43 @@ class Batches:
         return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def _column(path: Path, names: list[str], column: str | int | None) -> int | None:
-    if column is None or isinstance(column, int):
-        return column
-    if column not in names:
-        raise DataError(
-            f"{path}:1: {unknown('column', column, names)}; labelled files have it, replace the "
-            "file by the original"
-        )
-    return names.index(column)
+def schema(file: File, corpus: Corpus) -> Schema:
+    """What the rows of a file hold."""
+    label = Field(_named(file, "label"), "number", _place(file.label), low=0, high=corpus.top)
+    if corpus.classes:
+        label = Field(label.name, "text", label.column, corpus.classes)
+    fields = [label]
+    for part, column in (("first", file.first), ("second", file.second)):
+        if column is not None:
+            fields.append(Field(_named(file, part), "text", _place(column)))
+    numbers = [field.column for field in fields if field.column is not None]
+    return Schema(tuple(fields), 1 + max(numbers) if numbers else None)
+
+
+def _named(file: File, part: str) -> str:
+    """The name of a column, by what it is in files without header."""
+    column = getattr(file, part)
+    return column if isinstance(column, str) else part
+
+
+def _place(column: str | int | None) -> int | None:
+    return column if isinstance(column, int) else None
+
+
+def _rows(path: Path, file: File, corpus: Corpus) -> list[Row]:
+    wanted = schema(file, corpus)
+    if file.layout == "tabs":
+        return rows.read(path, wanted, "tsv")
+    found = []
+    for number, line in rows.lines(path):
+        label, _, text = line.partition(" ")  # `COARSE:fine question` of TREC
+        values = {"label": label.partition(":")[0], "first": text}
+        found.append(Row(number, wanted.checked(values, f"{path}:{number}")))
+    return found
 
 
 def _kept(number: int, file: File) -> bool:
     return file.part == "all" or (number % 2 == 1) == (file.part == "odd")
-
-
-def _question(row: str) -> list[str]:
-    """`COARSE:fine question` of TREC as label and text."""
-    label, _, text = row.partition(" ")
-    return [label.partition(":")[0], text] if text else [row]
-
-
-def _label(path: Path, number: int, value: str, corpus: Corpus) -> float:
-    if corpus.classes:
-        if value.lower() in corpus.classes:
-            return float(corpus.classes.index(value.lower()))
-        allowed = ", ".join(corpus.classes)
-    else:
-        try:
-            score = float(value)
-        except ValueError:
-            score = math.nan
-        if 0 <= score <= corpus.top:
-            return score
-        allowed = f"0 to {corpus.top:g}"
-    what = f"label {value!r} is unknown" if value else "the label is missing"
-    raise DataError(
-        f"{path}:{number}: {what}, allowed: {allowed}; fix the line or replace the file"
-    )
 
 
 def _stratified(texts: Texts, size: int, rng: np.random.Generator) -> list[int]:

@@ -1,7 +1,8 @@
 """How often the series of this folder are tried, and the table of what came out.
 
-`--chaos-kills`, `--chaos-flips` and `--chaos-commands` are small by default; `make chaos` runs the
-long series. `--chaos-summary FILE` writes the table between the two `chaos` marks of a page.
+`--chaos-kills`, `--chaos-flips`, `--chaos-commands` and `--chaos-files` are small by default;
+`make chaos` runs the long series. `--chaos-summary FILE` writes the table between the two `chaos`
+marks of a page.
 """
 
 import re
@@ -97,8 +98,8 @@ def filled(page: str, text: str) -> str:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that asks for `kills`, `flips` or `commands` gets parts of them: (first, number)."""
-    for name, part in (("kills", 40), ("flips", 1000), ("commands", 1000)):
+    """A test that asks for `kills`, `flips`, `commands` or `files` gets parts: (first, number)."""
+    for name, part in (("kills", 40), ("flips", 1000), ("commands", 1000), ("files", 10_000)):
         if name in metafunc.fixturenames:
             count = metafunc.config.getoption(f"--chaos-{name}")
             parts = [(n, min(part, count - n)) for n in range(0, count, part)]

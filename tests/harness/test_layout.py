@@ -35,6 +35,7 @@ ALLOWED = {
     "identity": {"suite"},
     "record": {"errors", "identity", "settings", "suite"},
     "files": {"errors"},
+    "rows": {"errors"},
     "cache": {"errors", "files"},
     "artifacts": {"cache", "errors", "files", "identity", "record"},
     "checkpoints": {"cache", "errors", "files"},
@@ -107,7 +108,7 @@ ALLOWED = {
 }  # fmt: skip
 FOR_SUITES = {
     "analysis", "contents", "context", "data", "digits", "drawing", "errors", "lazy", "plugins",
-    "record", "run", "settings", "stats", "store", "suite", "tool", "training",
+    "record", "rows", "run", "settings", "stats", "store", "suite", "tool", "training",
 }  # fmt: skip
 
 

@@ -12,18 +12,25 @@ import functools
 import hashlib
 import importlib.metadata
 import importlib.util
-import json
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from harness import rows
 from harness.errors import DataError, unknown
+from harness.rows import Field, Schema
 from suites.bam.data.datasets import DOMAINS, PUBLIC, TEXTS, Text
 
 SHORTEST = 200
 """Characters below which a file or docstring is no document."""
+
+LARGEST = 0.5
+"""Share of a domain's characters that one document may have."""
+
+DOCUMENT = Schema((Field("id", "name"), Field("text")))
+"""A row of a corpus."""
 
 _NOT_CODE = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages"})
 _NUMERICAL = ("numpy", "mpmath")
@@ -89,13 +96,18 @@ def distinct(domain: str, documents: Iterable[Document]) -> list[Document]:
 
 
 def take(documents: Sequence[Document], characters: int) -> list[Document]:
-    """The first documents whose lengths together reach `characters`; all where they do not."""
+    """The first documents whose lengths together reach `characters`; all where they do not.
+
+    A document gives `LARGEST` of them at most: the rest of a longer one is left out, so that one
+    book or dump is not the whole domain.
+    """
+    most = max(1, int(LARGEST * characters))
     taken, length = [], 0
     for document in documents:
         if length >= characters:
             break
-        taken.append(document)
-        length += len(document.text)
+        taken.append(document._replace(text=document.text[:most]))
+        length += len(taken[-1].text)
     return taken
 
 
@@ -132,26 +144,13 @@ def split(domain: str, documents: Sequence[Document], held_out: float) -> Split:
 
 
 def parse(file: Path) -> Iterator[Document]:
-    """The documents of a JSON Lines file.
+    """The documents of a file of rows with `id` and `text`; of plain text it is one document.
 
     Raises:
-        DataError: the file is missing, or a line is not `{"id": ..., "text": ...}`.
+        DataError: the file cannot be read, or a row is no document.
     """
-    try:
-        with file.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                row = json.loads(line)
-                try:
-                    document = Document(str(row["id"]), row["text"])
-                    document.text.encode()
-                except (KeyError, TypeError, AttributeError, UnicodeEncodeError):
-                    raise DataError(
-                        f"{file}:{number}: not a document; a line is "
-                        '{"id": ..., "text": ...} with two strings'
-                    ) from None
-                yield document
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: not readable as JSON Lines ({error})") from None
+    for row in rows.stream(file, DOCUMENT):
+        yield Document(row.values["id"], row.values["text"])
 
 
 def standard_library() -> Iterator[Document]:
@@ -165,7 +164,7 @@ def installed_descriptions() -> Iterator[Document]:
     for name, text in sorted(topics.items()):
         yield from _document(f"pydoc/{name}", text)
     for distribution in _distributions():
-        text = distribution.read_text("METADATA") or ""
+        text = _metadata(distribution)
         yield from _document(f"description/{distribution.name}", text.partition("\n\n")[2])
 
 
@@ -241,7 +240,20 @@ def _text(path: Path) -> str:
         return ""
 
 
+def _metadata(distribution: importlib.metadata.Distribution) -> str:
+    """What a package says of itself; nothing where its file is corrupt."""
+    try:
+        return distribution.read_text("METADATA") or ""
+    except Exception:  # whatever others' files make their reader come up with
+        return ""
+
+
 @functools.cache
 def _distributions() -> tuple[importlib.metadata.Distribution, ...]:
-    named = {d.name: d for d in importlib.metadata.distributions() if d.name}
+    """Installed packages by name; those with corrupt metadata are left out."""
+    named = {}
+    for distribution in importlib.metadata.distributions():
+        with contextlib.suppress(Exception):  # see `_metadata`
+            if distribution.name:
+                named[distribution.name] = distribution
     return tuple(named[name] for name in sorted(named))

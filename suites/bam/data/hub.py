@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from harness.data import arriving, library, newest, pinned
 from harness.errors import DataError
+from harness.rows import Field, Schema
 from harness.suite import Dataset
 from suites.bam.data.datasets import PUBLIC
 
@@ -77,10 +78,12 @@ def fetch(dataset: Dataset, folder: Path) -> dict[str, JsonValue]:
         library("zstandard", text.name)
     (file,) = text.files
     revision = pinned(folder / file) or newest(source.hub, text.name)
-    rows = load_dataset(source.repository, split="train", streaming=True, **source.at(revision))
+    schema = Schema(tuple(map(Field, source.columns)), advice="choose another revision of the set")
+    found = load_dataset(source.repository, split="train", streaming=True, **source.at(revision))
     with arriving(folder / file) as place, place.open("w", encoding="utf-8") as lines:
-        for number, row in enumerate(islice(rows, text.documents)):
-            document = {"id": f"{text.name}/{number}", "text": joined(row, source.columns)}
+        for number, row in enumerate(islice(found, text.documents)):
+            values = schema.checked(row, f"{source.hub}: row {number + 1}")
+            document = {"id": f"{text.name}/{number}", "text": joined(values, source.columns)}
             lines.write(json.dumps(document) + "\n")
     return {"repository": source.hub, "revision": revision}
 

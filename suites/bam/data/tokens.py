@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import JsonValue
 from safetensors.numpy import load_file, save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -27,6 +27,10 @@ from suites.bam.settings import BamSettings
 END_OF_TEXT = "<|endoftext|>"
 TOKENIZER = "tokenizer"
 """Folder of the artifact that `AutoTokenizer` loads."""
+
+LONGEST_WORD = 1024
+"""Letters, digits, signs or blanks in a row that are merged at most. Longer runs (DNA, base64) are
+cut there: the time of training grows with the square of a run's length."""
 
 Tokens = NDArray[np.int32]
 
@@ -71,9 +75,17 @@ def make(ctx: Context) -> dict[str, JsonValue]:
 
 
 def train(texts: Iterator[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE: any text encodes, and decodes to itself."""
+    """A byte-level BPE: any text encodes, and decodes to itself; linear in the texts' length."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    runs = "|".join(
+        rf"{kind}{{{LONGEST_WORD}}}" for kind in (r"\p{L}", r"\p{N}", r"[^\s\p{L}\p{N}]", r"\s")
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(runs), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
@@ -109,16 +121,24 @@ def load(folder: Path, part: str) -> dict[str, Tokens]:
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Tokens:
-    """All texts in one array, an end-of-text token before each."""
+    """All texts in one array, an end-of-text token before each.
+
+    The names of special tokens in a text are text, as its other words are.
+    """
     end = end_of_text(tokenizer)
     fast: Any = tokenizer.backend_tokenizer
+    usual = fast.encode_special_tokens
+    fast.encode_special_tokens = True
     rows: list[int] = []
-    for start in range(0, len(texts), 256):
-        for encoding in fast.encode_batch_fast(
-            list(texts[start : start + 256]), add_special_tokens=False
-        ):
-            rows.append(end)
-            rows += encoding.ids
+    try:
+        for start in range(0, len(texts), 256):
+            for encoding in fast.encode_batch_fast(
+                list(texts[start : start + 256]), add_special_tokens=False
+            ):
+                rows.append(end)
+                rows += encoding.ids
+    finally:
+        fast.encode_special_tokens = usual
     return np.array(rows, dtype=np.int32)
 
 

@@ -6,15 +6,13 @@ JSON Lines in a temporary folder, so that lm-eval never asks the network nor wri
 """
 
 import contextlib
-import csv
-import gzip
 import io
 import json
 import logging
 import math
 import random
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,8 +26,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.contents import shipped
 from harness.errors import DataError, SpecError, brief
-from suites.bam.downstream import sandbox
+from suites.bam.downstream import questions, sandbox
 from suites.bam.downstream.benchmarks import GROUPS, TASKS, Benchmark, digests, named
+from suites.bam.downstream.questions import Question, read
 
 ALLOW = "BAM_EXECUTE_CODE"
 """Environment variable by which users allow code of models to be run, by the value 1."""
@@ -45,11 +44,13 @@ _WORDS = (
     "water", "house", "music", "chair", "bread", "north", "glass", "tiger", "metal", "sugar",
 )  # fmt: skip
 
-Row = dict[str, Any]
-
 
 class _Model(HFLM):  # type: ignore[misc]
-    """lm-eval's wrapper, for models with short contexts: an answer keeps at most half of it."""
+    """lm-eval's wrapper, for models with short contexts: an answer keeps at most half of it.
+
+    Choices come cut (see `questions.shortened`); what is cut here is WinoGrande's sentence ends,
+    which are the same for all choices.
+    """
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         prompt, answer = super()._encode_pair(context, continuation)
@@ -99,11 +100,11 @@ def evaluate(
 
     Args:
         model: any causal language model of Hugging Face's interface.
-        tokenizer: its tokenizer.
+        tokenizer: its tokenizer; special tokens that a question spells out are text to it.
         group: of `benchmarks.GROUPS`.
         folder: the data folder; None for the group `generated`.
-        context: tokens that the model may see; longer prompts lose their beginning, and answers
-            of more than half of it their end.
+        context: tokens that the model may see; longer prompts lose their beginning, and choices
+            of more than half of it their end, before they are scored and counted.
         limit: most questions a benchmark, spread evenly over its files.
         shots: most examples in a prompt; None: as many as the task files say.
         batch: sequences at once.
@@ -111,7 +112,8 @@ def evaluate(
         tasks: folder of the task files.
 
     Raises:
-        DataError: a task file or data file that is missing, or misses a field.
+        DataError: a task file or data file that is missing, misses a field, or holds a value that
+            its benchmark cannot use; see `questions.read`.
         SpecError: a benchmark runs code and `execute_code` is False.
     """
     benchmarks = [named(name) for name in GROUPS[group]]
@@ -128,7 +130,9 @@ def evaluate(
         if folder is None:
             generate(scratch)
         parts = {
-            b.name: list(_parts(b, tasks, folder or scratch, scratch, context, limit, shots))
+            b.name: list(
+                _parts(b, tasks, folder or scratch, scratch, tokenizer, context, limit, shots)
+            )
             for b in benchmarks
         }
         configs = [part.config for of in parts.values() for part in of]
@@ -136,12 +140,12 @@ def evaluate(
     scores = Scores({}, {}, {})
     for benchmark in benchmarks:
         of = parts[benchmark.name]
-        questions = sum(part.questions for part in of)
+        count = sum(part.questions for part in of)
         right = sum(part.questions * measured[part.config["task"]] for part in of)
-        guess = max(benchmark.chance / 100, 1 / (questions + 1))
-        scores.accuracy[benchmark.name] = 100 * right / questions
+        guess = max(benchmark.chance / 100, 1 / (count + 1))
+        scores.accuracy[benchmark.name] = 100 * right / count
         scores.chance[benchmark.name] = benchmark.chance
-        scores.standard_error[benchmark.name] = 100 * math.sqrt(guess * (1 - guess) / questions)
+        scores.standard_error[benchmark.name] = 100 * math.sqrt(guess * (1 - guess) / count)
     return scores
 
 
@@ -163,13 +167,13 @@ def _parts(
     tasks: Path,
     folder: Path,
     scratch: Path,
+    tokenizer: PreTrainedTokenizerBase,
     context: int,
     limit: int | None,
     shots: int | None,
 ) -> Iterator[Part]:
     path = tasks / f"{benchmark.name}.yaml"
     spec = _spec(shipped(path) if tasks == TASKS else path)
-    columns = spec["dataset_kwargs"].get("column_names")
     files: dict[str, str] = spec["dataset_kwargs"]["data_files"]
     subsets = _subsets(folder, files[spec["test_split"]])
     for subset in subsets:
@@ -180,15 +184,15 @@ def _parts(
             path = folder / file
             if tasks == TASKS and benchmark.folder and file not in digests(benchmark):
                 raise DataError(f"{path} is no file of {benchmark.name}; remove it")
-            rows = [{**row, "subset": subset.replace("_", " ")} for row in _rows(path, columns)]
-            if benchmark.name in _TRANSFORMS:
-                rows = _TRANSFORMS[benchmark.name](rows, split)
-            _complete(rows, _fields(spec), path)
+            asked = questions.of_split(benchmark.name, read(benchmark.name, path), split)
+            asked = [{**row, "subset": subset.replace("_", " ")} for row in asked]
+            _complete(asked, _fields(spec), path)
             if split == spec["test_split"]:
-                rows = _thinned(rows, limit and math.ceil(limit / len(subsets)))
-                questions = len(rows)
+                asked = questions.thinned(asked, limit and math.ceil(limit / len(subsets)))
+                asked = [_readable(row, spec, tokenizer, context // 2) for row in asked]
+                count = len(asked)
             local[split] = str(scratch / f"{name}-{split}.jsonl")
-            _write(Path(local[split]), rows)
+            _write(Path(local[split]), asked)
         config = {
             **spec,
             "task": name,
@@ -204,7 +208,7 @@ def _parts(
             config["process_results"] = lambda row, answers, program=program: {
                 "pass": float(sandbox.passes(program(row, answers[0])))
             }
-        yield Part(config, questions)
+        yield Part(config, count)
 
 
 def _measured(
@@ -216,8 +220,9 @@ def _measured(
 ) -> dict[str, float]:
     """The first metric of each task, between 0 and 1."""
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    training = model.training
+    training, usual = model.training, tokenizer.split_special_tokens
     model.train(False)
+    tokenizer.split_special_tokens = True  # the names of special tokens in a question are text
     with contextlib.redirect_stderr(io.StringIO()):  # progress bars
         loaded = TaskManager(include_defaults=False).load(configs)
         results: Any = lm_eval.evaluate(
@@ -228,6 +233,7 @@ def _measured(
             confirm_run_unsafe_code=True,  # behind the wall of sandbox.py, and only if allowed
         )
     model.train(training)
+    tokenizer.split_special_tokens = usual
     found = {}
     for config in configs:
         metric = config["metric_list"][0]["metric"]
@@ -272,7 +278,18 @@ def _fields(spec: dict[str, Any]) -> set[str]:
     return found
 
 
-def _complete(rows: list[Row], fields: set[str], path: Path) -> None:
+def _readable(
+    row: Question, spec: dict[str, Any], tokenizer: PreTrainedTokenizerBase, tokens: int
+) -> Question:
+    """The question with its own choices cut to what is scored of them."""
+    field = spec.get("doc_to_choice")
+    if not isinstance(field, str) or field not in row:
+        return row
+    delimiter = spec.get("target_delimiter", " ")
+    return {**row, field: questions.shortened(row[field], tokenizer, delimiter, tokens)}
+
+
+def _complete(rows: list[Question], fields: set[str], path: Path) -> None:
     if not rows:
         raise DataError(f"{path} holds no questions; replace it by the original")
     for number, row in enumerate(rows, start=1):
@@ -294,63 +311,5 @@ def _subsets(folder: Path, pattern: str) -> list[str]:
     return [path.name.removeprefix(before).removesuffix(after) for path in found]
 
 
-def _rows(path: Path, columns: list[str] | None) -> list[Row]:
-    try:
-        raw = path.read_bytes()
-        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
-    except FileNotFoundError:
-        raise DataError(f"{path} not found; point --data at a folder that has it") from None
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({error}); replace it by the original") from None
-    if columns:
-        table = csv.reader(io.StringIO(text, newline=""))
-        return [dict(zip(columns, cells, strict=False)) for cells in table]
-    rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}:{number}: not JSON ({error}); replace the file") from None
-        if not isinstance(row, dict):
-            raise DataError(f"{path}:{number}: not an object; replace the file by the original")
-        rows.append(row)
-    return rows
-
-
-def _write(path: Path, rows: Sequence[Row]) -> None:
+def _write(path: Path, rows: Sequence[Question]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-
-def _thinned(rows: list[Row], limit: int | None) -> list[Row]:
-    if limit is None or limit >= len(rows):
-        return rows
-    return [rows[place * len(rows) // limit] for place in range(limit)]
-
-
-def _mbpp(rows: list[Row], split: str) -> list[Row]:
-    """Tasks 11 to 510 are for testing, 2 to 4 are the examples."""
-    wanted = range(11, 511) if split == "test" else range(2, 5)
-    return [row for row in rows if row.get("task_id") in wanted]
-
-
-def _mbpp_choice(rows: list[Row], split: str) -> list[Row]:
-    """Each task with its own solution among those of the next three, its place in turn.
-
-    Solutions are cut after 150 characters, so that small models can read them whole.
-    """
-    rows = _mbpp(rows, split)
-    made = []
-    for number, row in enumerate(rows):
-        place = number % 4
-        others = [rows[(number + step) % len(rows)] for step in (1, 2, 3)]
-        solutions = [
-            str(r["code"]).replace("\r\n", "\n") for r in (*others[:place], row, *others[place:])
-        ]
-        made.append({"text": row["text"], "solutions": solutions, "place": place})
-    return made
-
-
-_TRANSFORMS: dict[str, Callable[[list[Row], str], list[Row]]] = {
-    "mbpp": _mbpp,
-    "mbpp-choice": _mbpp_choice,
-}

@@ -2,10 +2,11 @@
 
 Source: Xu et al., "Raise a Child in Large Language Model", EMNLP 2021, sections 2.2 and 2.3, and
 its released code. Only parameters of the layers are masked; embeddings, pooler and head train.
-AdamW's decoupled decay still shrinks masked weights, and its moments still move them a little
-after a mask has changed.
+Gradients are masked before they are clipped, in the released code after it. AdamW's decoupled decay
+still shrinks masked weights, and its moments still move them a little after a mask has changed.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -21,6 +22,14 @@ class ChildTuning(Method):
 
     Options = ChildTuningOptions
     options: ChildTuningOptions
+
+    def attach(self, model: Classifier, setting: Setting) -> None:
+        """Looks for the layers.
+
+        Raises:
+            MethodError: the encoder has no list of them.
+        """
+        self.masked(model)
 
     @staticmethod
     def masked(model: Classifier) -> list[nn.Parameter]:
@@ -40,7 +49,11 @@ class ChildTuningF(ChildTuning):
 
 
 class ChildTuningD(ChildTuning):
-    """Task-driven: the weights with the largest Fisher information, one threshold for all."""
+    """Task-driven: the weights with the largest Fisher information, one threshold for all.
+
+    The information of a weight is the mean over batches of its squared gradient, the gradient of
+    each tensor clipped by itself.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -59,14 +72,15 @@ class ChildTuningD(ChildTuning):
             loss = task_loss(model(batch), batch.labels_B, model.regression)
             model.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(model.parameters(), self.options.fisher_clip)
             for total, parameter in zip(fisher, parameters, strict=True):
-                if parameter.grad is not None:
+                if parameter.grad is not None:  # each tensor is clipped by itself
+                    nn.utils.clip_grad_norm_([parameter], self.options.fisher_clip)
                     total.addcmul_(parameter.grad, parameter.grad, value=1 / len(starts))
         model.zero_grad()
         values = torch.cat([f.flatten() for f in fisher])
-        kept = max(1, round(self.options.share * values.numel()))
-        threshold = values.kthvalue(values.numel() - kept + 1).values
+        # At or above the percentile 1 - p, between two values where it falls between them.
+        place = math.ceil((1 - self.options.share) * (values.numel() - 1))
+        threshold = values.kthvalue(place + 1).values
         self._masks = [(f >= threshold).to(f.dtype) for f in fisher]
 
     def after_backward(self, model: Classifier, step: int) -> None:

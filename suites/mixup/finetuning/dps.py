@@ -11,7 +11,8 @@ gradients; stage II trains the 1 - p of each tensor's weights whose score is hig
 Source: Zhang et al., "Fine-Tuning Pre-Trained Language Models Effectively by Optimizing
 Subnetworks Adaptively", NeurIPS 2022, Algorithms 1 and 2. Their code takes the stage from one
 epoch and divides by 0 below 305 examples; ours has at least one step. Dropout is off, as it is
-there below 2,000 updates.
+there below 2,000 updates. Their backward pass of `mix` gives W the gradient m * dL/dM, without the
+1 / (1 - p) of the true derivative; AdamW does not see a constant factor.
 
 Shape suffixes: O output features, I input features.
 """
@@ -63,14 +64,14 @@ class DPS(Method):
 class _Squares(nn.Module):
     """Sums of squared gradients, in the model's state so that checkpoints carry them."""
 
-    def __init__(self, parameters: list[nn.Parameter]) -> None:
+    def __init__(self, parameters: list[Tensor]) -> None:
         super().__init__()
         for index, parameter in enumerate(parameters):
             self.register_buffer(str(index), torch.zeros_like(parameter))
 
 
 class DPSDense(DPS):
-    """Masks gradients of the layers' parameters."""
+    """Masks gradients of the weights of the encoder's linear layers; all else trains throughout."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -79,13 +80,17 @@ class DPSDense(DPS):
     def attach(self, model: Classifier, setting: Setting) -> None:
         """Makes room for the squares."""
         super().attach(model, setting)
-        parameters = [p for p in model.layers().parameters() if p.requires_grad]
-        model.add_module("dps_squares", _Squares(parameters))
+        model.add_module("dps_squares", _Squares(self.masked(model)))
+
+    @staticmethod
+    def masked(model: Classifier) -> list[Tensor]:
+        """The matrices, those of a pooler among them, as in the released code."""
+        return [linear.weight for linear in encoder_linears(model) if linear.weight.requires_grad]
 
     @torch.no_grad()
     def after_backward(self, model: Classifier, step: int) -> None:
         """Collects in stage I, masks in stage II."""
-        parameters = [p for p in model.layers().parameters() if p.requires_grad]
+        parameters = self.masked(model)
         squares = list(model.dps_squares.buffers())  # type: ignore[union-attr]
         collects = self.collects(step)
         if collects and self.begins(step):

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from harness.errors import MethodError
 from suites.mixup.encoder import Classifier
 from suites.mixup.hooks import Method, Setting
+from suites.mixup.mixing import linear_layers
 from suites.mixup.settings import MixoutOptions
 
 
@@ -46,8 +48,17 @@ class MixoutWeight(nn.Module):
 
 
 def encoder_linears(model: Classifier) -> list[nn.Linear]:
-    """The linear layers that have pretrained weights."""
-    return [module for module in model.encoder.modules() if isinstance(module, nn.Linear)]
+    """The linear layers that have pretrained weights, a pooler's among them.
+
+    Raises:
+        MethodError: the encoder has weights that are in no linear layer, or none that are.
+    """
+    found = [linear for _, linear in linear_layers(model.encoder)]
+    if not found:
+        raise MethodError(
+            f"{type(model.encoder).__name__} has no linear layer; choose another encoder"
+        )
+    return found
 
 
 def without_dropout(model: Classifier) -> None:
@@ -55,8 +66,8 @@ def without_dropout(model: Classifier) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        for name in ("dropout_prob", "attention_dropout"):
-            if isinstance(getattr(module, name, None), float):
+        for name, value in list(vars(module).items()):  # those that are applied by a function
+            if "drop" in name and isinstance(value, float):
                 setattr(module, name, 0.0)
 
 

@@ -8,11 +8,13 @@ import pytest
 import torch
 import transformers
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from harness.errors import MethodError
 from suites.mixup import hypergradient as hyper
 from suites.mixup.bilevel import Bilevel, RandomState
 from suites.mixup.encoder import Batch, Classifier, load, task_loss
+from suites.mixup.methods import methods
 from suites.mixup.mixing import Form, attach, factors, fold, mixed
 from suites.mixup.optimizer import groups
 from suites.mixup.released import DEFECTS, PaperCodeBilevel
@@ -145,6 +147,76 @@ def test_finite_differences_are_the_exact_hypergradient(form: Form, precondition
     # without a learning rate in P the direction is long, and W is shifted far in some tensors
     assert off["finite", "central"] < (1e-3 if preconditioner == "adamw-tensor" else 1e-4)
     assert off["finite", "forward"] < 2e-2
+
+
+def unrolled(level: Bilevel, clip: float) -> list[Tensor]:
+    """The hypergradient by autograd through W's whole step, written out."""
+    names = {id(p): name for name, p in level.model.named_parameters()}
+    own = [p.detach().clone().requires_grad_() for p in level.parameters]
+    alphas = [f.detach().clone().requires_grad_() for f in level.factors]
+
+    def value(weights: list[Tensor], given: Batch) -> Tensor:
+        tensors = zip([*level.parameters, *level.factors], [*weights, *alphas], strict=True)
+        state = {names[id(p)]: tensor for p, tensor in tensors}
+        logits = torch.func.functional_call(level.model, state, (given,))
+        return nn.functional.cross_entropy(logits, given.labels_B)
+
+    with sdpa_kernel(SDPBackend.MATH):
+        slopes = torch.autograd.grad(
+            value(own, batch(1)), own, create_graph=True, materialize_grads=True
+        )
+        length = sum((slope**2).sum() for slope in slopes) ** 0.5
+        if length > clip:
+            slopes = tuple(slope * clip / length for slope in slopes)
+        ahead = []
+        groups_ = [(p, group) for group in level.weights.param_groups for p in group["params"]]
+        for (p, group), start, slope in zip(groups_, own, slopes, strict=True):
+            slots = level.weights.state.get(p) or {}
+            t = int(slots.get("step", 0)) + 1
+            b1, b2 = group["betas"]
+            m = b1 * slots.get("exp_avg", 0.0) + (1 - b1) * slope
+            v = b2 * slots.get("exp_avg_sq", 0.0) + (1 - b2) * slope**2
+            m, v = m / (1 - b1**t), v / (1 - b2**t)
+            root = torch.where(v > 0, torch.where(v > 0, v, torch.ones_like(v)).sqrt(), 0.0)
+            decayed = start * (1 - group["lr"] * group["weight_decay"])
+            ahead.append(decayed - group["lr"] * m / (root + group["eps"]))
+        return list(torch.autograd.grad(value(ahead, batch(2)), alphas, materialize_grads=True))
+
+
+@pytest.mark.parametrize("clip", [1e9, 0.05])
+@pytest.mark.parametrize("steps", [0, 1, 5, 10])
+@pytest.mark.parametrize("form", ["convex", "code"])
+def test_exact_is_autograd_through_the_unrolled_step(form: Form, steps: int, clip: float) -> None:
+    level = problem(
+        form, dropout=0.0, dtype=torch.float64, steps=steps, hypergradient="exact",
+        preconditioner="adamw", clip=clip,
+    )  # fmt: skip
+    masks = RandomState.now(level.device)
+    _, gradient, here = level.gradients(batch(1))
+    shrunk = level._clip(gradient)
+    assert (shrunk < 1) == (clip < 1)
+    found = level.hypergradient(batch(1), batch(2), gradient, here, masks, shrunk)
+    expected = unrolled(level, clip)
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
+    off = hyper.norm([a - b for a, b in zip(found, expected, strict=True)])
+    assert off < 1e-10 * hyper.norm(expected)
+    direct = level.gradients(batch(2), level._ahead)[2]
+    cross = [a - b for a, b in zip(direct, expected, strict=True)]
+    assert hyper.norm(cross) > 1e-6 * hyper.norm(direct)  # there is something to get right
+
+
+def test_the_released_preconditioner_is_not_the_step() -> None:
+    """Why `mixup-exact` has its own, and `mixup-paper-code` keeps the released one."""
+    level = problem(
+        dropout=0.0, dtype=torch.float64, steps=5, hypergradient="exact",
+        preconditioner="adamw-tensor",
+    )  # fmt: skip
+    cosine, _ = cosine_and_ratio(hypergradient(level), unrolled(level, 1e9))
+    assert cosine < 0.9
+    options = {m.name: m.params["options"] for m in methods()}
+    assert options["mixup-exact"]["preconditioner"] == "adamw"
+    assert options["mixup-paper-code"]["preconditioner"] == "adamw-tensor"
 
 
 def test_in_single_precision_differences_still_point_along_the_exact_one() -> None:

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import nn
 from transformers import (
+    BartConfig,
+    BartModel,
     BertConfig,
     BertModel,
     DebertaV2Config,
@@ -17,8 +20,11 @@ from transformers import (
     DistilBertModel,
     ElectraConfig,
     ElectraModel,
+    PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaModel,
+    T5Config,
+    T5Model,
 )
 
 from harness.errors import MethodError, SpecError
@@ -54,6 +60,85 @@ def batch_of(*rows: list[int], types: bool = True) -> Batch:
     return Batch(
         ids_BT, mask_BT, torch.zeros_like(ids_BT) if types else None, torch.zeros(len(rows)).long()
     )
+
+
+def saved(folder: Path, model: Any, *, begin: str | None = "<s>", pad: str | None = None) -> str:
+    """A model and a tokenizer of letters in a folder, as the hub has them."""
+    model.save_pretrained(folder)
+    special = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": pad}
+    known = {word: n for n, word in enumerate(["<unk>", "<s>", "</s>", *"abcdefgh"])}
+    plain = Tokenizer(models.WordLevel(known, special["unk_token"]))
+    plain.pre_tokenizer = pre_tokenizers.Whitespace()
+    if begin:
+        plain.post_processor = processors.TemplateProcessing(
+            single="<s> $A </s>",
+            pair="<s> $A </s> $B </s>",
+            special_tokens=[("<s>", 1), ("</s>", 2)],
+        )
+    PreTrainedTokenizerFast(tokenizer_object=plain, **special).save_pretrained(folder)
+    return f"hub:{folder}"
+
+
+@pytest.mark.parametrize("name", ["BART", "T5"])
+def test_of_an_encoder_decoder_the_encoder_is_taken(name: str, tmp_path: Path) -> None:
+    sizes: dict[str, Any] = {"vocab_size": 50, "d_model": 16}
+    model: Any
+    if name == "BART":
+        model = BartModel(
+            BartConfig(
+                **sizes, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+                decoder_attention_heads=2, encoder_ffn_dim=8, decoder_ffn_dim=8,
+            )
+        )  # fmt: skip
+    else:
+        model = T5Model(T5Config(**sizes, d_kv=8, d_ff=8, num_layers=1, num_heads=2))
+    found = load(saved(tmp_path, model), seeded())
+    batch = batch_of([1, 3, 4, 2], types=False)
+    classifier = Classifier(found.model, 2, regression=False, generator=seeded()).eval()
+    expected = model.eval().get_encoder()(batch.input_ids_BT).last_hidden_state
+    hidden = found.model.eval()(batch.input_ids_BT).last_hidden_state
+    torch.testing.assert_close(hidden, expected)
+    assert classifier(batch).shape == (1, 2)
+    assert not any("decoder" in name for name, _ in classifier.named_parameters())
+
+
+def test_published_weights_are_float32_and_have_the_pooler_that_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    place = saved(tmp_path, BertModel(BertConfig(**SMALL)).to(torch.bfloat16))  # type: ignore[arg-type]
+    for pooling in ("mean", "cls", "pooler"):
+        found = load(place, seeded(), pooling=pooling)  # type: ignore[arg-type]
+        assert {p.dtype for p in found.model.parameters()} == {torch.float32}
+        assert (found.model.pooler is not None) == (pooling == "pooler")
+    distil = DistilBertModel(DistilBertConfig(vocab_size=50, dim=16, n_layers=1, n_heads=2))
+    place = saved(tmp_path / "distil", distil)
+    with pytest.raises(MethodError, match="DistilBertModel has no pooler; choose pooling"):
+        Classifier(
+            load(place, seeded(), pooling="pooler").model, 2, regression=False, generator=seeded(),
+            pooling="pooler",
+        )  # fmt: skip
+
+
+def test_first_tokens_that_are_words_are_not_pooled(tmp_path: Path) -> None:
+    place = saved(tmp_path, BertModel(BertConfig(**SMALL)), begin=None)
+    assert load(place, seeded()).tokenizer("a b")["input_ids"] == [3, 4]
+    with pytest.raises(MethodError, match=r"begins texts with no token of its own .* pooling cls"):
+        load(place, seeded(), pooling="cls")
+
+
+def test_special_tokens_in_a_text_are_text(tmp_path: Path) -> None:
+    tokenizer = load(saved(tmp_path, BertModel(BertConfig(**SMALL))), seeded()).tokenizer
+    ids = tokenizer("a </s> b")["input_ids"]
+    assert ids[0] == 1
+    assert ids[-1] == 2
+    assert 2 not in ids[1:-1]
+
+
+def test_a_folder_that_is_no_encoder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(MethodError, match="not to be had from the hub") as caught:
+        load(f"hub:{tmp_path}", seeded())
+    assert "\n" not in str(caught.value)
 
 
 def architectures() -> dict[str, nn.Module]:

@@ -21,6 +21,7 @@ ROWS = {
     "mnli": [
         {"premise": "A man eats .", "hypothesis": "He eats .", "label": 0, "idx": 0},
         {"premise": "A man eats .", "hypothesis": "He sleeps .", "label": 2, "idx": 1},
+        {"premise": "A man eats .", "hypothesis": "He is glad .", "label": 1, "idx": 2},
     ],
     "qqp": [
         {"question1": "Why ?", "question2": "Why so ?", "label": 1, "idx": 0},
@@ -49,7 +50,7 @@ def test_what_is_fetched_can_be_read(
     assert facts == {"repository": "nyu-mll/glue", "revision": "c" * 40}
     corpus = CORPORA[name]
     assert corpus.train is not None
-    texts = read(tmp_path / corpus.train.path, corpus.train, corpus)
+    texts = read(tmp_path / corpus.train.path, corpus.train._replace(rows=2), corpus)
     assert texts.labels == tuple(float(row["label"]) for row in ROWS[name])  # type: ignore[arg-type]
     assert asked[0] == ("nyu-mll/glue", name, "train", "c" * 40)
     assert asked[1][2] == ("validation_matched" if name == "mnli" else "validation")
@@ -63,3 +64,25 @@ def test_sets_that_the_hub_lacks_are_refused(tmp_path: Path) -> None:
     dataset = next(d for d in registry.load("mixup").datasets if d.name == "cr")
     with pytest.raises(DataError, match="cr: not on the hub"):
         hub.fetch(dataset, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("label", -1, "label is out of range|label -1 is out of range, allowed: 0 to 2"),
+        ("label", 3, "label 3 is out of range, allowed: 0 to 2"),
+        ("label", None, "label is null, not an integer"),
+        ("label", 1.0, "label is 1.0, not an integer"),
+        ("premise", None, "premise is null, not a text"),
+    ],
+)
+def test_a_row_without_label_or_text_is_refused(
+    field: str, value: Any, message: str, tmp_path: Path
+) -> None:
+    corpus = CORPORA["mnli"]
+    assert corpus.train is not None
+    rows = [*ROWS["mnli"][:1], {**ROWS["mnli"][1], field: value}]
+    with pytest.raises(DataError, match=f"train.tsv: row 2: ({message}); choose a split") as caught:
+        hub.write(tmp_path / "train.tsv", corpus.train, corpus.classes, rows)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []

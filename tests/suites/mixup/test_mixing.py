@@ -14,6 +14,8 @@ from suites.mixup import mixing
 from suites.mixup.mixing import MixedWeight, alphas, attach, clamp, factors, fold, formed, mixed
 from suites.mixup.settings import Form
 
+from .architectures import LINEARS, encoder
+
 FORMS: list[Form] = ["convex", "code"]
 
 
@@ -94,48 +96,13 @@ def test_factors_start_just_below_one_and_stay_in_range() -> None:
     assert [float(f.detach().mean()) for f in factors(model)] == [1.0, 0.0]
 
 
-def tiny(name: str) -> Any:
-    sizes: dict[str, Any] = {"vocab_size": 50, "pad_token_id": 0}
-    usual = {
-        **sizes,
-        "hidden_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 24,
-        "max_position_embeddings": 40,
-    }
-    deberta = {**usual, "relative_attention": True, "pos_att_type": ["c2p", "p2c"]}
-    configs: dict[str, Any] = {
-        "Bert": lambda: transformers.BertConfig(**usual),
-        "Roberta": lambda: transformers.RobertaConfig(**usual),
-        "Electra": lambda: transformers.ElectraConfig(**usual, embedding_size=8),
-        "Deberta": lambda: transformers.DebertaConfig(**deberta),
-        "DebertaV2": lambda: transformers.DebertaV2Config(**deberta, share_att_key=True),
-        "DistilBert": lambda: transformers.DistilBertConfig(
-            **sizes, dim=16, n_layers=2, n_heads=2, hidden_dim=24, max_position_embeddings=40
-        ),
-    }
-    torch.manual_seed(0)
-    return getattr(transformers, f"{name}Model")(configs[name]()).eval()
-
-
-LINEARS = {
-    "Bert": 2 * 6 + 1,
-    "Roberta": 2 * 6 + 1,
-    "Electra": 2 * 6 + 1,
-    "Deberta": 2 * 6,
-    "DebertaV2": 2 * 6,
-    "DistilBert": 2 * 6,
-}
-
-
 @pytest.mark.parametrize("name", LINEARS)
 @pytest.mark.parametrize("form", FORMS)
 def test_every_architecture_is_mixed_trained_and_folded(
     name: str, form: Form, tmp_path: Path
 ) -> None:
-    model = tiny(name)
-    ids = torch.randint(1, 50, (2, 9), generator=seeded())
+    model: Any = encoder(name)
+    ids = torch.randint(3, 50, (2, 9), generator=seeded())
 
     def output() -> Tensor:
         return model(input_ids=ids).last_hidden_state
@@ -171,11 +138,93 @@ def test_every_architecture_is_mixed_trained_and_folded(
     assert torch.equal(loaded(input_ids=ids).last_hidden_state, output())
 
 
+def test_matrices_outside_of_linear_layers_are_not_passed_over() -> None:
+    with pytest.raises(
+        MethodError, match=r"XLNetModel: layer\.0\.rel_attn\.q is a matrix"
+    ) as caught:
+        attach(encoder("XLNet"))
+    assert "\n" not in str(caught.value)
+    assert len(attach(encoder("XLNet"), r"\.ff\.")) == 4  # what the pattern names is all linear
+    attention = nn.MultiheadAttention(4, 2)
+    with pytest.raises(MethodError, match="in_proj_weight is a matrix of MultiheadAttention"):
+        attach(attention)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_layer_tied_to_an_embedding_is_an_embedding(form: Form, tmp_path: Path) -> None:
+    config = transformers.BertConfig(
+        vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = transformers.BertForMaskedLM(config).eval()
+    ids = torch.arange(10)[None]
+    names = attach(model, form=form, std=0.2)
+    assert "cls.predictions.transform.dense" in names
+    assert "cls.predictions.decoder" not in names
+    with torch.no_grad():
+        for layer in mixed(model):
+            layer.weight_OI.add_(torch.randn(layer.weight_OI.shape, generator=seeded()) * 0.1)
+    before = model(ids).logits
+    fold(model)
+    torch.testing.assert_close(model(ids).logits, before)
+    assert model.cls.predictions.decoder.weight is model.bert.embeddings.word_embeddings.weight
+    model.save_pretrained(tmp_path)
+    loaded = transformers.BertForMaskedLM.from_pretrained(tmp_path).eval()
+    torch.testing.assert_close(loaded(ids).logits, before)
+    with pytest.raises(MethodError, match="no linear layer of BertForMaskedLM matches 'decoder'"):
+        attach(loaded, "decoder")
+
+
+def test_layers_that_share_a_weight_are_refused() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 2))
+    model[1].weight = model[0].weight
+    with pytest.raises(MethodError, match="Sequential: 0 and 1 share one weight; give a pattern"):
+        attach(model)
+    assert attach(model, "2") == ["2"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_factors_move_where_weights_are_of_half_precision(form: Form, dtype: torch.dtype) -> None:
+    model: Any = encoder("BERT").to(dtype)
+    attach(model, form=form, std=0.0)
+    assert {f.dtype for f in factors(model)} == {torch.float32}
+    wide: Any = encoder("BERT").to(dtype).float()
+    attach(wide, form=form, std=0.0)
+    ids = torch.randint(3, 50, (2, 9), generator=seeded())
+    for _ in range(100):  # steps that a bfloat16 near 1 would round away
+        for own in (model, wide):
+            with torch.no_grad():
+                for factor in factors(own):
+                    factor.sub_(0.001)
+            clamp(own)
+    for one, other in zip(factors(model), factors(wide), strict=True):
+        assert torch.equal(one, other)
+        assert float(one.detach().mean()) == pytest.approx(0.9, abs=1e-4)
+    for one, other in zip(mixed(model), mixed(wide), strict=True):
+        made = one.linear.weight.detach()  # type: ignore[union-attr]
+        assert made.dtype == dtype
+        torch.testing.assert_close(made, other.linear.weight.detach().to(dtype))  # type: ignore[union-attr]
+    with formed(model) as leaves:
+        loss = model(input_ids=ids).last_hidden_state.float().square().sum()
+        gradients = torch.autograd.grad(loss, leaves, materialize_grads=True)
+    for layer, gradient in zip(mixed(model), gradients, strict=True):
+        _, rows, columns = layer.mixup.pull(layer.weight_OI.detach(), gradient)
+        assert rows is not None
+        assert columns is not None
+        assert rows.dtype == columns.dtype == torch.float32
+    before = model(input_ids=ids).last_hidden_state.detach()
+    fold(model)
+    assert {p.dtype for p in model.parameters()} == {dtype}
+    assert torch.equal(model(input_ids=ids).last_hidden_state, before)
+
+
 def test_a_pattern_and_the_pooler_switch_choose_the_layers() -> None:
-    queries = attach(tiny("Bert"), r"layer\.1\..*query$")
+    queries = attach(encoder("BERT"), r"layer\.1\..*query$")
     assert queries == ["encoder.layer.1.attention.self.query"]
-    assert not any("pooler" in n for n in attach(tiny("Bert"), pooler=False))
-    model = tiny("Bert")
+    assert not any("pooler" in n for n in attach(encoder("BERT"), pooler=False))
+    model = encoder("BERT")
     attach(model, "query")
     assert len(attach(model, "query|key")) == 2  # what is mixed already is left alone
     assert set(alphas(model)) == {layer.name for layer in mixed(model)}

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from transformers import BertConfig, BertModel
 
-from harness.errors import DataError, SpecError
+from harness.errors import DataError, MethodError, SpecError
 from suites.mixup.datasets import CORPORA, Corpus, File
 from suites.mixup.encoder import HashTokenizer, Pretrained
 from suites.mixup.texts import (
@@ -23,8 +24,10 @@ from suites.mixup.texts import (
     tokenise,
 )
 
-HEADED = File("f.tsv", None, 3, "label", "sentence1", "sentence2")
-BARE = File("f.tsv", None, 3, 0, 1)
+HEADED = File("f.tsv", None, 1, "label", "sentence1", "sentence2")
+BARE = File("f.tsv", None, 1, 0, 1)
+
+NO_YES = ("no", "yes")
 
 
 def corpus(file: File, classes: tuple[str, ...] = ("no", "yes"), top: float = 0.0) -> Corpus:
@@ -58,7 +61,7 @@ def test_columns_by_number_and_parts_of_a_file(tmp_path: Path) -> None:
     odd, even = (BARE._replace(part=p) for p in ("odd", "even"))
     assert read(path, odd, corpus(odd)).first == ("a", "c")
     assert read(path, even, corpus(even)).first == ("b", "d")
-    headed = File("f.tsv", None, 4, "label", "text", part="odd")
+    headed = File("f.tsv", None, 3, "label", "text", part="odd")
     path = written(tmp_path, "label\ttext\nno\ta\nyes\tb\nyes\tc\n")
     assert read(path, headed, corpus(headed)).first == ("a", "c")
 
@@ -78,14 +81,19 @@ def test_scores_of_a_regression(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "file", "classes", "message"),
     [
-        ("sentence1\tsentence2\na\tb\n", HEADED, ("no", "yes"), "no column 'label'"),
-        ("no\ta\n\tb\n", BARE, ("no", "yes"), "f.tsv:2: the label is missing, allowed: no, yes"),
-        ("no\ta\nperhaps\tb\n", BARE, ("no", "yes"), "label 'perhaps' is unknown"),
-        ("no\ta\nno\tb\n", BARE, ("no", "yes"), "all 2 examples carry the label 'no'"),
-        ("no\ta\nyes\n", BARE, ("no", "yes"), "f.tsv:2: 1 columns, at least 2 wanted"),
-        ("\n", BARE, ("no", "yes"), "no examples"),
-        ("1.0\ta\nnan\tb\n", BARE, (), "label 'nan' is unknown, allowed: 0 to 5"),
-        ("1.0\ta\n7\tb\n", BARE, (), "label '7' is unknown, allowed: 0 to 5"),
+        ("sentence1\tsentence2\na\tb\n", HEADED, NO_YES, "f.tsv:1: no column 'label'"),
+        ("no\ta\n\tb\n", BARE, NO_YES, "f.tsv:2: label '' is unknown, allowed: no, yes"),
+        ("no\ta\nperhaps\tb\n", BARE, NO_YES, "f.tsv:2: label 'perhaps' is unknown"),
+        ("no\ta\n-1\tb\n", BARE, NO_YES, "f.tsv:2: label '-1' is unknown"),
+        ("no\ta\nno\tb\n", BARE, NO_YES, "all 2 examples carry the label 'no'"),
+        ("no\ta\nyes\tb\n", BARE, ("no", "yes", "so"), "f.tsv: no example of class 'so'"),
+        ("no\ta\nyes\n", BARE, NO_YES, "f.tsv:2: 1 cells, 2 wanted"),
+        ("no\ta\nyes\tb\tc\n", BARE, NO_YES, "f.tsv:2: 3 cells, 2 wanted"),
+        ("label\tsentence1\tsentence2\nno\ta\tb\tc\n", HEADED, NO_YES, ":2: 4 cells, 3 wanted"),
+        ("\n", BARE, NO_YES, "holds no row"),
+        ("no\ta\nyes\tb\n", BARE._replace(rows=3), NO_YES, "2 examples, 3 were published"),
+        ("1.0\ta\nnan\tb\n", BARE, (), "label is 'nan', not a number"),
+        ("1.0\ta\n7\tb\n", BARE, (), "label '7' is out of range, allowed: 0 to 5"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_in_one_line(
@@ -96,12 +104,96 @@ def test_what_is_wrong_with_a_file_is_said_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+WORDS = st.text("ab \t\"'\r\n01noyes-.,é\u2028\x85", max_size=60)
+
+
+@given(WORDS, st.binary(max_size=20), st.sampled_from(["bare", "headed", "score", "question"]))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_are_texts_or_one_line(
+    tmp_path: Path, words: str, data: bytes, kind: str
+) -> None:
+    file = HEADED if kind == "headed" else BARE
+    file = file._replace(layout="label-first") if kind == "question" else file
+    classes = () if kind == "score" else NO_YES
+    start = {
+        "headed": "label\tsentence1\tsentence2\nno\ta\tb\nyes\ta\tb\n",
+        "bare": "no\ta\nyes\tb\n",
+        "score": "0\ta\n5\tb\n",
+        "question": "no:x a\nyes:y b\n",
+    }[kind]
+    path = tmp_path / "f.tsv"
+    for content in (start + words, words, start):
+        path.write_bytes(content.encode() + (b"" if content == start else data))
+        try:
+            texts = read(path, file, corpus(file, classes, top=5))
+        except DataError as error:
+            message = str(error)
+            assert content != start
+            assert "\n" not in message
+            assert "f.tsv" in message or "carry the label" in message
+            continue
+        assert len(texts.first) == len(texts.labels) >= 2
+        assert all(0 <= label <= (5 if kind == "score" else 1) for label in texts.labels)
+        assert not any("\t" in text or "\n" in text for text in texts.first) or kind == "question"
+
+
+class Words:
+    """A tokenizer without padding, special tokens and separators: one token a letter."""
+
+    pad_token_id = None
+
+    def __call__(
+        self, first: list[str], second: list[str] | None, *, max_length: int, truncation: bool
+    ) -> dict[str, list[list[int]]]:
+        pairs = zip(first, second or [""] * len(first), strict=True)
+        return {"input_ids": [[ord(c) - 90 for c in a + b][:max_length] for a, b in pairs]}
+
+    def num_special_tokens_to_add(self, pair: bool) -> int:
+        return 0
+
+
+def small() -> Pretrained:
+    model = BertModel(
+        BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=1,
+                   intermediate_size=8, max_position_embeddings=6)
+    )  # fmt: skip
+    return Pretrained(model, Words())
+
+
+def test_a_tokenizer_without_padding_fills_batches_that_masks_hide() -> None:
+    encoder = small()
+    data = tokenise(Texts("toy", ("ab", "c"), None, (0.0, 1.0), ("0", "1")), encoder, 6)
+    both, alone = data.batch([0, 1]), data.batch([1])
+    assert both.attention_mask_BT.tolist() == [[1, 1], [1, 0]]
+    encoder.model.eval()
+    hidden = encoder.model(both.input_ids_BT, both.attention_mask_BT).last_hidden_state[1, :1]
+    expected = encoder.model(alone.input_ids_BT).last_hidden_state[0]
+    torch.testing.assert_close(hidden, expected)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "tokens", "message"),
+    [
+        (("ab", ""), None, 6, "toy: text 2 has no token"),
+        (("ab", "z"), None, 6, "knows tokens 0 to 19, its tokenizer gives 32"),
+        (("ab", "abcabca"), None, 7, "reads 6 tokens, texts of 7 are wanted; set `tokens` to 6"),
+        (("a", "b"), ("c", "d"), 6, "puts no token between two texts"),
+    ],
+)
+def test_what_an_encoder_cannot_read_is_one_line(
+    first: tuple[str, ...], second: tuple[str, ...] | None, tokens: int, message: str
+) -> None:
+    with pytest.raises(MethodError, match=message) as caught:
+        tokenise(Texts("toy", first, second, (0.0, 1.0), ("0", "1")), small(), tokens)
+    assert "\n" not in str(caught.value)
+
+
 def test_missing_and_undecodable_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not found; point --data"):
         read(tmp_path / "none.tsv", BARE, corpus(BARE))
     path = tmp_path / "f.tsv"
     path.write_bytes(b"no\ta\nyes\t\xff\n")
-    with pytest.raises(DataError, match="not UTF-8 \\(byte 9\\)"):
+    with pytest.raises(DataError, match=r"f.tsv:2: not UTF-8 \(byte 5 of the line\)"):
         read(path, BARE, corpus(BARE))
 
 

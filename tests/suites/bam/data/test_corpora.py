@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from harness.errors import DataError
 from suites.bam.data import corpora
@@ -62,9 +64,9 @@ def test_unknown_domains_are_named_with_those_that_exist() -> None:
 def test_a_line_that_is_no_document_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text('{"id": "a", "text": "b"}\n' + line + "\n")
-    with pytest.raises(DataError, match=r"bad\.jsonl.*JSON Lines|bad\.jsonl:2: not a document"):
+    with pytest.raises(DataError, match=r"bad\.jsonl:2: .*; replace the file"):
         list(corpora.parse(path))
-    with pytest.raises(DataError, match=r"gone\.jsonl: not readable"):
+    with pytest.raises(DataError, match=r"gone\.jsonl not found"):
         list(corpora.parse(tmp_path / "gone.jsonl"))
 
 
@@ -88,7 +90,51 @@ def test_the_order_of_documents_says_nothing_of_their_side() -> None:
 
 def test_take_stops_after_the_document_that_fills_the_measure() -> None:
     documents = [Document(str(n), "x" * 10) for n in range(5)]
-    assert [len(corpora.take(documents, n)) for n in (0, 1, 10, 11, 50, 99)] == [0, 1, 1, 2, 5, 5]
+    assert [len(corpora.take(documents, n)) for n in (0, 1, 20, 21, 50, 99)] == [0, 1, 2, 3, 5, 5]
+
+
+def test_a_document_has_half_of_the_measure_at_most() -> None:
+    huge = [Document("huge", "x" * 9_000), *(Document(str(n), f"{n:02}" * 50) for n in range(50))]
+    taken = corpora.take(huge, 8_000)
+    assert len(taken[0].text) == corpora.LARGEST * 8_000
+    assert len(taken) == 1 + 40
+    assert corpora.take(huge[1:], 8_000) == huge[1:]
+
+
+@given(st.binary(max_size=200), st.sampled_from(["x.jsonl", "x.jsonl.gz", "x.txt", "x.csv"]))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_are_documents_or_one_line(tmp_path: Path, data: bytes, name: str) -> None:
+    path = tmp_path / name
+    for content in (data, b'{"id": 1, "text": "a"}\n' + data):
+        path.write_bytes(content)
+        try:
+            found = list(corpora.parse(path))
+        except DataError as error:
+            message = str(error)
+            found = []
+            assert message.startswith(str(path))
+            assert "\n" not in message
+        assert all(d.digest and isinstance(d.id, str) for d in found)
+
+
+def test_plain_text_is_one_document(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo")
+    assert list(corpora.parse(tmp_path / "book.txt")) == [Document("book.txt", "one\ntwo")]
+
+
+def test_packages_with_corrupt_metadata_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "legacy-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_bytes(b"Name: legacy\nAuthor: Jos\xe9\n\n" + b"word " * 100)
+    monkeypatch.syspath_prepend(tmp_path)
+    corpora._distributions.cache_clear()
+    try:
+        for domain in ("general", "law"):
+            assert not [d for d in corpora.read(domain, {}) if "legacy" in d.id]
+    finally:
+        corpora._distributions.cache_clear()
 
 
 def test_code_is_the_standard_library_without_its_tests(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The tokenizer, the arrays and the order of sequences."""
 
 import json
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,9 @@ def test_any_text_comes_back_and_its_bytes_are_counted(
     tokenizer: PreTrainedTokenizerFast, text: str
 ) -> None:
     ids = tokens.encode(tokenizer, [text])
-    assert tokenizer.decode(ids[1:]) == text or END_OF_TEXT in text
+    assert tokenizer.decode(ids[1:]) == text
     lengths_V = tokens.byte_lengths(tokenizer)
-    if END_OF_TEXT not in text:
-        assert int(lengths_V[ids].sum()) == len(text.encode())
+    assert int(lengths_V[ids].sum()) == len(text.encode())
 
 
 def test_the_vocabulary_has_the_asked_size_and_merges_what_is_frequent(
@@ -48,6 +48,50 @@ def test_every_document_begins_with_one_end_of_text(tokenizer: PreTrainedTokeniz
     assert np.flatnonzero(ids == end).tolist()[:2] == [0, len(tokens.encode(tokenizer, ["to be"]))]
     assert int((ids == end).sum()) == 3
     assert ids.dtype == np.int32
+
+
+def test_special_tokens_in_a_text_are_text(tokenizer: PreTrainedTokenizerFast) -> None:
+    documents = [f"a {END_OF_TEXT} b", END_OF_TEXT, "plain"]
+    ids = tokens.encode(tokenizer, documents)
+    starts = np.flatnonzero(ids == tokens.end_of_text(tokenizer)).tolist()
+    assert len(starts) == 3
+    for start, stop, text in zip(starts, [*starts[1:], len(ids)], documents, strict=True):
+        assert tokenizer.decode(ids[start + 1 : stop]) == text
+    lengths_V = tokens.byte_lengths(tokenizer)
+    assert int(lengths_V[ids].sum()) == sum(len(text) for text in documents)
+    assert tokenizer.encode(END_OF_TEXT) == [tokens.end_of_text(tokenizer)]  # as it was before
+
+
+def bases(length: int) -> str:
+    """A run of letters without a pattern, as of DNA."""
+    return "".join(np.random.default_rng(length).choice(list("ACGT"), length))
+
+
+def test_long_runs_are_cut_where_it_is_said_and_short_ones_are_not() -> None:
+    longest = tokens.LONGEST_WORD
+    made = tokens.train(iter(["x" * longest * 20, bases(3 * longest)]), 300)
+    for run in (
+        bases(3 * longest),
+        "x" * (longest * 3 + 7),
+        " " * (longest + 1),
+        "1" * longest,
+        "é" * longest,
+    ):
+        assert made.decode(tokens.encode(made, [run])[1:]) == run
+    pieces = made.backend_tokenizer.pre_tokenizer.pre_tokenize_str(f"a {'x' * (2 * longest + 5)}!")
+    assert [len(piece) for piece, _ in pieces] == [1, 1, longest, longest, 5, 1]
+
+
+@pytest.mark.slow
+def test_training_is_linear_in_the_longest_run() -> None:
+    def seconds(length: int) -> float:
+        text = bases(length)
+        start = time.process_time()
+        tokens.train(iter([text]), 300)
+        return time.process_time() - start
+
+    seconds(10_000)
+    assert seconds(400_000) < 12 * max(seconds(100_000), 0.05)  # 16 times if it were quadratic
 
 
 def test_the_folder_loads_with_the_auto_class(

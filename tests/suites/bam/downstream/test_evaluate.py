@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from harness.errors import DataError, SpecError
-from suites.bam.downstream import benchmarks
+from suites.bam.downstream import benchmarks, questions
 from suites.bam.downstream import evaluate as downstream
 from suites.bam.model.causal_lm import BamForCausalLM
 from suites.bam.model.configuration import BamConfig
@@ -162,7 +162,7 @@ def test_code_that_is_run_counts_where_it_passes(
         for text in ("def f(): return 1\n", "def f(): return 2\n")
         for test in ("def check(f): assert f() == 1",)
     ]
-    monkeypatch.setattr(downstream, "_rows", lambda path, columns: rows[path.parent.name])
+    monkeypatch.setattr(downstream, "read", lambda name, path: rows[path.parent.name])
     written: list[str] = []
     build = downstream.sandbox.humaneval
     monkeypatch.setattr(
@@ -222,11 +222,16 @@ def test_a_bad_task_file_is_one_line(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "holds no questions"),
-        (b'{"question": "a", "choices": ["b", "c"], "answer": 0}\n{"question":', ":2: not JSON"),
-        (b"[1]", ":1: not an object"),
-        (b'{"question": "a", "choices": ["b"]}', "row 1 misses the field 'answer'"),
-        (b"\xff", "cannot be read"),
+        (b"", "holds no row"),
+        (
+            b'{"question": "a", "choices": ["b", "c"], "answer": 0}\n{"question":',
+            ":2: not JSON, cut off",
+        ),
+        (b"[1]", ":1: a JSON list, not an object"),
+        (b'{"question": "a", "choices": ["b", "c"]}', ":1: the field 'answer' is missing"),
+        (b'{"question": "a", "choices": ["b"], "answer": 0}', ":1: choices of 1 texts is out of"),
+        (b'{"question": "a", "choices": ["b", " "], "answer": 0}', ":1: an empty choice"),
+        (b"\xff", r"\.jsonl:1: not UTF-8"),
     ],
 )
 def test_a_bad_data_file_is_one_line(
@@ -240,6 +245,62 @@ def test_a_bad_data_file_is_one_line(
     with pytest.raises(DataError, match=message) as caught:
         downstream.evaluate(model, tokenizer, "generated", tmp_path, context=64)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", [7, -1, "zebra", None, 1.5, True, ["b"]])
+def test_an_answer_that_is_no_choice_is_refused_with_its_line(
+    answer: Any, model: BamForCausalLM, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    rows = [{"question": "q", "choices": ["b", "c"], "answer": a} for a in (0, 1, answer)]
+    (tmp_path / "generated.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match=r"generated\.jsonl:3: answer ") as caught:
+        downstream.evaluate(model, tokenizer, "generated", tmp_path, context=64)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_choice_is_counted_as_far_as_it_is_read(
+    tokenizer: PreTrainedTokenizerFast, tasks: Path, tmp_path: Path
+) -> None:
+    """Where every token is as probable, choices of one byte a token tie by length."""
+    config = BamConfig(
+        vocab_size=257, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+        num_attention_heads=2, eos_token_id=256,
+    )  # fmt: skip
+    flat = BamForCausalLM(config)
+    with torch.no_grad():
+        flat.lm_head.weight.zero_()
+    change(
+        tasks / "generated.yaml",
+        target_delimiter="",
+        metric_list=[{"metric": "acc_norm", "aggregation": "mean", "higher_is_better": True}],
+    )
+    row = {"question": "which", "choices": ["a" * 10, "b" * 64, "c" * 11], "answer": 1}
+    (tmp_path / "generated.jsonl").write_text(json.dumps(row) + "\n")
+    for context in (32, 256):
+        scores = downstream.evaluate(
+            flat, tokenizer, "generated", tmp_path, context=context, tasks=tasks
+        )
+        assert scores.accuracy == {"generated": 0.0}  # a tie goes to the first
+
+
+def test_special_tokens_in_a_question_are_text(
+    model: BamForCausalLM, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    seen: list[list[int]] = []
+    row = {"question": "one <end> two", "choices": ["<end>", "c"], "answer": 1}
+    (tmp_path / "generated.jsonl").write_text(json.dumps(row) + "\n")
+    forward = model.forward
+
+    def watched(input_ids: torch.Tensor, **given: Any) -> Any:
+        seen.extend(input_ids.tolist())
+        return forward(input_ids, **given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "forward", watched)
+        downstream.evaluate(model, tokenizer, "generated", tmp_path, context=64)
+    assert seen
+    assert not any(256 in ids for ids in seen)
+    assert tokenizer.encode("<end>") == [256]  # as it was before
 
 
 def test_a_file_that_no_digest_is_known_of_is_not_read(
@@ -259,16 +320,6 @@ def test_a_task_file_that_is_no_yaml_is_one_line(
     with pytest.raises(DataError, match="cannot be read") as caught:
         downstream.evaluate(model, tokenizer, "generated", None, context=64, tasks=tasks)
     assert "\n" not in str(caught.value)
-
-
-def test_choices_of_code_hold_the_own_solution_at_its_place() -> None:
-    rows = [{"task_id": n, "text": f"task {n}", "code": f"code {n}\r\nend"} for n in range(1, 600)]
-    made = downstream._mbpp_choice(rows, "test")
-    assert len(made) == 500
-    for number, row in enumerate(made):
-        assert row["solutions"][row["place"]] == f"code {11 + number}\nend"
-        assert len(set(row["solutions"])) == 4
-    assert Counter(row["place"] for row in made) == dict.fromkeys(range(4), 125)
 
 
 def test_light_data_agree_with_each_other() -> None:
@@ -333,8 +384,6 @@ def test_every_group_runs_on_the_data_with_its_examples(
 
 def _questions(folder: Path, name: str) -> list[dict[str, Any]]:
     spec = yaml.safe_load((benchmarks.TASKS / f"{name}.yaml").read_text())
-    columns = spec["dataset_kwargs"].get("column_names")
     pattern = spec["dataset_kwargs"]["data_files"]["test"]
-    rows = [r for path in sorted(folder.glob(pattern)) for r in downstream._rows(path, columns)]
-    transform = downstream._TRANSFORMS.get(name)
-    return transform(rows, "test") if transform else rows
+    rows = [r for path in sorted(folder.glob(pattern)) for r in questions.read(name, path)]
+    return questions.of_split(name, rows, "test")

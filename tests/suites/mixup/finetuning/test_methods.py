@@ -1,9 +1,11 @@
 """Every finetuning method against its formula or the behaviour of its reference code."""
 
+import math
 import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -254,27 +256,29 @@ def test_child_tuning_f_masks_layers_at_random_and_rescales() -> None:
     assert kept / total == pytest.approx(0.25, abs=0.02)
 
 
-def test_child_tuning_d_keeps_the_highest_fisher_information_of_all_layers() -> None:
+@pytest.mark.parametrize("share", [0.2, 0.3])
+@pytest.mark.parametrize("clip", [1.0, 0.01])
+def test_child_tuning_d_keeps_what_the_released_code_keeps(share: float, clip: float) -> None:
+    """Squared gradients, each tensor clipped by itself, at or above numpy's percentile of all."""
     model, setting = setup()
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    method = ChildTuningD(share=0.2)
+    method = ChildTuningD(share=share, fisher_clip=clip)
     method.attach(model, setting)
     parameters = {k: p for k, p in model.named_parameters() if ".layer." in k}
     order = torch.randperm(24, generator=setting.generator("fisher")).tolist()
     fisher = {k: torch.zeros_like(p) for k, p in parameters.items()}
-    for start in (0, 8, 16):  # the mean over mini-batches of squared, clipped gradients
+    for start in (0, 8, 16):
         batch = setting.data.batch(order[start : start + 8])
         model.zero_grad()
         task_loss(model(batch), batch.labels_B, False).backward()
-        length = torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None])
-        scale = min(1.0, 1.0 / float(length.norm()))
         for name, parameter in parameters.items():
             assert parameter.grad is not None
+            scale = min(1.0, clip / (float(parameter.grad.norm()) + 1e-6))
             fisher[name] += (scale * parameter.grad) ** 2 / 3
     flat = torch.cat([f.flatten() for f in fisher.values()])
-    threshold = float(flat.sort(descending=True).values[round(0.2 * len(flat)) - 1])
+    threshold = np.percentile(flat.numpy(), (1 - share) * 100)
     before = gradients(model)
     method.after_backward(model, 0)
     wrong = 0
@@ -287,6 +291,7 @@ def test_child_tuning_d_keeps_the_highest_fisher_information_of_all_layers() -> 
             mask = fisher[name] >= threshold
             wrong += int(((parameter.grad != 0) != (mask & (before[name] != 0))).sum())
     assert wrong <= 2  # ties at the threshold, to rounding
+    assert sum(int(mask.sum()) for mask in method._masks) == pytest.approx(share * len(flat), abs=2)
 
 
 def test_re_init_draws_the_top_layers_anew() -> None:
@@ -315,6 +320,8 @@ def test_dps_dense_collects_and_then_masks_by_tensor() -> None:
     method.attach(model, setting)
     assert method.stage == 2  # 5 % of 40; two steps of each stage
     own = {k: p for k, p in model.named_parameters() if ".layer." in k}
+    masked = {k for k in own if k.endswith("weight") and "LayerNorm" not in k}
+    assert len(masked) == 12  # the matrices; the released code leaves biases and norms alone
     squares = {k: torch.zeros_like(p) for k, p in own.items()}
     for step in range(6):
         before = gradients(model)
@@ -323,13 +330,25 @@ def test_dps_dense_collects_and_then_masks_by_tensor() -> None:
             squares = {k: torch.zeros_like(p) for k, p in own.items()}
         for name, parameter in own.items():
             assert parameter.grad is not None
-            if step % 4 < 2:
+            if step % 4 < 2 or name not in masked:
                 assert torch.equal(parameter.grad, before[name])
-                squares[name] += before[name] ** 2
+                squares[name] += before[name] ** 2 / 1e3
             else:
-                mask = highest(squares[name], 0.7)
+                score = squares[name].flatten().sort(descending=True).values
+                mask = squares[name] >= score[math.ceil(0.7 * len(score)) - 1]
                 torch.testing.assert_close(parameter.grad, before[name] * mask)
     assert METHODS["dps-dense"]().steps(setting) == 40
+
+
+def test_dps_masks_the_pooler_too() -> None:
+    torch.manual_seed(0)
+    pretrained = load("tiny", torch.Generator().manual_seed(0), pooling="pooler")
+    model = Classifier(
+        pretrained.model, 2, regression=False, generator=torch.Generator(), pooling="pooler"
+    )
+    method: Any = METHODS["dps-dense"]()
+    names = {id(p): name for name, p in model.named_parameters()}
+    assert sum("pooler" in names[id(p)] for p in method.masked(model)) == 1
 
 
 def test_dps_mix_scores_by_hits_and_mixes_with_the_start_of_stage_two() -> None:
