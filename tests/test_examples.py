@@ -8,6 +8,7 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 RUNS = {
     "my_graph": ("gate", ["--methods", "gat,gate", "--tasks", "my-graph-*"], "my-graph"),
+    "my_texts": ("mixup", ["--methods", "vanilla,mixup-convex", "--tasks", "remarks-*"], "remarks"),
 }
 """Example -> suite, what to run of it, and the table that shows it."""
 

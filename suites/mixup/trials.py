@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from harness.errors import SpecError, unknown
 from harness.run import Context
 from harness.training import parameters
-from suites.mixup import encoder, generated, kernels, scores, texts
+from suites.mixup import encoder, generated, kernels, own, scores, texts
 from suites.mixup.datasets import CORPORA
 from suites.mixup.finetuning import METHODS
 from suites.mixup.finetuning.loop import Finetune, predict
@@ -99,6 +99,9 @@ def load(ctx: Context) -> tuple[Texts, Texts]:
                 "suites/mixup/scales.py"
             )
         return generated.make(name, sizes.train, rng), generated.make(name, sizes.test, rng)
+    if "train_file" in ctx.task.params:  # what a plugin brings
+        whole, test = own.load(ctx.dataset(name), name, ctx.settings(own.OwnTexts))
+        return texts.subsample(whole, task.n or 0, task.sampling, rng), test
     source, target = CORPORA[name], CORPORA[task.test]
     if source.train is None or target.dev is None:
         raise SpecError(

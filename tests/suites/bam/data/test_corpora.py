@@ -54,7 +54,7 @@ def test_one_document_cannot_be_split(share: float) -> None:
 
 
 def test_unknown_domains_are_named_with_those_that_exist() -> None:
-    with pytest.raises(DataError, match="'poetry' does not exist; there are: general, code"):
+    with pytest.raises(DataError, match="unknown domain 'poetry': there are code, general"):
         corpora.read("poetry", {})
 
 
