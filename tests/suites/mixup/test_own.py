@@ -86,7 +86,12 @@ def test_sizes_are_tasks(write):
     ("train", "dev", "options", "message"),
     [
         (ROWS, ROWS, {"text": "sentence"}, "train.tsv:1: no column 'sentence'"),
-        (ROWS, [*ROWS, ("x", "maybe")], {}, "dev.tsv:6: unknown label 'maybe': there are no, yes"),
+        (
+            ROWS,
+            [*ROWS, ("x", "maybe")],
+            {},
+            "dev.tsv:6: unknown label 'maybe': did you mean 'yes'? there are no, yes",
+        ),
         (ROWS[:1], ROWS, {}, "all 1 examples carry one label"),
         (ROWS, ROWS, {"metric": "bleu"}, "unknown metric 'bleu'"),
         (ROWS, ROWS, {"metric": "spearman"}, "train.tsv:2: label is 'yes', not a number"),
