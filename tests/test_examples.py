@@ -9,7 +9,11 @@ EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 RUNS = {
     "my_graph": ("gate", ["--methods", "gat,gate", "--tasks", "my-graph-*"], "my-graph"),
     "my_texts": ("mixup", ["--methods", "vanilla,mixup-convex", "--tasks", "remarks-*"], "remarks"),
-}
+    "my_policies": (
+        "merging", ["--methods", "individual-tiny,average-*-tiny", "--tasks", "hopper,halfcheetah"],
+        "tiny",
+    ),
+}  # fmt: skip
 """Example -> suite, what to run of it, and the table that shows it."""
 
 
