@@ -13,6 +13,7 @@ RUNS = {
         "merging", ["--methods", "individual-tiny,average-*-tiny", "--tasks", "hopper,halfcheetah"],
         "tiny",
     ),
+    "my_encoder": ("mixup", ["--methods", "small-*", "--tasks", "generated-topics"], "small"),
 }  # fmt: skip
 """Example -> suite, what to run of it, and the table that shows it."""
 

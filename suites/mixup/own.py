@@ -1,29 +1,36 @@
-"""Labelled texts of one's own as a task of the suite, for plugins: `text_task`.
+"""Labelled texts and encoders of one's own in the suite, for plugins: `text_task`, `own_encoder`.
 
-The files are read and checked once and kept, as JSON Lines, under the digest of their contents;
+Files of texts are read, checked and kept as JSON Lines under the digest of their contents;
 the digest is part of the identity of the trials.
 """
 
+import fnmatch
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field as SettingField
+from pydantic import JsonValue
 
 from harness import rows
 from harness.errors import DataError, SpecError, unknown
+from harness.files import file_digest
 from harness.plugins import Kept, Plugin, keep
 from harness.rows import Field, Row, Schema
 from harness.settings import Settings
-from harness.suite import Dataset, Table, Task
+from harness.suite import Artifact, Dataset, Table, Task
 from suites.mixup.methods import methods as all_methods
-from suites.mixup.settings import TextTask
+from suites.mixup.settings import Pooling, TextTask
 
 if TYPE_CHECKING:
+    from harness.run import Context
     from suites.mixup.texts import Texts
 
 MEASURES = ("accuracy", "f1", "mcc", "spearman")
+_ENDINGS = (".json", ".safetensors", ".txt", ".model")
+"""Of the files of an encoder; pickles are none."""
 _CLASSIFIERS = ("r3f",)
 """Methods that regression has no use for."""
 
@@ -195,3 +202,116 @@ def _kept(read: Sequence[Row], text: str, pair: str | None, label: str) -> Kept:
         # ASCII: a line separator within a text would look like the end of a line.
         lines.append(json.dumps(kept, sort_keys=True))
     return keep(("\n".join(lines) + "\n").encode(), ".jsonl")
+
+
+def own_encoder(
+    name: str,
+    place: str | Path,
+    *,
+    methods: Sequence[str] = ("vanilla", "mixup-convex"),
+    pooling: Pooling = "mean",
+    learning_rate: float | None = None,
+    licence: str = "not stated",
+    source: str = "a plugin's own",
+    scales: Sequence[str] = ("*",),
+    tasks: Sequence[str] = ("*",),
+) -> Plugin:
+    """Methods of the suite on an encoder of one's own, `<name>-<method>`, and a table of them.
+
+    Args:
+        name: of the encoder.
+        place: `hub:<Hugging Face name>`, or a folder with config.json, safetensors and a tokenizer.
+        methods: names or globs of the suite's methods to run on it.
+        pooling: how token vectors become one vector per text.
+        learning_rate: peak of the finetuning; None: the scale's.
+        licence: of the encoder.
+        source: where it was published, in words.
+        scales: names or globs of the scales at which they run.
+        tasks: names or globs of the tasks that they meet.
+
+    Raises:
+        DataError: the folder lacks what an encoder needs.
+        SpecError: no method of the suite has such a name.
+    """
+    chosen = [m for m in all_methods() if not m.needs]
+    kept = [m for m in chosen if any(fnmatch.fnmatchcase(m.name, glob) for glob in methods)]
+    if not kept:
+        raise SpecError(
+            f"encoder {name}: {unknown('method', ', '.join(methods), [m.name for m in chosen])}"
+        )
+    artifact = f"encoder-{name}"
+    hub = isinstance(place, str) and place.startswith("hub:")
+    files = {} if hub else _files(name, Path(place))
+    params: dict[str, JsonValue] = {
+        "encoder": str(place) if hub else f"own:{artifact}",
+        "pooling": pooling,
+    }
+    if learning_rate is not None:
+        params["learning_rate"] = learning_rate
+    found = tuple(
+        m.model_copy(
+            update={
+                "name": f"{name}-{m.name}",
+                "label": f"{m.title} on {name}",
+                "params": {**m.params, **params},
+                "needs": () if hub else (artifact,),
+            }
+        )
+        for m in kept
+    )
+    return Plugin(
+        suite="mixup",
+        methods=found,
+        artifacts=()
+        if hub
+        else (Artifact(name=artifact, make="suites.mixup.own:make_encoder", datasets=(artifact,)),),
+        datasets=()
+        if hub
+        else (
+            Dataset(
+                name=artifact,
+                files=files,
+                folder=str(Path(place).absolute()),
+                licence=licence,
+                source=source,
+                sizes=f"{len(files)} files",
+                splits="none",
+            ),
+        ),
+        tables=(
+            Table(name=name, title=name, metric="score", methods=tuple(m.name for m in found)),
+        ),
+        scales=tuple(scales),
+        pairs=tuple(f"*/{task}" for task in tasks),
+    )
+
+
+def make_encoder(ctx: "Context") -> dict[str, JsonValue]:
+    """Artifact: the files of an encoder that a plugin brings, verified."""
+    name = ctx.datasets[0]
+    folder = ctx.dataset(name)
+    files = next(dataset.files for dataset in ctx.suite.datasets if dataset.name == name)
+    for file in files:
+        shutil.copyfile(folder / file, ctx.out / file)
+    return {"files": len(files)}
+
+
+def _files(name: str, folder: Path) -> dict[str, str | None]:
+    """Digests of an encoder's files.
+
+    Raises:
+        DataError: config, weights or tokenizer are not there, or weights are pickles alone.
+    """
+    found = {
+        path.name: file_digest(path)
+        for path in sorted(folder.glob("*"))
+        if path.suffix in _ENDINGS and path.is_file()
+    }
+    weights = any(file.endswith(".safetensors") for file in found)
+    tokenizer = any(file.startswith(("tokenizer", "vocab", "spiece")) for file in found)
+    if "config.json" not in found or not weights or not tokenizer:
+        raise DataError(
+            f"encoder {name}: {folder} must hold config.json, *.safetensors and a tokenizer, found "
+            f"{', '.join(found) or 'none of them'}; write them with save_pretrained"
+        )
+    return dict(found)

@@ -67,7 +67,9 @@ def run(ctx: Context) -> dict[str, float]:
 def stored(ctx: Context, name: str) -> Path | None:
     """Where an encoder's files lie, verified and noted; None where its package knows."""
     if name == "mlm":
-        return ctx.artifact("encoder")
+        return ctx.artifact("mlm")
+    if name.startswith("own:"):
+        return ctx.artifact(name.removeprefix("own:"))
     if name.startswith("hub:"):
         return ctx.snapshot(name.removeprefix("hub:"), *encoder.HUB_FILES)
     if name.startswith("minilm-"):

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from harness import registry
 from harness.data import Sources
 from harness.errors import DataError, SpecError
+from harness.plugins import Loaded, Place, extended
 from suites import mixup
-from suites.mixup import own
+from suites.mixup import own, trials
+from suites.mixup.methods import methods
 
 ROWS = [("a fine day", "yes"), ("a\u2028foul day", "no"), ('so "so"', "yes"), ("été, 1", "no")]
 
@@ -104,3 +107,56 @@ def test_what_does_not_fit_is_refused_in_one_line(train, dev, options, message, 
         mixup.text_task("t", train=write("train.tsv", train), dev=write("dev.tsv", dev), **options)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+# -- encoders ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The files of an encoder, empty."""
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "README.md", "weights.bin"):
+        (tmp_path / name).write_text("{}")
+    return tmp_path
+
+
+def test_methods_on_an_encoder_join_the_suite(folder):
+    plugin = mixup.own_encoder("mine", folder, methods=("vanilla", "mixup-*"), learning_rate=1e-5)
+    suite = extended(
+        registry.load("mixup"), [Loaded(Place("m", "m", "m", "plugin"), "1", (plugin,))]
+    )
+    vanilla, copied = suite.method("vanilla"), suite.method("mine-vanilla")
+    changed = {"encoder": "own:encoder-mine", "pooling": "mean", "learning_rate": 1e-5}
+    assert copied.params == {**vanilla.params, **changed}
+    assert set(plugin.datasets[0].files) == {"config.json", "model.safetensors", "tokenizer.json"}
+    there = {m.name for m in methods() if not m.needs}
+    assert {m.name for m in plugin.methods} == {
+        f"mine-{n}" for n in there if n == "vanilla" or n.startswith("mixup-")
+    }
+    hub = mixup.own_encoder("mine", "hub:roberta-base")
+    assert hub.methods[0].params["encoder"] == "hub:roberta-base"
+    assert not hub.artifacts + hub.datasets
+
+
+@pytest.mark.parametrize("absent", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_folder_that_holds_no_encoder_is_refused(absent, folder):
+    (folder / absent).unlink()
+    with pytest.raises(DataError, match="must hold config.json, ..safetensors and a tokenizer"):
+        mixup.own_encoder("mine", folder)
+    with pytest.raises(SpecError, match="unknown method 'vanila': did you mean 'vanilla'"):
+        mixup.own_encoder("mine", folder, methods=("vanila",))
+
+
+@pytest.mark.parametrize("name", ["mlm", "own:encoder-mine"])
+def test_an_encoder_is_looked_for_where_its_methods_need_it(name, folder):
+    asked = []
+
+    class Context:
+        def artifact(self, artifact):
+            asked.append(artifact)
+
+    trials.stored(Context(), name)
+    every = (*methods(), *mixup.own_encoder("mine", folder).methods)
+    mine = [m for m in every if m.params.get("encoder") == name]
+    assert mine
+    assert all(m.needs == (asked[0],) for m in mine)
