@@ -202,7 +202,7 @@ def model_steps(width: int, device: str) -> dict[str, Run]:
         model = BamForCausalLM(shape)
 
         def loss(ids_BT: Tensor, model: BamForCausalLM = model) -> Tensor:
-            output = model(ids_BT, labels=ids_BT)
+            output = model(ids_BT, labels=ids_BT, skip_logits=True)
             return output.loss + output.auxiliary_loss
 
         runs[name] = training_step(model, loss, device)

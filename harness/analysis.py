@@ -1,13 +1,17 @@
 """Records as one long table; the cells, pairs and comparisons that are read from it.
 
-n counts trainings, not files: where the records of a method and task agree over all seeds in their
-whole outcome (metrics, series and counts, bit for bit), they are one training that was measured
-several times. That some seeds agree is no sign of it: of five trainings, two may well answer 27 of
+n counts trainings, not files. A record's training is what its specification says: the method, the
+task, the identities of its artifacts, and the seed where the method has randomness of its own
+(`Method.seeds`). As a guard against a method that claims randomness and has none, records that
+agree over all seeds in their whole outcome (metrics, series and counts, bit for bit) are one
+training too. That some seeds agree is no sign of it: of five trainings, two may well answer 27 of
 100 questions.
+
+A method that no seed touches is a constant: one training, compared with each seed of the others.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -17,16 +21,18 @@ from numpy.typing import NDArray
 
 from harness import stats
 from harness.errors import StoreError, UsageError, unknown
+from harness.identity import canonical
 from harness.record import Record
 from harness.stats import Interval
 from harness.suite import Suite, select
 
 COLUMNS = (
     "id", "suite", "scale", "method", "task", "seed", "protocol", "status", "training", "metric",
-    "value",
+    "value", "constant", "overlap",
 )  # fmt: skip
 """Columns of `frame`; `id` is the record's short id, `training` the full id of the first seed's
-record with the same outcome."""
+record of the same training, `constant` whether no seed touches the method, `overlap` that of the
+task's splits."""
 
 
 class Cell(NamedTuple):
@@ -41,6 +47,10 @@ class Cell(NamedTuple):
     """Records without a number: not `ok`, or the metric is absent."""
     trainings: tuple[str, ...] = ()
     """Which training each number comes from; parallel to `seeds`."""
+    constant: bool = False
+    """No seed touches the method: its one number stands beside every seed of the others."""
+    overlap: float = 0.0
+    """Test share over train share where the seeds are overlapping splits of one dataset."""
 
     @property
     def n(self) -> int:
@@ -49,7 +59,7 @@ class Cell(NamedTuple):
 
     def interval(self) -> Interval:
         """Mean and t-interval over trainings; one training has no interval."""
-        return stats.mean_interval(self.at(distinct([self], self.seeds)))
+        return interval_of(self.at(distinct([self], self.seeds)), self.overlap)
 
     @property
     def trials(self) -> int:
@@ -62,8 +72,17 @@ class Cell(NamedTuple):
 
     def at(self, seeds: Sequence[int]) -> NDArray[np.float64]:
         """The numbers of the given seeds, which must all have one, in their order."""
+        if self.constant and self.seeds:
+            return np.full(len(seeds), self.values[0])
         by_seed = self.by_seed()
         return np.array([by_seed[s] for s in seeds], dtype=np.float64)
+
+
+def interval_of(values: NDArray[np.float64], overlap: float) -> Interval:
+    """The t-interval of a mean, the corrected one where splits overlap."""
+    if overlap:
+        return stats.resampled_interval(values, overlap, 1.0)
+    return stats.mean_interval(values)
 
 
 class Comparison(NamedTuple):
@@ -92,22 +111,44 @@ class Cells(dict[tuple[str, str, str], Cell]):
 
 def distinct(cells: Iterable[Cell], seeds: Sequence[int]) -> tuple[int, ...]:
     """The first seed of each combination of trainings behind the numbers of all these cells."""
-    by_seed = [dict(zip(c.seeds, c.trainings, strict=True)) for c in cells]
+    cells = list(cells)
+    if seeds and all(c.constant for c in cells):
+        return tuple(seeds[:1])
+    by_seed = [dict(zip(c.seeds, c.trainings, strict=True)) for c in cells if not c.constant]
     first: dict[tuple[str, ...], int] = {}
     for seed in seeds:
         first.setdefault(tuple(trainings[seed] for trainings in by_seed), seed)
     return tuple(first.values())
 
 
-def trainings(records: Iterable[Record]) -> dict[str, str]:
-    """Id of every record -> that of the lowest seed's record of the same training."""
+def shared_seeds(cells: Iterable[Cell]) -> tuple[int, ...]:
+    """Seeds with a number in every cell, rising; a constant has one beside every seed."""
+    cells = list(cells)
+    if any(not c.seeds for c in cells):
+        return ()
+    varied = [set(c.seeds) for c in cells if not c.constant]
+    return tuple(sorted(set.intersection(*(varied or [set(c.seeds[:1]) for c in cells[:1]]))))
+
+
+def trainings(records: Iterable[Record], unseeded: Collection[str] = ()) -> dict[str, str]:
+    """Id of every record -> that of the lowest seed's record of the same training.
+
+    Args:
+        records: in any order.
+        unseeded: methods without randomness of their own, whose artifacts alone tell their
+            trainings apart.
+    """
     out: dict[str, str] = {}
-    groups: dict[tuple[str, str, str, str], list[Record]] = {}
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    made: dict[tuple[str, ...], str] = {}
     for record in sorted(records, key=lambda r: (r.seed, r.id)):
         out[record.id] = record.id
         if record.status == "ok":
             key = (record.suite, record.scale, record.method, record.task)
             groups.setdefault(key, []).append(record)
+            if record.method in unseeded:
+                parts = canonical(record.spec.get("artifacts", {}))
+                out[record.id] = made.setdefault((*key, parts), record.id)
     for first, *others in groups.values():
         if all(_numbers(other) == _numbers(first) for other in others):
             out |= {other.id: first.id for other in others}
@@ -158,7 +199,9 @@ def frame(records: Iterable[Record], suite: Suite) -> pd.DataFrame:
         (r for r in records if r.suite == suite.name),
         key=lambda r: (r.scale, r.method, r.task, r.seed, r.id),
     )
-    training = trainings(chosen)
+    training = trainings(chosen, {m.name for m in suite.methods if m.seeds == "none"})
+    constants = {m.name for m in suite.methods if suite.constant(m)}
+    overlaps = {t.name: t.overlap for t in suite.tasks}
     names = [own_metrics(r) for r in chosen]
     repeats = [len(n) for n in names]
 
@@ -183,9 +226,13 @@ def frame(records: Iterable[Record], suite: Suite) -> pd.DataFrame:
             "training": text([training[r.id] for r in chosen]),
             "metric": np.array([name for own in names for name in own], dtype=object),
             "value": np.array(numbers, dtype=np.float64),
+            "constant": np.repeat(np.array([r.method in constants for r in chosen], bool), repeats),
+            "overlap": np.repeat(np.array([overlaps.get(r.task, 0.0) for r in chosen]), repeats),
         }
     )
-    return table.astype({c: str for c in COLUMNS if c not in ("seed", "value")})
+    return table.astype(
+        {c: str for c in COLUMNS if c not in ("seed", "value", "constant", "overlap")}
+    )
 
 
 def cells(runs: pd.DataFrame) -> Cells:
@@ -198,8 +245,11 @@ def cells(runs: pd.DataFrame) -> Cells:
     scales = sorted(set(runs["scale"]))
     if len(scales) > 1:
         raise UsageError(f"runs of several scales ({', '.join(scales)}): choose one with --scale")
-    groups: dict[tuple[str, str, str], list[tuple[int, str, str, float, str]]] = {}
-    columns = ("method", "task", "metric", "seed", "id", "status", "value", "training")
+    groups: dict[tuple[str, str, str], list[tuple[int, str, str, float, str, bool, float]]] = {}
+    columns = (
+        "method", "task", "metric", "seed", "id", "status", "value", "training", "constant",
+        "overlap",
+    )  # fmt: skip
     rows = zip(*(runs[c].tolist() for c in columns), strict=True)
     for method, task, metric, *trial in rows:
         groups.setdefault((method, task, metric), []).append(tuple(trial))
@@ -215,10 +265,12 @@ def cells(runs: pd.DataFrame) -> Cells:
         good = [trial for trial in group if trial[2] == "ok" and math.isfinite(trial[3])]
         out[key] = Cell(
             seeds=tuple(seed for seed, *_ in good),
-            values=np.array([value for *_, value, _ in good], dtype=np.float64),
+            values=np.array([trial[3] for trial in good], dtype=np.float64),
             ids=tuple(sorted(short for _, short, *_ in group)),
             failures=len(group) - len(good),
-            trainings=tuple(training for *_, training in good),
+            trainings=tuple(trial[4] for trial in good),
+            constant=any(trial[5] for trial in group),
+            overlap=max(trial[6] for trial in group),
         )
     return out
 
@@ -264,11 +316,14 @@ def compare(
             left, right = of_a[a, task.name, metric], of_b[b, task.name, metric]
             if not left.trials and not right.trials:
                 continue
-            shared = sorted(set(left.seeds) & set(right.seeds))
+            shared = shared_seeds([left, right])
             if len(shared) >= 2:
                 once = distinct([left, right], shared)
                 x, y = left.at(once), right.at(once)
                 interval, p = stats.paired_interval(x, y), stats.paired_p(x, y)
+                if task.overlap:
+                    interval = interval_of(x - y, task.overlap)
+                    p = stats.resampled_p(x - y, task.overlap, 1.0)
             else:
                 x, y = (side.at(distinct([side], side.seeds)) for side in (left, right))
                 interval, p = stats.welch_interval(x, y), stats.welch_p(x, y)

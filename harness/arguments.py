@@ -10,6 +10,7 @@ import typer
 from harness import options, registry, variants
 from harness.data import Sources
 from harness.errors import StoreError, UsageError, unknown
+from harness.plan import Filters
 from harness.record import Record
 from harness.store import Corrupt, Store, location
 from harness.suite import Scale, Suite
@@ -27,6 +28,10 @@ DataNames = Annotated[list[str] | None, typer.Argument(help="Datasets or suites;
 Names = Annotated[list[str] | None, typer.Argument(help="Suites; all by default.")]
 ScaleName = Annotated[str, typer.Option("--scale", help="smoke, laptop, gpu or paper.")]
 Pick = Annotated[list[str] | None, typer.Option(help="Names or globs, separated by commas.")]
+Claims = Annotated[
+    list[str] | None,
+    typer.Option("--claims", help="Only what these claims need: names, globs, or a role."),
+]
 Seeds = Annotated[list[str] | None, typer.Option(help="Seeds, e.g. 0,1,5-9.")]
 Results = Annotated[Path, folder_option("--results", "Folder of the records.")]
 Assignments = Annotated[
@@ -131,6 +136,26 @@ def tell_damaged(damaged: Sequence[Corrupt]) -> None:
     """Names every corrupt record, a line for each."""
     for item in damaged:
         err.print(f"corrupt record: {item.path}: {item.reason}", markup=False)
+
+
+def sizes(
+    named: Sequence[Suite], name: str, assignments: Sequence[str] | None, filters: Filters
+) -> list[tuple[Suite, Scale]]:
+    """What a command is to run: of each suite the scale and the points of its axes.
+
+    A variant that `--set` asks for stands alone.
+
+    Raises:
+        UsageError: as `varied`, or an axis with a value that its setting does not allow.
+    """
+    found: list[tuple[Suite, Scale]] = []
+    for one in named:
+        suite, size = varied(one, name, assignments)
+        if assignments:
+            found.append((suite, size))
+        else:
+            found += variants.around(suite, size, filters.methods, filters.tasks)
+    return found
 
 
 def varied(suite: Suite, name: str, assignments: Sequence[str] | None) -> tuple[Suite, Scale]:

@@ -1,100 +1,83 @@
 """Claims against records: one interval, one margin fixed in advance, one verdict each.
 
-The rules, the same for every claim:
+The rules, the same for every claim (`harness.effects` says how the interval is made):
 
-- One number per seed: tasks are averaged (or put on a line) within each seed, and the t-interval is
-  taken over seeds. Only seeds count for which every judged task has a number from both methods.
-- Differences are turned round where the metric is better lower, so that positive speaks for `a`.
 - A failed or diverged trial drops its seed and is counted in `failures`. Where more than half of a
   method's trials failed, nothing is judged: what survived is no fair sample of the method.
 - A task that one of the methods never ran is named in `reason`, and the label says on how many
   tasks the verdict rests.
+- Checks come first: where one fails the claim is not testable here, whatever its interval.
 - n counts distinct trainings (see `harness.analysis`): seeds at which every method only measures a
   training again that an earlier seed measured do not count, and one training has no interval.
 - Fewer than five trainings give no verdict, and neither does the smoke scale.
 - `Exact` counts a quantity that has no scatter: one record is enough, and there is no n.
-- Whatever is compared with a threshold is looked at through `harness.digits.steady`.
-- All claims of a suite that reach a test are adjusted together (Holm). `holds` and `contradicted`
-  need the interval and an adjusted two-sided p below .05; otherwise they become `inconclusive`.
-- Only the paper scale can print `reproduced`.
-
-Shapes: S seeds, T tasks.
+- `holds` and `opposite` need the interval, an adjusted two-sided p below .05, and that most tasks
+  (of a trend the lines) point the same way; otherwise they become `inconclusive`.
+- p is adjusted (Holm) over the primary claims that reach a test. Secondary claims are judged, and
+  adjusted among themselves, once every primary one is decided: holds, opposite or equivalent.
+  Additional claims show their interval and get no verdict.
+- Only the exact tier can print `reproduced`, and only where the baseline is the paper's; a proxy
+  says nothing against the paper (see `harness.tiers`).
 """
 
-import math
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+import functools
+from collections.abc import Collection, Iterable, Sequence
+from typing import Annotated, Any
 
-import numpy as np
 import pandas as pd
 from pydantic import AfterValidator
 
-from harness import stats
+from harness import axes, sequential, stats, tiers
 from harness.analysis import Cells, cells, distinct
-from harness.digits import steady
-from harness.errors import UsageError
-from harness.evidence import (
-    Evidence,
-    gather,
-    lines_of,
-    listed,
-    sample,
-    sides_of,
-    steadied,
-    tasks_of,
-)
-from harness.resampling import sign_flip
-from harness.settings import Spec
-from harness.stats import Array, Interval
-from harness.suite import (
-    Beats,
+from harness.checks import Result, measure
+from harness.claim import (
     Claim,
     Competitive,
     Equivalent,
     Exact,
-    Level,
+    Inexact,
     LowerSpread,
-    Scale,
-    Suite,
-    Trend,
+    Role,
+    Tier,
+    sides_of,
 )
+from harness.digits import steady
+from harness.effects import (
+    CONFIDENCE,
+    Agreement,
+    TaskEstimate,
+    effect,
+    exact,
+    unit_of,
+)
+from harness.evidence import Evidence, gather, listed
+from harness.looks import Look
+from harness.record import Record
+from harness.sequential import Looks
+from harness.settings import Spec
+from harness.suite import FEWEST_SEEDS, Reference, Scale, Suite
+from harness.wording import INTERVAL, OPEN, PROXY, Outcome, label
 
-FEWEST_SEEDS = 5
-"""Below this many complete seeds there is no verdict."""
-
-CONFIDENCE = 0.95
 ALPHA = 0.05
-POWER = 0.8
 
 Steady = Annotated[float, AfterValidator(steady)]
 """A number without its last bits."""
 
-Outcome = Literal["holds", "contradicted", "equivalent", "inconclusive", "not run", "not judged"]
-
-
-Inexact = Beats | Competitive | Equivalent | Trend | Level | LowerSpread
-"""Claims with a margin."""
-
-
-class TaskEstimate(NamedTuple):
-    """What one task contributes."""
-
-    task: str
-    estimate: float | None
-    low: float | None
-    high: float | None
-    n: int | None
-    """Distinct trainings; None for an exact quantity."""
+_DECIDED = ("holds", "opposite", "equivalent")
+_SILENT = ("not run", "not judged", "not testable")
+"""Outcomes that say nothing of the claim."""
 
 
 class Verdict(Spec):
     """What the records say of a claim. Computed from records, printed, never stored."""
 
     claim: str
+    role: Role
     outcome: Outcome
     label: str
     """The words that reports print."""
     scale: str
+    tier: Tier
     unit: str
     estimate: float | None = None
     """Mean over seeds, positive where it speaks for the claim; of spreads the log ratio, negative
@@ -102,17 +85,26 @@ class Verdict(Spec):
     from what is claimed."""
     low: Steady | None = None
     high: Steady | None = None
-    """Bounds of the 95 % interval; an exact quantity has none."""
+    """Bounds of the 95 % interval; an exact quantity has none, and neither have equal effects."""
+    look: str = ""
+    """Which look decides, or comes nearest to it: `look 2 of 4`; empty without looks."""
+    method: str = ""
+    """How the interval was made, where it is not the usual t."""
     n: int | None = 0
     """Distinct trainings (pairs, where two methods are compared); None for an exact quantity."""
+    shared: tuple[str, ...] = ()
+    """Random artifacts that all of them have in common."""
     per_task: tuple[TaskEstimate, ...] = ()
     """Same sign as the whole; for a trend the level of the metric itself."""
+    agreement: Agreement | None = None
+    """Whether the tasks say the same; None for a single one."""
+    checks: tuple[Result, ...] = ()
     failures: int = 0
     """Records without a number among those involved."""
     p: Steady | None = None
     """Two-sided, against zero, or against the nearest margin where the claim is about a margin."""
     p_holm: Steady | None = None
-    """Adjusted over all claims of the suite that reached a test."""
+    """Adjusted over the claims of the same role that reached a test; None where not judged."""
     p_sign_flip: Steady | None = None
     """A check without normality, from six seeds on: the sign-flip test of the same difference."""
     mde: Steady | None = None
@@ -121,350 +113,263 @@ class Verdict(Spec):
     n_needed: int | None = None
     """Seeds for 80 % power at the observed effect or the margin, whichever is larger."""
     reason: str = ""
+    unmatched: str = ""
+    """At the exact tier: why the baseline is not the paper's; empty where it is."""
+    curve: axes.Curve | None = None
+    """The effect along the claim's axis, where the scale has it."""
     ids: tuple[str, ...] = ()
     """Short ids of all records involved, failed ones too, sorted."""
 
-
-class ClaimPower(NamedTuple):
-    """The design of a claim: its MDE with the seeds of a scale; a row of `harness plan`."""
-
-    claim: str
-    kind: str
-    n: int
-    """Seeds that the scale gives it; 0 where the scale leaves it out."""
-    tasks: int
-    unit: str
-    margin: float | None
-    mde_sd: float | None
-    """Smallest effect found with 80 % power, in standard deviations of the per-seed effect."""
-    mde: float | None
-    """The same in the metric's unit, where records tell the scatter (of spreads: always)."""
-    sd: float | None
-    """Standard deviation over seeds of the per-seed effect."""
-    sd_scale: str | None
-    """The scale whose records gave it."""
-    n_for_margin: int | None
-    """Seeds for 80 % power at an effect of one margin."""
+    @property
+    def word(self) -> str:
+        """The label in a word or two: what is counted, and what a line has room for."""
+        for word in ("reproduced", "not reproduced", "not testable here", "not judged"):
+            if self.label.startswith(word):
+                return word
+        return "" if self.outcome == "interval" else self.outcome
 
 
-def judge(suite: Suite, scale_name: str, runs: pd.DataFrame) -> tuple[Verdict, ...]:
+def judge(
+    suite: Suite,
+    scale_name: str,
+    runs: pd.DataFrame,
+    records: Iterable[Record] = (),
+    references: Iterable[Reference] = (),
+    taken: Sequence[Look] = (),
+) -> tuple[Verdict, ...]:
     """Verdicts on all claims of a suite, in its order, from the runs of one scale.
 
     Args:
         suite: whose claims.
         scale_name: which scale's runs count; others in the table are ignored.
-        runs: what `harness.analysis.frame` returns.
+        runs: what `harness.analysis.frame` returns, with the variants at the points of the
+            scale's axes.
+        records: the records behind them, for checks of curves and counts.
+        references: published numbers, which tell whether a baseline is the paper's.
+        taken: looks at primary claims (`harness.looks`): such a claim is judged at the last look
+            that its trainings allow, on that look's interval and with the p of all looks.
 
     Raises:
         UsageError: the suite has no such scale.
         SpecError: a claim that its tasks cannot answer, as a trend over a parameter they lack.
         StoreError: a trial with two records.
     """
-    scale = _scale(suite, scale_name)
-    grouped = cells(runs[runs["scale"] == scale.name])
-    drafts = [_draft(suite, scale, claim, grouped) for claim in suite.claims]
-    judged = [i for i, draft in enumerate(drafts) if draft.p is not None]
-    adjusted = stats.holm([draft.p for draft in drafts if draft.p is not None])
-    p_holm = dict(zip(judged, adjusted, strict=True))
-    return tuple(
-        _finish(draft, claim, p_holm.get(i), len(judged))
-        for i, (draft, claim) in enumerate(zip(drafts, suite.claims, strict=True))
-    )
+    scale = suite.known_scale(scale_name)
+
+    @functools.cache
+    def cells_of(name: str) -> Cells:
+        return cells(runs[runs["scale"] == name])
+
+    records, references = [r for r in records if r.scale == scale.name], list(references)
+    looks = {(look.claim, look.version) for look in taken if look.scale == scale.name}
+    looked = {c.name for c in suite.claims if (c.name, c.version) in looks}
+    drafts = [
+        _draft(suite, scale, c, cells_of, records, references, _schedule(scale, c, looked))
+        for c in suite.claims
+    ]
+    far = tiers.distance(suite, scale)
+    judged: dict[int, Verdict] = {}
+    for role in ("primary", "secondary"):
+        own = [i for i, draft in enumerate(drafts) if draft.role == role]
+        closed = all(v.outcome in _DECIDED for v in judged.values())
+        if role == "secondary" and not closed:
+            judged |= {i: _unopened(drafts[i]) for i in own}
+            continue
+        tested = [i for i in own if drafts[i].p is not None]
+        adjusted = stats.holm([drafts[i].p or 0.0 for i in tested])
+        p_holm = dict(zip(tested, adjusted, strict=True))
+        judged |= {i: _decided(drafts[i], suite.claims[i], p_holm.get(i), len(tested), far)
+                   for i in own}  # fmt: skip
+    return tuple(judged.get(i, draft) for i, draft in enumerate(drafts))
 
 
-def verdict_of(claim: Claim, interval: Interval) -> Outcome:
-    """The outcome that one interval and the claim's margin give, before Holm.
-
-    `Competitive`: above -margin holds, below it contradicted. `Equivalent`: inside ±margin holds,
-    wholly outside contradicted. The others: above zero holds, below zero contradicted, inside
-    ±margin equivalent. What none of these decides is inconclusive.
-    """
-    low, _, high, *_ = interval.steady()
-    if isinstance(claim, Exact) or low is None or high is None:
-        return "not judged"
-    margin = claim.margin
-    inside = -margin < low and high < margin
-    if isinstance(claim, Competitive):
-        holds, contradicted, inside = low > -margin, high < -margin, False
-    elif isinstance(claim, Equivalent):
-        holds, contradicted, inside = inside, low > margin or high < -margin, False
-    elif isinstance(claim, LowerSpread):
-        holds, contradicted = high < 0, low > 0
-    else:
-        holds, contradicted = low > 0, high < 0
-    if holds:
-        return "holds"
-    if contradicted:
-        return "contradicted"
-    return "equivalent" if inside else "inconclusive"
-
-
-def power(suite: Suite, scale_name: str, runs: pd.DataFrame | None = None) -> list[ClaimPower]:
-    """The MDE of each claim of a suite with the seeds of a scale, before anything runs.
-
-    Args:
-        suite: whose claims.
-        scale_name: whose seeds.
-        runs: earlier records; their scatter turns standard deviations into the metric's unit. The
-            scale's own count first, then those of any other scale but smoke.
-
-    Raises:
-        UsageError: the suite has no such scale.
-    """
-    scale = _scale(suite, scale_name)
-    sources = []
-    if runs is not None:
-        others = [s for s in suite.scales if s.name not in (scale.name, "smoke")]
-        for source in (scale, *others):
-            sources.append((source, cells(runs[runs["scale"] == source.name])))
-    rows = []
-    for claim in suite.claims:
-        tasks = tasks_of(suite, scale, claim)
-        if isinstance(claim, Trend):
-            tasks = lines_of(tasks, claim).tasks
-        n = len(scale.seeds) if tasks else 0
-        sd, sd_scale = _known_sd(suite, claim, sources)
-        mde_sd = mde = needed = None
-        if isinstance(claim, LowerSpread) and tasks:
-            unshared = [1.0] * len(tasks)
-            mde = stats.minimum_detectable_spread(n, unshared, CONFIDENCE, POWER)
-            needed = stats.spread_sample_size(claim.margin, unshared, CONFIDENCE, POWER)
-        elif not isinstance(claim, Exact | LowerSpread):
-            mde_sd = stats.minimum_detectable_effect(1.0, n, CONFIDENCE, POWER)
-            mde = mde_sd * sd if mde_sd is not None and sd is not None else None
-            needed = _needed(claim, claim.margin, sd) if sd is not None else None
-        rows.append(
-            ClaimPower(
-                claim=claim.name,
-                kind=claim.kind,
-                n=n,
-                tasks=len(tasks),
-                unit=_unit(suite, claim),
-                margin=None if isinstance(claim, Exact) else claim.margin,
-                mde_sd=mde_sd,
-                mde=mde,
-                sd=sd,
-                sd_scale=sd_scale,
-                n_for_margin=needed,
-            )
-        )
-    return rows
-
-
-def _draft(suite: Suite, scale: Scale, claim: Claim, grouped: Cells) -> Verdict:
-    """A verdict before Holm; its label holds only what is to be added to the words."""
-    every = gather(suite, scale, claim, grouped)
+def _draft(
+    suite: Suite,
+    scale: Scale,
+    claim: Claim,
+    cells_of: axes.CellsOf,
+    records: Sequence[Record],
+    references: Sequence[Reference],
+    schedule: Looks | None,
+) -> Verdict:
+    """A verdict before Holm; of a claim that can be decided the label holds what is to be added."""
+    grouped, place = cells_of(scale.name), axes.placed(suite, scale, claim, cells_of)
+    every = gather(*place) if place else _elsewhere(claim)
     evidence = every.once(claim)
-    used = evidence.cells
-    judged, expected, n = len(evidence.tasks), evidence.expected, len(evidence.seeds)
+    n, used = len(evidence.seeds), evidence.cells
+    results: tuple[Result, ...] = ()
     reasons = list(evidence.reasons)
-    found: dict[str, Any] = {}
     if scale.size == "smoke":
-        found, reasons = {"outcome": "not judged"}, ["smoke scale measures nothing"]
-    elif evidence.outcome:
-        found = {"outcome": evidence.outcome}
-    elif isinstance(claim, Exact):
-        found = _exact(claim, evidence)
+        found: dict[str, Any] = {"outcome": "not judged"}
+        reasons = ["smoke scale measures nothing"]
     else:
-        if n:
-            found = _judged(suite, claim, evidence)
-        if n < FEWEST_SEEDS:
-            found |= dict.fromkeys(("p", "p_sign_flip", "n_needed", "reason"))
-            found |= {"outcome": "not judged", "reason": _too_few(claim, every, n)}
-    if found.get("reason"):
-        reasons.insert(0, found["reason"])
-    if fixed := [t.task for t in found.get("per_task", ()) if t.n == 1 < n]:
-        reasons.append(f"one training alone on {listed(fixed)}")
+        results = measure(suite, scale, claim, grouped, records)
+        judged_claim = place[2] if place else claim
+        found, evidence = _measured(suite, judged_claim, every, evidence, schedule)
+        n, used = len(evidence.seeds), evidence.cells
+    tier, unmatched = tiers.tier_of(scale, claim, evidence.tasks), ""
+    if tier == "exact" and found["outcome"] in _DECIDED:
+        unmatched = tiers.baselines_match(suite, claim, evidence.tasks, grouped, references)
+    fixed = [t.task for t in found.get("per_task", ()) if t.n == 1 < n]
+    reasons = [
+        *filter(None, [found.get("reason")]),
+        *reasons,
+        *([f"not a reproduction: {unmatched}"] if unmatched else []),
+        *([f"one training alone on {listed(fixed)}"] if fixed else []),
+    ]
+    failed = [result for result in results if not result.passed]
+    if failed and found["outcome"] != "not run":
+        found |= {"outcome": "not testable", "p": None, "p_sign_flip": None}
+    elif claim.role == "additional" and found["outcome"] not in ("not run", "not judged"):
+        found["outcome"] = "interval"
+    words, judged = _undecided(found["outcome"], failed), len(evidence.tasks)
+    if judged < evidence.expected and found["outcome"] not in _SILENT:
+        words += f", on {judged} of {evidence.expected} tasks"
     common = {
         "claim": claim.name,
-        "label": f", on {judged} of {expected} tasks" if judged < expected else "",
+        "role": claim.role,
+        "label": words,
         "scale": scale.name,
-        "unit": _unit(suite, claim),
+        "tier": tier,
+        "unit": unit_of(suite, claim),
         "n": None if isinstance(claim, Exact) else n,
+        "shared": evidence.shared if n > 1 else (),
+        "checks": results,
         "failures": sum(c.failures for c in used),
+        "unmatched": unmatched,
+        "curve": axes.along(suite, scale, claim, cells_of) if scale.size != "smoke" else None,
         "ids": tuple(sorted({short for c in used for short in c.ids})),
     }
     return Verdict.model_validate(common | found | {"reason": "; ".join(reasons)})
 
 
+def _elsewhere(claim: Claim) -> Evidence:
+    """Of a trend over an axis that the scale does not have."""
+    why = f"the scale has no axis {getattr(claim, 'over', '')}"
+    return Evidence((), 0, (), (), (), "not run", (why,))
+
+
+def _schedule(scale: Scale, claim: Claim, looked: Collection[str]) -> Looks | None:
+    """The looks of a primary claim that looks were taken at; None for the others."""
+    if claim.role != "primary" or claim.name not in looked:
+        return None
+    return Looks(schedule=scale.looks)
+
+
+def _measured(
+    suite: Suite, claim: Claim, every: Evidence, evidence: Evidence, schedule: Looks | None
+) -> tuple[dict[str, Any], Evidence]:
+    """Fields of the verdict that come from the numbers, and the evidence that they rest on."""
+    if evidence.outcome:
+        return {"outcome": evidence.outcome}, evidence
+    if isinstance(claim, Exact):
+        return exact(claim, evidence), evidence
+    n = len(evidence.seeds)
+    sizes = schedule.taken(n) if schedule and n >= FEWEST_SEEDS else ()
+    if schedule and sizes:
+        return _at_looks(suite, claim, evidence, schedule, sizes)
+    found = effect(suite, claim, evidence) if n else {}
+    if n < FEWEST_SEEDS:
+        found |= dict.fromkeys(("p", "p_sign_flip", "n_needed", "reason"))
+        found |= {"outcome": "not judged", "reason": _too_few(claim, every, n)}
+    return found, evidence
+
+
+def _at_looks(
+    suite: Suite, claim: Inexact, evidence: Evidence, schedule: Looks, sizes: Sequence[int]
+) -> tuple[dict[str, Any], Evidence]:
+    """The look that decides, or comes nearest to it: its interval, and the p of all looks so far.
+
+    Each look judges the first trainings by seed, at its own level, so that the verdict follows from
+    the records alone.
+    """
+    level = 1 - sequential.boundary(schedule, 1, 1 - CONFIDENCE)
+    parts = [evidence._replace(seeds=evidence.seeds[:size]) for size in sizes]
+    found = [effect(suite, claim, part, level) for part in parts]
+    p_values = [own["p"] for own in found if own.get("p") is not None]
+    over = sequential.over_looks(p_values, schedule) if len(p_values) == len(found) else None
+    if over is None:
+        return found[-1], parts[-1]
+    look = over.look
+    if found[look - 1]["outcome"] not in _DECIDED:  # an equivalence that was found stays found
+        equal = (k for k, own in enumerate(found, 1) if own["outcome"] == "equivalent")
+        look = next(equal, look)
+    best = found[look - 1]
+    name = f"look {look} of {len(schedule.schedule)}"
+    return best | {"p": over.p, "look": name}, parts[look - 1]
+
+
+def _undecided(outcome: Outcome, failed: Sequence[Result]) -> str:
+    """The words of what needs no correction; empty for the rest."""
+    if outcome == "not testable":
+        return f"not testable here: {'; '.join(result.words for result in failed)}"
+    if outcome == "interval":
+        return INTERVAL
+    return outcome if outcome in ("not run", "not judged", "equal", "not equal") else ""
+
+
 def _too_few(claim: Claim, every: Evidence, n: int) -> str:
     """Why there is no verdict: few seeds, or one training that all of them measured."""
     seeds = len(every.seeds)
-    if n == seeds:
-        return f"n = {n} < {FEWEST_SEEDS}"
     sides = list(zip(sides_of(claim), (every.a_T, every.b_T), strict=False))
     alone = [a for a, side in sides if any(len(distinct([c], every.seeds)) == 1 for c in side)]
+    if n == seeds and not (n == 1 and any(c.constant for c in every.cells)):
+        return f"n = {n} < {FEWEST_SEEDS}"
     of = f" of {alone[0]}" if len(alone) < len(sides) else ""
-    return f"n = {n}, one training{of} measured {seeds} times"
+    times = f" measured {seeds} times" if seeds > 1 else ""
+    return f"n = {n}, one training{of}{times}"
 
 
-def _finish(draft: Verdict, claim: Claim, p_holm: float | None, k: int) -> Verdict:
-    """The draft with Holm applied and its label written."""
-    outcome, reason = draft.outcome, draft.reason
-    if outcome in ("holds", "contradicted") and p_holm is not None and steady(p_holm) >= ALPHA:
-        outcome = "inconclusive"
-        alone = draft.p is not None and draft.p >= ALPHA
-        why = "" if alone else f"not significant after Holm-Bonferroni correction (m = {k})"
-        reason = "; ".join(filter(None, (why, reason)))
-    label: str = outcome
-    if outcome in ("holds", "contradicted", "equivalent"):
-        if draft.scale != "paper":
-            label = f"{outcome} at {draft.scale} scale"
-        elif outcome == "holds":
-            label = "reproduced"
+def _unopened(draft: Verdict) -> Verdict:
+    """A secondary claim while primary ones are open: its numbers, without a verdict."""
+    if draft.outcome not in (*_DECIDED, "inconclusive"):
+        return draft
+    return draft.model_copy(update={"outcome": "not judged", "label": OPEN})
+
+
+def _decided(
+    draft: Verdict, claim: Claim, p_holm: float | None, tests: int, far: Sequence[str]
+) -> Verdict:
+    """The draft with Holm and the rule of the majority applied, and its label written."""
+    outcome, reasons = draft.outcome, [draft.reason] if draft.reason else []
+    if outcome not in (*_DECIDED, "inconclusive"):
+        return draft.model_copy(update={"p_holm": p_holm})
+    if outcome in ("holds", "opposite"):
+        if p_holm is not None and steady(p_holm) >= ALPHA:
+            outcome = "inconclusive"
+            if draft.p is None or draft.p < ALPHA:
+                why = f"not significant after Holm-Bonferroni correction (m = {tests})"
+                reasons.insert(0, why)
+        elif (few := draft.agreement) and not _most(few, draft.outcome):
+            number = few.on if draft.outcome == "holds" else few.against
+            outcome = "inconclusive"
+            reasons.insert(0, f"no majority: {number} of {few.of} tasks point that way")
+    if draft.tier == "proxy" and outcome in ("opposite", "equivalent"):
+        return draft.model_copy(update={"outcome": "not judged", "label": PROXY, "p_holm": p_holm})
+    words: str = outcome
+    if outcome != "inconclusive":
+        words = label(outcome, draft.scale, draft.tier, far, draft.unmatched)
         if outcome == "holds" and _exceeds(draft, claim):
-            label += " (the whole 95 % CI exceeds the margin)"
-    if outcome not in ("not run", "not judged"):
-        label += draft.label
+            words += f" (the whole {100 * CONFIDENCE:.0f} % CI exceeds the margin)"
     return draft.model_copy(
-        update={"outcome": outcome, "label": label, "reason": reason, "p_holm": p_holm}
+        update={
+            "outcome": outcome,
+            "label": words + draft.label,
+            "reason": "; ".join(reasons),
+            "p_holm": p_holm,
+        }
     )
+
+
+def _most(agreement: Agreement, outcome: Outcome) -> bool:
+    side = agreement.on if outcome == "holds" else agreement.against
+    return 2 * side > agreement.of
 
 
 def _exceeds(draft: Verdict, claim: Claim) -> bool:
     """Whether the whole interval lies beyond the margin on the claim's side."""
+    if isinstance(claim, Exact | Competitive | Equivalent):
+        return False
     if isinstance(claim, LowerSpread):
         return draft.high is not None and draft.high < -claim.margin
-    if isinstance(claim, Beats | Trend | Level):
-        return draft.low is not None and draft.low > claim.margin
-    return False
-
-
-def _judged(suite: Suite, claim: Inexact, evidence: Evidence) -> dict[str, Any]:
-    """Fields of the verdict on a claim about means or scatter."""
-    if isinstance(claim, LowerSpread):
-        return _spread(claim, evidence)
-    x_S, x_ST = sample(suite, claim, evidence)
-    interval = stats.mean_interval(x_S, CONFIDENCE).steady()
-    mean, sd = float(interval.mean or 0.0), stats.standard_deviation(x_S) or 0.0
-    null = 0.0
-    if isinstance(claim, Competitive):
-        null = -claim.margin
-    elif isinstance(claim, Equivalent):
-        # The nearer margin is the one that the two one-sided tests turn on.
-        null = math.copysign(claim.margin, mean)
-    beyond = steady(abs(mean - null), max(abs(mean), abs(null)))
-    effect = beyond or claim.margin if null else max(abs(mean), claim.margin)
-    found = {
-        "outcome": verdict_of(claim, interval),
-        "per_task": _per_task(evidence, _own_means(evidence, x_ST)),
-        "p": stats.p_value(x_S, null),
-        "p_sign_flip": sign_flip(x_S - null),
-        **_bounds(interval),
-    }
-    if steady(sd) > 0:
-        found["mde"] = stats.minimum_detectable_effect(sd, x_S.size, CONFIDENCE, POWER)
-        found["n_needed"] = _needed(claim, effect, sd)
-    elif x_S.size > 1:
-        found["reason"] = f"all {x_S.size} effects are equal: p is that of their signs alone"
-    return found
-
-
-def _spread(claim: LowerSpread, evidence: Evidence) -> dict[str, Any]:
-    """Fields of the verdict on a claim about scatter."""
-    a_ST, b_ST = evidence.tables()
-    size = float(max(np.abs(a_ST).max(), np.abs(b_ST).max()))
-    a_ST, b_ST = steadied(a_ST, size), steadied(b_ST, size)
-    own_T = [
-        stats.spread_interval(a_S, b_S, CONFIDENCE) for a_S, b_S in zip(a_ST.T, b_ST.T, strict=True)
-    ]
-    infinite = [math.isinf(own.mean or 0.0) for own in own_T]
-    if any(infinite):
-        flat = [t.name for t, odd in zip(evidence.tasks, infinite, strict=True) if odd]
-        return {
-            "outcome": "not judged",
-            "reason": f"one side does not scatter at all on {listed(flat)}",
-        }
-    interval, p, unshared_T = stats.combined_spread(a_ST, b_ST, CONFIDENCE)
-    interval = interval.steady()
-    found = {
-        "outcome": verdict_of(claim, interval),
-        "per_task": _per_task(evidence, own_T),
-        "p": p,
-        **_bounds(interval),
-    }
-    if any(unshared_T) and interval.mean is not None:
-        effect = max(abs(interval.mean), claim.margin)
-        found["mde"] = stats.minimum_detectable_spread(interval.n, unshared_T, CONFIDENCE, POWER)
-        found["n_needed"] = stats.spread_sample_size(effect, unshared_T, CONFIDENCE, POWER)
-    return found
-
-
-def _exact(claim: Exact, evidence: Evidence) -> dict[str, Any]:
-    """Fields of the verdict on a quantity that must match to the last digit, record by record."""
-    filled = [(t, c) for t, c in zip(evidence.tasks, evidence.a_T, strict=True) if c.values.size]
-    found_T = [_farthest(cell.values.tolist(), claim.value) for _, cell in filled]
-    wrong = sorted({v for _, c in filled for v in c.values.tolist() if v != claim.value})
-    found: dict[str, Any] = {
-        "outcome": "contradicted" if wrong else "holds",
-        "estimate": _farthest(found_T, claim.value),
-        "per_task": tuple(
-            TaskEstimate(task.name, value, None, None, None)
-            for (task, _), value in zip(filled, found_T, strict=True)
-        ),
-    }
-    if wrong:
-        odd = listed([f"{v:.15g}" for v in wrong])
-        found["reason"] = f"found {odd}, not {claim.value:.15g}"
-    return found
-
-
-def _farthest(values: Sequence[float], expected: float) -> float:
-    return max(values, key=lambda v: abs(v - expected))
-
-
-def _bounds(interval: Interval) -> dict[str, Any]:
-    interval = interval.steady()
-    return {"estimate": interval.mean, "low": interval.low, "high": interval.high}
-
-
-def _own_means(evidence: Evidence, x_ST: Array) -> list[Interval]:
-    """Interval of each task alone, one seed for each training on it."""
-    columns = zip(*(side for side in (evidence.a_T, evidence.b_T) if side), strict=True)
-    own = []
-    for cells_of_task, x_S in zip(columns, x_ST.T, strict=True):
-        rows = [evidence.seeds.index(s) for s in distinct(cells_of_task, evidence.seeds)]
-        own.append(stats.mean_interval(x_S[rows], CONFIDENCE).steady())
-    return own
-
-
-def _per_task(evidence: Evidence, own_T: Iterable[Interval]) -> tuple[TaskEstimate, ...]:
-    names = [t.name for t in evidence.tasks]
-    return tuple(
-        TaskEstimate(name, own.mean, own.low, own.high, own.n)
-        for name, own in zip(names, own_T, strict=True)
-    )
-
-
-def _known_sd(
-    suite: Suite, claim: Claim, sources: Sequence[tuple[Scale, Cells]]
-) -> tuple[float | None, str | None]:
-    """Scatter over seeds of the claim's effect in the first source that has two seeds."""
-    if isinstance(claim, Exact | LowerSpread):
-        return None, None
-    for scale, grouped in sources:
-        evidence = gather(suite, scale, claim, grouped)
-        if len(evidence.seeds) >= 2:
-            return stats.standard_deviation(sample(suite, claim, evidence).x_S), scale.name
-    return None, None
-
-
-def _needed(claim: Claim, effect: float, sd: float) -> int | None:
-    """Seeds for 80 % power; each side of an equivalence takes half of what may go wrong."""
-    sure = 1 - (1 - POWER) / 2 if isinstance(claim, Equivalent) else POWER
-    return stats.sample_size(effect, sd, CONFIDENCE, sure)
-
-
-def _scale(suite: Suite, name: str) -> Scale:
-    for scale in suite.scales:
-        if scale.name == name:
-            return scale
-    there = ", ".join(s.name for s in suite.scales)
-    raise UsageError(f"suite {suite.name} has no scale {name!r}; it has: {there}; see --scale")
-
-
-def _unit(suite: Suite, claim: Claim) -> str:
-    unit = suite.metric(claim.metric).unit
-    if isinstance(claim, Trend):
-        return f"{unit} per {claim.over}".strip()
-    return "log ratio" if isinstance(claim, LowerSpread) else unit
+    return draft.low is not None and draft.low > claim.margin

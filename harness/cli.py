@@ -1,20 +1,20 @@
 """The commands. What they do lies in other modules; nothing imports this one.
 
 Exit codes: 0 done; 1 trials failed, or an unexpected error; 2 wrong usage or a suite that does
-not hold together; 3 a claim is contradicted (`claims --strict`); 4 corrupt or unwritable files, or
-a full disk; 130 interrupted.
+not hold together; 3 the opposite of a claim was found (`claims --strict`); 4 corrupt or unwritable
+files, or a full disk; 130 interrupted.
 """
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
 from harness import (
+    claim_commands,
     console,
     data_commands,
     list_commands,
@@ -30,6 +30,7 @@ from harness import (
 )
 from harness.arguments import (
     Assignments,
+    Claims,
     Data,
     Device,
     Names,
@@ -44,14 +45,14 @@ from harness.arguments import (
     open_data,
     open_store,
     records_of,
+    sizes,
     tell_damaged,
     tell_unloaded,
     varied,
 )
-from harness.errors import ClaimError, StoreError, UsageError, quoted, unknown
-from harness.identity import Node
+from harness.errors import StoreError, UsageError, quoted, unknown
 from harness.record import Record
-from harness.store import Store
+from harness.rounds import Rounds, summarise, tell_looks
 from harness.suite import SEPARATOR, Scale, Suite
 from harness.terminal import err, out
 
@@ -70,6 +71,7 @@ app.command("doctor")(upkeep_commands.doctor)
 app.command("gc")(upkeep_commands.gc)
 app.command("new")(new.new)
 app.command("migrate")(upkeep_commands.migrate_records)
+app.command("claims")(claim_commands.claims)
 
 
 @app.command("plan")
@@ -84,17 +86,19 @@ def show_plan(
     results: Results = Path("results"),
     rerun: Rerun = "none",
     every: Annotated[bool, typer.Option("--all", help="A line for every trial.")] = False,
+    *,
     assignments: Assignments = None,
+    claims: Claims = None,
     plugin: Plugins = None,
 ) -> None:
     """What would run, and why each trial will or will not; the MDE of each claim."""
     registry.use(plugin)
-    store = open_store(results)
-    for named in named_suites(names, scale):
-        suite, size = varied(named, scale, assignments)
+    store, filters = open_store(results), options.filters(methods, tasks, seeds, claims)
+    rounds = Rounds(store, open_data(data), device, rerun)
+    for suite, size in sizes(named_suites(names, scale), scale, assignments, filters):
         records = records_of(store, suite, strict=False)
-        made = _plan(suite, size, records, store, methods, tasks, seeds, device, data, rerun)
-        first = _summarise(made, records, store)
+        made = rounds.planned(suite, size, records, filters)
+        first = summarise(made, records, store)
         grouped = Counter((s.action, s.state, s.reason) for s in made.steps)
         if every:
             rows: list[tuple[object, ...]] = [
@@ -108,6 +112,7 @@ def show_plan(
             there = "to be built" if node in first else "built"
             out.print(f"  artifact {node.artifact.name}: {there}")
         _power(suite, made.scale, records)
+        tell_looks(rounds, suite, size, records)
     if store.is_new():
         out.print(f"no records yet: {results} does not exist", markup=False)
 
@@ -115,7 +120,6 @@ def show_plan(
 @app.command()
 def run(
     names: Names = None,
-    *,
     scale: ScaleName = "smoke",
     methods: Pick = None,
     tasks: Pick = None,
@@ -131,60 +135,38 @@ def run(
         str | None, typer.Option("--time", help="Stop after this long, e.g. 90m or 2h; resumable.")
     ] = None,
     rerun: Rerun = "none",
+    *,
     assignments: Assignments = None,
+    until: Annotated[
+        Literal["decided"] | None,
+        typer.Option(help="decided: add seeds, look by look, until every primary claim is."),
+    ] = None,
+    most: Annotated[
+        int, typer.Option(min=5, max=10_000, help="With --until: seeds at which to stop.")
+    ] = 40,
+    claims: Claims = None,
     plugin: Plugins = None,
 ) -> None:
     """Runs what has no record yet; interrupted trials resume from their checkpoint."""
-    from harness import executors
-    from harness.executors.local import Local
-
     registry.use(plugin)
     store = open_store(results)
     store.sweep(upkeep.STALE_SECONDS)
     deadline = None if limit is None else time.monotonic() + options.seconds(limit)
-    damaged = failed = 0
-    plans, work, known = [], [], []
-    for named in named_suites(names, scale):
-        suite, size = varied(named, scale, assignments)
-        loaded = store.load(suite.name)
-        for item in loaded.damaged:
-            aside = store.quarantine(item.path)
-            err.print(
-                f"corrupt record: {item.path}: {item.reason}; moved to {aside.name}, "
-                "its trial counts as missing",
-                markup=False,
-            )
-        damaged += len(loaded.damaged)
-        records = loaded.records
-        made = _plan(suite, size, records, store, methods, tasks, seeds, device, data, rerun)
-        _summarise(made, records, store)
-        plans.append(made)
-        known += records
-        work += executors.work(made, store, open_data(data), rerun)
-        if made.todo:
-            store.probe(suite.name, made.scale.name)
-    if work:
-        workers = jobs or min(options.workers(made) for made in plans)
-        with console.Watch(out, console.Estimate(known, plans, store), work, workers) as watch:
-            finished = Local(workers, deadline).run(work, watch)
-        if watch.busy:
-            out.print(f"{len(watch.busy)} trials are being run by another process")
-        if watch.full:
-            raise StoreError(f"{watch.full}; stopped, {watch.kept()}")
-        if not finished:
-            command = " ".join(["harness", *sys.argv[1:]])
-            err.print(f"stopped; {watch.kept()}, resume with: {command}", markup=False)
-            raise typer.Exit(130)
-        failed = len(watch.failures)
-    absent = sum(step.state == "no data" for made in plans for step in made.steps)
-    if failed:
-        err.print(f"{failed} failed; fix the cause, then rerun them with --rerun failed")
-    if absent:
-        err.print(f"{absent} trials skipped: dataset not found; the lines above say which")
-    if damaged:
-        raise typer.Exit(StoreError.exit_code)
-    if failed or absent:
-        raise typer.Exit(1)
+    rounds = Rounds(store, open_data(data), device, rerun, jobs, deadline)
+    filters = options.filters(methods, tasks, seeds, claims)
+    suites = named_suites(names, scale)
+    if until is None:
+        code = rounds.run(sizes(suites, scale, assignments, filters), filters)
+    elif filters != plan.EVERYTHING or rerun != "none":
+        raise UsageError(
+            f"--until {until} chooses methods, tasks and seeds itself; leave out --methods, "
+            "--tasks, --seeds, --claims and --rerun"
+        )
+    else:
+        chosen = [varied(suite, scale, assignments) for suite in suites]
+        code = max(rounds.until_decided(suite, size, most) for suite, size in chosen)
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command()
@@ -205,12 +187,17 @@ def status(
         damaged += len(loaded.damaged)
         tell_damaged(loaded.damaged)
         tell_unloaded(loaded.records)
+        own = {scale.name: scale.seeds for scale in suite.scales}  # others may be incomplete
         for scale in variants.added(suite, [r.spec for r in loaded.records]).scales:
             if not any(r.scale == scale.name for r in loaded.records):
                 continue
             kind = next(r.spec["device"] for r in loaded.records if r.scale == scale.name)
             made = plan.make(suite, scale, loaded.records, store, sources, device=str(kind))
-            states = Counter(step.state for step in made.steps)
+            states = Counter(
+                step.state
+                for step in made.steps
+                if step.state != "missing" or step.trial.seed in own.get(scale.name, scale.seeds)
+            )
             hours = sum(r.cost.wall_seconds for r in loaded.records if r.scale == scale.name)
             rows.append((suite.name, scale.name, console.counted(states), number.seconds(hours)))
     console.table(("suite", "scale", "trials", "spent"), rows, out)
@@ -232,15 +219,15 @@ def report(
 ) -> None:
     """Writes tables, figures and pages from the records alone."""
     registry.use(plugin)
+    from harness import looks
     from harness.report import site
 
     store = open_store(results, read=True)
     suites = named_suites(None, None)
-    own = [r for suite in suites for r in records_of(store, suite)]
-    tell_unloaded(own)
-    # Those of variants stand alone; those of plugins stand where these are loaded.
-    records = [r for r in own if SEPARATOR not in r.scale and not registry.unloaded(r.spec)]
-    if not records:
+    every = [r for suite in suites for r in records_of(store, suite)]
+    tell_unloaded(every)
+    records = [r for r in every if not registry.unloaded(r.spec)]
+    if not any(SEPARATOR not in r.scale for r in records):  # those of variants stand alone
         raise StoreError(f"no records in {results}: nothing to report; {reports} stays as it is")
     keep = site.orphans(suites, results, reports)
     for line in keep.values():
@@ -249,7 +236,12 @@ def report(
     printed = {suite.name: registry.references(suite) for suite in suites}
     different = site.generate(
         suites, records, reports, references=printed, current=current, stale=stale, check=check,
-        keep=keep,
+        keep=keep, responses={suite.name: registry.responses(suite) for suite in suites},
+        looked={
+            f"{suite.name}/{scale.name}": looks.taken(results, suite.name, scale.name)
+            for suite in suites
+            for scale in suite.scales
+        },
     )  # fmt: skip
     if check and (different or keep):
         for item in different[:20]:
@@ -258,60 +250,10 @@ def report(
             f"{len(different) + len(keep)} files in {reports} are not what {results} generates; "
             "run `harness report`"
         )
-    pages = sorted({f"{r.suite}/{r.scale}" for r in records})
+    pages = sorted({f"{r.suite}/{r.scale}" for r in records if SEPARATOR not in r.scale})
     out.print(f"{reports}: {'up to date' if check else 'written'}, open {reports / 'index.html'}")
     for page in pages:
         out.print(f"  {reports / page / 'report.html'}", markup=False)
-
-
-@app.command()
-def claims(
-    names: Names = None,
-    scale: Annotated[str, typer.Option(help="One scale; all with records by default.")] = "",
-    results: Results = Path("results"),
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Exit code 3 where a claim is contradicted.")
-    ] = False,
-    assignments: Assignments = None,
-    plugin: Plugins = None,
-) -> None:
-    """The verdict on every claim."""
-    registry.use(plugin)
-    from harness.analysis import frame
-    from harness.claims import judge
-    from harness.report.verdict import remark
-
-    if assignments and not scale:
-        raise UsageError("--set varies one scale: name it with --scale")
-    suites, store = named_suites(names, scale or None), open_store(results, read=True)
-    against, seen = 0, set()
-    for named in suites:
-        suite, only = varied(named, scale, assignments) if scale else (named, None)
-        records = records_of(store, suite)
-        current, _ = plan.standing([suite], records)
-        for size in (only,) if only else suite.scales:
-            here = [r for r in records if r.scale == size.name and r.id in current[suite.name]]
-            if not here:
-                continue
-            verdicts = judge(suite, size.name, frame(here, suite))
-            rows = [
-                (
-                    v.claim,
-                    v.label,
-                    number.estimate(v.estimate, v.low, v.high, v.unit),
-                    "-" if v.n is None else v.n,
-                    remark(suite, v),
-                )
-                for v in verdicts
-            ]
-            seen.add(suite.name)
-            out.print(f"{suite.name} at {size.name} scale")
-            console.table(("claim", "verdict", "difference [95 %]", "n", "remark"), rows, out)
-            out.print()
-            against += sum(v.outcome == "contradicted" for v in verdicts)
-    if strict and against:
-        raise ClaimError(f"{against} claims are contradicted by the records")
-    console.nothing(out, results, suites, seen, names, scale)
 
 
 @app.command()
@@ -367,55 +309,9 @@ def main() -> NoReturn:
     raise SystemExit(terminal.run(app))
 
 
-def _plan(
-    suite: Suite,
-    scale: Scale,
-    records: list[Record],
-    store: Store,
-    methods: Sequence[str] | None,
-    tasks: Sequence[str] | None,
-    seeds: Sequence[str] | None,
-    device: str,
-    data: Path | None,
-    rerun: plan.Rerun,
-) -> plan.Plan:
-    filters = plan.Filters(
-        options.words(methods, "--methods"),
-        options.words(tasks, "--tasks"),
-        options.numbers(seeds),
-    )
-    return plan.make(
-        suite,
-        scale,
-        records,
-        store,
-        open_data(data),
-        device=options.device(device, scale),
-        filters=filters,
-        rerun=rerun,
-    )
-
-
-def _summarise(made: plan.Plan, records: Sequence[Record], store: Store) -> list[Node]:
-    """Prints what is to be done; the artifacts that come first."""
-    states = Counter(step.state for step in made.steps)
-    first, rest = plan.unmade(made, store), "nothing to do"
-    if made.todo:
-        seconds = console.Estimate(records, [made], store).of_plan(made, first)
-        artifacts = f" after {len(first)} artifacts" if first else ""
-        took = number.seconds(seconds / options.workers(made))
-        rest = f"{len(made.todo)} to run{artifacts}, about {took}"
-    title = f"{made.suite.name} at {made.scale.name} scale on {made.device}"
-    out.print(f"{title}: {console.counted(states)}; {rest}")
-    absent = Counter(s.reason for s in made.steps if s.state == "no data")
-    for reason, skipped in absent.items():
-        out.print(f"  {skipped} trials skipped: {reason}", markup=False)
-    return first
-
-
 def _power(suite: Suite, scale: Scale, records: Sequence[Record]) -> None:
     from harness.analysis import frame
-    from harness.claims import power
+    from harness.design import power
 
     rows = [
         (

@@ -66,7 +66,7 @@ class Unreadable(StoreError):
 
 
 class ClaimError(HarnessError):
-    """A claim contradicted by the records, when the caller asked to be strict about it."""
+    """The opposite of a claim was found, and the caller asked to be strict about it."""
 
     exit_code = 3
 

@@ -9,11 +9,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from harness.analysis import Cell, Cells, distinct
+from harness.analysis import Cell, Cells, distinct, shared_seeds
+from harness.claim import Claim, Exact, Level, LowerSpread, Trend, sides_of
 from harness.digits import steady
 from harness.errors import SpecError
 from harness.stats import Array
-from harness.suite import Claim, Exact, Level, LowerSpread, Scale, Suite, Task, Trend, select
+from harness.suite import Scale, Suite, Task, over_of, select
 
 LARGEST = 1e150
 """Numbers beyond it are not judged: their squares are no floats any more."""
@@ -33,6 +34,13 @@ class Evidence(NamedTuple):
     """Those with a number in every cell."""
     outcome: Literal["not run", "not judged"] | None
     reasons: tuple[str, ...]
+    shared: tuple[str, ...] = ()
+    """Random artifacts that all replicates have in common, by name."""
+
+    @property
+    def overlap(self) -> float:
+        """Test share over train share of resampled splits, the largest; 0 where none overlap."""
+        return max((task.overlap for task in self.tasks), default=0.0)
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -60,6 +68,8 @@ class Lines(NamedTuple):
 
     tasks: tuple[Task, ...]
     weights_T: tuple[Fraction, ...]
+    slopes: tuple[tuple[Fraction, ...], ...]
+    """For each line the weights of all tasks that give its own slope."""
 
 
 class Sample(NamedTuple):
@@ -67,6 +77,9 @@ class Sample(NamedTuple):
 
     x_S: Array
     x_ST: Array
+    """Each task by itself, in the same unit."""
+    parts_SP: Array
+    """What must agree in sign: the tasks, of a trend its lines; seeds by parts."""
 
 
 def gather(suite: Suite, scale: Scale, claim: Claim, grouped: Cells) -> Evidence:
@@ -101,35 +114,66 @@ def gather(suite: Suite, scale: Scale, claim: Claim, grouped: Cells) -> Evidence
     if not isinstance(claim, Exact) and any(abs(v) > LARGEST for v in values):
         outcome = "not judged"
         reasons.insert(0, f"numbers beyond {LARGEST:g}")
-    complete = [set(c.seeds) for column in columns for c in column]
     return Evidence(
         tasks=tasks,
         expected=len(wanted),
         a_T=columns[0],
         b_T=columns[1] if len(columns) > 1 else (),
-        seeds=tuple(sorted(set.intersection(*complete))) if complete else (),
+        seeds=shared_seeds([c for column in columns for c in column]) if tasks else (),
         outcome=outcome,
         reasons=tuple(reasons),
+        shared=() if isinstance(claim, Exact) else shared_artifacts(suite, sides),
     )
+
+
+def shared_artifacts(suite: Suite, methods: Sequence[str]) -> tuple[str, ...]:
+    """Random artifacts without a seed that methods rest on, directly or not, in the suite's order.
+
+    Every replicate rests on the same one of them, so that no interval over replicates covers what
+    another one would have given.
+    """
+    needs = {a.name: a.needs for a in suite.artifacts}
+    pending = [name for m in suite.methods if m.name in methods for name in m.needs]
+    reached: set[str] = set()
+    while pending:
+        name = pending.pop()
+        if name not in reached:
+            reached.add(name)
+            pending += needs[name]
+    over = over_of(suite.artifacts)
+    random = [a.name for a in suite.artifacts if a.name in reached and a.random]
+    return tuple(name for name in random if "seed" not in over[name])
 
 
 def sample(suite: Suite, claim: Claim, evidence: Evidence) -> Sample:
     """The effect of every seed, and of every seed on every task."""
     a_ST, b_ST = evidence.tables()
     weights_T = (Fraction(1, len(evidence.tasks)),) * len(evidence.tasks)
+    lines: tuple[tuple[Fraction, ...], ...] = ()
     sign = -1.0 if suite.metric(claim.metric).better == "lower" else 1.0
     if isinstance(claim, Level):
         b_ST = np.full_like(a_ST, claim.bound)
         sign = 1.0 if claim.direction == "above" else -1.0
     elif isinstance(claim, Trend):
-        weights_T = lines_of(evidence.tasks, claim).weights_T
-        weights_T = weights_T if claim.direction == "up" else tuple(-w for w in weights_T)
+        sign = 1.0 if claim.direction == "up" else -1.0
+        found = lines_of(evidence.tasks, claim)
+        weights_T = tuple(w * int(sign) for w in found.weights_T)
+        lines = tuple(tuple(w * int(sign) for w in line) for line in found.slopes)
         sign = 1.0
     size = float(max(np.abs(a_ST).max(), np.abs(b_ST).max()))
     x_ST = sign * (a_ST - b_ST)
+    if claim.margins:
+        margins_T = [_margin(task, claim) for task in evidence.tasks]
+        x_ST, size = x_ST / np.array(margins_T), size / min(margins_T)
     reach = size * float(sum(abs(w) for w in weights_T))
     x_S = [_weighted(x_T, weights_T, reach) for x_T in x_ST.tolist()]
-    return Sample(np.array(x_S), steadied(x_ST, size))
+    steady_ST = steadied(x_ST, size)
+    parts = [[_weighted(x_T, line, reach) for line in lines] for x_T in x_ST.tolist()]
+    return Sample(np.array(x_S), steady_ST, np.array(parts) if lines else steady_ST)
+
+
+def _margin(task: Task, claim: Claim) -> float:
+    return next(m for name, m in claim.margins.items() if select([task], [name]))
 
 
 def _weighted(x_T: Sequence[float], weights_T: Sequence[Fraction], reach: float) -> float:
@@ -155,12 +199,15 @@ def lines_of(tasks: Sequence[Task], claim: Trend) -> Lines:
         groups.setdefault(key, []).append((float(x), task))
     lines = [line for line in groups.values() if len({x for x, _ in line}) >= 2]
     weight: dict[str, Fraction] = {}
+    slopes: list[dict[str, Fraction]] = []
     for line in lines:
         middle = sum((Fraction(x) for x, _ in line), Fraction(0)) / len(line)
         squares = sum((Fraction(x) - middle) ** 2 for x, _ in line)
-        weight |= {t.name: (Fraction(x) - middle) / squares / len(lines) for x, t in line}
+        slopes.append({t.name: (Fraction(x) - middle) / squares for x, t in line})
+        weight |= {name: w / len(lines) for name, w in slopes[-1].items()}
     kept = tuple(t for t in tasks if t.name in weight)
-    return Lines(kept, tuple(weight[t.name] for t in kept))
+    each = tuple(tuple(line.get(t.name, Fraction(0)) for t in kept) for line in slopes)
+    return Lines(kept, tuple(weight[t.name] for t in kept), each)
 
 
 def tasks_of(suite: Suite, scale: Scale, claim: Claim) -> tuple[Task, ...]:
@@ -176,12 +223,6 @@ def tasks_of(suite: Suite, scale: Scale, claim: Claim) -> tuple[Task, ...]:
         )
     met = {(method.name, task.name) for method, task in suite.pairs(scale)}
     return tuple(t for t in named if all((side, t.name) in met for side in sides_of(claim)))
-
-
-def sides_of(claim: Claim) -> tuple[str, ...]:
-    """The methods that a claim compares, one or two."""
-    b = None if isinstance(claim, Level | Exact) else claim.b
-    return (claim.a, b) if b else (claim.a,)
 
 
 def _table(row: Sequence[Cell], seeds: Sequence[int]) -> Array:

@@ -7,6 +7,7 @@ permission, a failing disk, something else in its place), which is an error and 
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -14,8 +15,9 @@ import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from harness.errors import StoreError, Unreadable
+from harness.errors import DataError, StoreError, Unreadable, brief
 
 TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{32}-.+", re.DOTALL)
 """Names of the files that `write_atomic` fills before it renames them."""
@@ -138,6 +140,37 @@ def file_digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise Unreadable(cannot_read(path, error)) from error
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file of somebody else's holds.
+
+    Raises:
+        DataError: it is missing, no plain file, or not JSON; in one line.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({brief(error)}); get it again") from None
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        reason = instead(data) or f"not JSON: {brief(error)}"
+        raise DataError(f"{path} is corrupt ({reason}); get it again") from None
+
+
+def instead(data: bytes) -> str | None:
+    """What stands in the place of a file that should have been downloaded, by its first bytes."""
+    start = data[:200].lstrip().lower()
+    if not data:
+        return "an empty file"
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer and not the file itself; run `git lfs pull`"
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "a web page and not the file itself"
+    if data.startswith(b"PK\x03\x04"):
+        return "a zip archive, such as torch.save writes"
+    return None
 
 
 def is_file(path: Path, strict: bool = True) -> bool:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from harness.suite import SPEC_VERSION, Artifact, Method, Scale, Suite, Task
+from harness.suite import SPEC_VERSION, Artifact, Method, Scale, Suite, Task, over_of
 
 
 def canonical(value: Any) -> str:
@@ -78,7 +78,7 @@ class Recipes:
         self._suite, self._scale, self._device = suite, scale, device.partition(":")[0]
         self._datasets = {d.name: d for d in suite.datasets}
         self._artifacts = {a.name: a for a in suite.artifacts}
-        self._over = _inherited(suite.artifacts)
+        self._over = over_of(suite.artifacts)
         self._known: dict[tuple[str, str | None, int | None], str] = {}
 
     def trial(self, method: Method, task: Task, seed: int) -> Identity:
@@ -158,23 +158,6 @@ class Recipes:
         made = Node(artifact, over_task, over_seed, spec, digest(spec), needs)
         self.nodes.setdefault(made.id, made)
         return made.id
-
-
-def _inherited(artifacts: Sequence[Artifact]) -> dict[str, set[str]]:
-    """What each artifact is made over, by itself or through what it needs."""
-    over = {a.name: set[str](a.over) for a in artifacts}
-    users: dict[str, list[str]] = {a.name: [] for a in artifacts}
-    for artifact in artifacts:
-        for name in artifact.needs:
-            users[name].append(artifact.name)
-    pending = [*over]
-    while pending:  # each name comes up again at most three times: there are three kinds
-        name = pending.pop()
-        for user in users[name]:
-            if not over[name] <= over[user]:
-                over[user] |= over[name]
-                pending.append(user)
-    return over
 
 
 def _identified(thing: Method | Task | Artifact) -> dict[str, Any]:

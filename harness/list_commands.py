@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from harness import console, number, plan, registry, variants
+from harness import console, number, registry, variants
 from harness.arguments import Assignments, Plugins, varied
 from harness.settings import rows as setting_rows
 from harness.terminal import out
@@ -16,7 +16,7 @@ def list_suites(plugin: Plugins = None) -> None:
     rows = []
     for suite in registry.every():
         for scale in suite.scales:
-            trials = len(plan.pairs(suite, scale)) * len(scale.seeds)
+            trials = suite.trial_count(scale)
             hours = scale.expected_seconds * trials
             rows.append(
                 (
@@ -72,8 +72,7 @@ def show(
     console.table(("claim", "kind", "source", "what it says"), rows, out)
     out.print()
     rows = [
-        (s.name, len(plan.pairs(suite, s)) * len(s.seeds), len(s.seeds), " ".join(s.deviations))
-        for s in suite.scales
+        (s.name, suite.trial_count(s), len(s.seeds), " ".join(s.deviations)) for s in suite.scales
     ]
     console.table(("scale", "trials", "seeds", "differs from the paper"), rows, out)
     for title, lines in (("Differs everywhere", suite.deviations), ("Defects", suite.defects)):

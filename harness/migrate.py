@@ -10,6 +10,7 @@ nothing is guessed from names. It keeps its old id and checksum as `origin`.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from harness import variants
 from harness.errors import SpecError, described
 from harness.identity import Node, digest
 from harness.plan import Trial, trials
@@ -83,7 +84,7 @@ def _former_ids(
     suite: Suite, records: Sequence[Record], former: Former
 ) -> Iterable[tuple[Trial, str]]:
     """Every trial of today's suite with the identity that it would have had before."""
-    for scale in suite.scales:
+    for scale in variants.added(suite, [r.spec for r in records]).scales:
         kinds = sorted({str(r.spec.get("device")) for r in records if r.scale == scale.name})
         for kind in kinds:
             wanted, nodes = trials(suite, scale, kind)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import UsageError, quoted
-from harness.plan import Plan
+from harness.plan import Filters, Plan
 from harness.suite import Scale
 
 _MOST_SEEDS = 10_000
@@ -54,6 +54,23 @@ def numbers(texts: Sequence[str] | None) -> tuple[int, ...]:
             raise UsageError(f"seeds {word!r}: at most {_MOST_SEEDS:,} seeds at a time")
         found |= dict.fromkeys(range(first, last + 1))
     return tuple(found)
+
+
+def filters(
+    methods: Sequence[str] | None,
+    tasks: Sequence[str] | None,
+    seeds: Sequence[str] | None,
+    claims: Sequence[str] | None,
+) -> Filters:
+    """What narrows a plan down.
+
+    Raises:
+        UsageError: an option that is empty or no list of names or numbers.
+    """
+    return Filters(
+        words(methods, "--methods"), words(tasks, "--tasks"), numbers(seeds),
+        words(claims, "--claims"),
+    )  # fmt: skip
 
 
 def seconds(text: str) -> float:

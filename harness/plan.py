@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from harness import registry, variants
+from harness.check import methods_of
+from harness.claim import sides_of
 from harness.data import Sources
 from harness.errors import HarnessError, UsageError, quoted, unknown
 from harness.identity import Node, Recipes, digest
@@ -25,6 +27,8 @@ class Filters(NamedTuple):
     methods: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
+    claims: tuple[str, ...] = ()
+    """Names or globs of claims, or roles: only what these need."""
 
 
 EVERYTHING = Filters()
@@ -102,11 +106,38 @@ def pairs(
     methods = _filtered("method", suite.methods, scale.methods, filters.methods, suite, scale)
     tasks = _filtered("task", suite.tasks, scale.tasks, filters.tasks, suite, scale)
     chosen = {m.name for m in methods}, {t.name for t in tasks}
+    needed = needed_by(suite, filters.claims)
     return tuple(
         (method, task)
         for method, task in suite.pairs(scale)
-        if method.name in chosen[0] and task.name in chosen[1]
+        if method.name in chosen[0]
+        and task.name in chosen[1]
+        and (not filters.claims or (method.name, task.name) in needed)
     )
+
+
+def needed_by(suite: Suite, names: Iterable[str]) -> set[tuple[str, str]]:
+    """Methods and tasks that claims and their checks rest on.
+
+    Args:
+        suite: whose claims.
+        names: names or globs of claims, or roles.
+
+    Raises:
+        UsageError: a name that no claim and no role has.
+    """
+    found: set[tuple[str, str]] = set()
+    for name in names:
+        claims = [c for c in suite.claims if c.role == name] or select(suite.claims, [name])
+        if not claims:
+            there = [*dict.fromkeys(c.role for c in suite.claims), *(c.name for c in suite.claims)]
+            raise UsageError(unknown("claim", name, there, f"harness show {suite.name}"))
+        for claim in claims:
+            asked = [(sides_of(claim), claim.tasks)]
+            asked += [(methods_of(check), check.tasks or claim.tasks) for check in claim.checks]
+            for methods, tasks in asked:
+                found |= {(m, t.name) for m in methods for t in select(suite.tasks, tasks)}
+    return found
 
 
 def trials(
@@ -124,10 +155,12 @@ def trials(
             f"scale {scale.name} has no seed {odd[0]}; it has {_ranges(scale.seeds)}; see --seeds"
         )
     recipes = Recipes(suite, scale, device)
+    seeds = {m.name: suite.seeds(scale, m) for m, _ in meetings}
     found = [
         Trial(suite, method, task, seed, scale, device, *recipes.trial(method, task, seed))
         for seed in filters.seeds or scale.seeds
         for method, task in meetings
+        if seed in seeds[method.name]
     ]
     return found, recipes.nodes
 

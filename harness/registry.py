@@ -275,6 +275,33 @@ def references(suite: Suite) -> tuple[Reference, ...]:
     return tuple(rows)
 
 
+def responses(suite: Suite) -> dict[str, str]:
+    """What a paper's authors say of verdicts, from `responses.md` beside the suite, by claim.
+
+    A level-two heading names the claim; the text below it, without line breaks, is what they say.
+
+    Raises:
+        SpecError: a heading that names no claim, or a file that cannot be read.
+    """
+    path = folder(suite.name) / "responses.md"
+    if not path.exists():
+        return {}
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: cannot be read: {described(error)}") from None
+    said: dict[str, str] = {}
+    for part in f"\n{text}".split("\n## ")[1:]:
+        name, _, words = part.partition("\n")
+        if name.strip() not in {claim.name for claim in suite.claims}:
+            raise SpecError(
+                f"{path}: no claim is called {name.strip()!r}; `harness show {suite.name}` lists "
+                "them"
+            )
+        said[name.strip()] = " ".join(words.split())
+    return said
+
+
 def folder(name: str) -> Path:
     """The folder of a suite's source."""
     spec = importlib.util.find_spec(origins()[name].module)

@@ -291,7 +291,7 @@ def _keep_traceback(context: Context, problem: BaseException) -> str:
 def _rebuild(job: Job) -> tuple[Trial, Node | None]:
     registry.use(job.plugins)
     suite = registry.load(job.suite)
-    scale = variants.restored(suite, job.scale, job.settings)
+    scale = variants.restored(suite, job.scale, job.settings, job.seed)
     if scale is None:
         raise SpecError(f"{job.title}: the suite lost scale {job.scale} while it ran; run again")
     found, nodes = trials(

@@ -26,12 +26,14 @@ ENGINE = "harness"
 _HERE = Path(__file__).parent
 MACHINERY = frozenset(
     {
-        "analysis", "arguments", "artifacts", "cache", "checkpoints", "claims", "cli", "console",
-        "contents", "context", "cost", "data", "data_commands", "drawing", "errors", "evidence",
-        "executors", "failures", "files", "identity", "inputs", "inventory", "lazy",
-        "list_commands", "migrate", "new", "number", "options", "patience", "plan", "plugins",
-        "provenance", "record", "registry", "report", "resampling", "run", "source", "store",
-        "suite", "terminal", "tool", "upkeep", "upkeep_commands", "variants",
+        "analysis", "arguments", "artifacts", "axes", "cache", "check", "checkpoints", "checks",
+        "claim", "claim_commands", "claims", "cli", "console", "contents", "context", "cost",
+        "data", "data_commands", "design", "drawing", "effects", "errors", "evidence", "executors",
+        "exhibit", "failures", "files", "identity", "inputs", "inventory", "lazy", "list_commands",
+        "looks", "margins", "migrate", "new", "number", "options", "patience", "plan", "plugins",
+        "provenance", "record", "registry", "report", "resampling", "rounds", "run", "sequential",
+        "source", "store", "suite", "task", "terminal", "tiers", "tool", "until", "upkeep",
+        "upkeep_commands", "variants", "wording",
     }
 )  # fmt: skip
 """Parts of the engine that name, run, keep and show trials. A method's numbers do not depend on

@@ -34,6 +34,7 @@ from harness.files import (
     is_folder,
     publish,
     quarantine,
+    read_json,
     read_plain,
     write_atomic,
     write_verified,
@@ -52,6 +53,7 @@ __all__ = [
     "location",
     "parse_record",
     "publish",
+    "read_json",
     "write_atomic",
 ]
 

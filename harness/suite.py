@@ -5,67 +5,57 @@ are named by import path (`"package.module:function"`), so that listing suites i
 """
 
 import fnmatch
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import PurePosixPath
+from itertools import pairwise
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import (
-    AfterValidator,
     Field,
     JsonValue,
     SerializeAsAny,
     StringConstraints,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
+from harness.check import ImportPath, Name, methods_of
+from harness.claim import (
+    Beats,
+    Citation,
+    Claim,
+    Competitive,
+    Equivalent,
+    Exact,
+    Level,
+    LowerSpread,
+    Tier,
+    Trend,
+    sides_of,
+)
+from harness.errors import UsageError
+from harness.exhibit import Figure, Mark, Reference, Table
 from harness.settings import Settings, Spec
+from harness.task import Dataset, Metric, Params, Task
+
+__all__ = [
+    "FEWEST_SEEDS", "SPEC_VERSION", "Artifact", "Axis", "Beats", "Citation", "Claim",
+    "Competitive", "Dataset", "Equivalent", "Exact", "Figure", "ImportPath", "Level", "LowerSpread",
+    "Mark", "Method", "Metric", "Name", "Paper", "Params", "Quantity", "Reference", "Scale",
+    "Suite", "Table", "Task", "Trend", "select",
+]  # fmt: skip
 
 SPEC_VERSION = 1
 """Changes when the meaning of an identity changes; part of every identity."""
-_DEEPEST = 50
-"""Levels of lists and objects in parameters; a record holds them some levels further down."""
+FEWEST_SEEDS = 5
+"""Below this many distinct trainings there is no verdict."""
+_GLOB = re.compile(r"[*?\[]")
 SEPARATOR = "+"
 """Between the size of a scale and what a variant of it replaces; see `harness.variants`."""
 _SHOWN = 12
 """Artifacts of a long circle that a message names, the last ones."""
-
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._+-]{0,63}$")]
-"""Names end up in file names: lower case, digits and `._+-`, at most 64 characters."""
-
-ImportPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
-"""`package.module:function`, imported only when it is called."""
-
-
-def _inside(path: str) -> str:
-    parts = PurePosixPath(path).parts
-    if not parts or parts[0] == "/" or ".." in parts or not path.isprintable():
-        raise ValueError(f"file {path!r} is not a path inside the data folder; give one like a/b")
-    return path
-
-
-DataPath = Annotated[str, AfterValidator(_inside)]
-"""A file inside the data folder, with forward slashes."""
-
-Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-"""A sha256, in hexadecimal."""
-
-
-def _shallow(params: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    level: list[JsonValue] = [params]
-    for _ in range(_DEEPEST):
-        inner = [
-            v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)
-        ]
-        level = [value for values in inner for value in values]
-        if not level:
-            return params
-    raise ValueError(f"nested more than {_DEEPEST} deep")
-
-
-Params = Annotated[dict[str, JsonValue], AfterValidator(_shallow)]
-"""What methods, tasks and artifacts hand to the functions they name: JSON values only."""
 
 
 class Paper(Spec):
@@ -79,68 +69,6 @@ class Paper(Spec):
     year: int
 
 
-class Metric(Spec):
-    """A number that trials report, with everything needed to read it."""
-
-    name: Name
-    label: str
-    """How tables head it."""
-    unit: str
-    """`%`, `nats`, `steps`, ... or an empty string for a pure number."""
-    better: Literal["higher", "lower", "neither"]
-    split: str
-    """The data it is measured on: `test`, `val`, `held-out documents`, ..."""
-    select: str
-    """Which state of the training it belongs to: `best-val`, `last`, ..."""
-    digits: int = Field(default=1, ge=0)
-    """Decimals in tables."""
-
-
-class Dataset(Spec):
-    """An external dataset: a local folder, or a public hub when that is allowed."""
-
-    name: Name
-    files: dict[DataPath, Digest | None]
-    """Path inside the data folder -> sha256 of the file (None where it is not known)."""
-    licence: str
-    source: str
-    """Where the data were published, in words."""
-    sizes: str
-    splits: str
-    fetch: ImportPath | None = None
-    """`fetch(dataset, folder) -> None` gets it from a public hub; None: it cannot be fetched."""
-    folder: str = ""
-    """Where the files lie, of a dataset that a plugin brings; empty: in one of the data folders.
-    No part of any identity."""
-    note: str = ""
-
-
-class Task(Spec):
-    """Data plus metrics."""
-
-    name: Name
-    version: int = 1
-    """Raised by hand when the task's meaning changes; part of the identity."""
-    params: Params = Field(default_factory=dict)
-    metrics: tuple[Name, ...]
-    """What every method must return."""
-    optional: tuple[Name, ...] = ()
-    """What only some methods have: attention weights, routing statistics."""
-    datasets: tuple[Name, ...] = ()
-    """External datasets that it reads; empty for generated data."""
-    protocol: str = "standard"
-    """Named in every table. Where paper and released code disagree there is one task for each."""
-    fallback: bool = False
-    """True where synthetic data replace a real set; its numbers never mix with the real."""
-    label: str = ""
-    note: str = ""
-
-    @property
-    def reports(self) -> tuple[Name, ...]:
-        """All metrics that a record of this task may hold."""
-        return (*self.metrics, *self.optional)
-
-
 class Artifact(Spec):
     """Something costly that trials share; built once, addressed by its recipe."""
 
@@ -151,6 +79,9 @@ class Artifact(Spec):
     params: Params = Field(default_factory=dict)
     needs: tuple[Name, ...] = ()
     datasets: tuple[Name, ...] = ()
+    random: bool = True
+    """False where nothing random makes it: a tokenizer, a download in another form. Reports name
+    the random ones that replicates share."""
     over: tuple[Literal["seed", "task", "data"], ...] = ()
     """Built for each seed and/or task of the trials that need it; empty: one for all. `data`:
     built from those of its datasets that the trial's task reads, once for each choice; from the
@@ -172,6 +103,9 @@ class Method(Spec):
     """Artifacts that it reads."""
     label: str = ""
     kind: Kind = "baseline"
+    seeds: Literal["each", "none"] = "each"
+    """`none`: nothing of its own is random. Where none of its artifacts has a seed either it runs
+    once, and is one training: a constant beside each seed of the others."""
     deviations: tuple[str, ...] = ()
     """Where it differs from the paper, one sentence each; printed in the report."""
     note: str = ""
@@ -180,6 +114,31 @@ class Method(Spec):
     def title(self) -> str:
         """How people read it: the label, or the name where it has none."""
         return self.label or self.name
+
+
+class Axis(Spec):
+    """One setting with several values at a scale: the same methods along tokens, width or depth."""
+
+    name: Name
+    setting: str
+    """Dotted path into the scale's settings."""
+    values: tuple[float, ...] = Field(min_length=2)
+    """The scale's own value is a point as well, whether it is listed or not."""
+    methods: tuple[str, ...] = ("*",)
+    tasks: tuple[str, ...] = ("*",)
+    """Names or globs of what runs at each value."""
+    paper: float | None = None
+    """The paper's value; None where it has none."""
+    label: str = ""
+    unit: str = ""
+
+
+class Quantity(Spec):
+    """One way in which a scale may be far from the paper's: width of the model, tokens, epochs."""
+
+    name: str
+    value: str
+    """Dotted path into the settings, or `package.module:function` of them as a dictionary."""
 
 
 class Scale(Spec):
@@ -198,12 +157,29 @@ class Scale(Spec):
     identity; a method's or task's parameter of the same name takes precedence."""
     trial_seconds: float = Field(default=3600, gt=0)
     """A trial that runs longer is recorded as `timeout`."""
+    looks: tuple[int, ...] = (5, 10, 20, 40)
+    """Numbers of seeds at which claims may be judged where seeds are added until they are decided;
+    fixed before anything runs."""
     expected_seconds: float = Field(gt=0)
     """One trial on one core of a small machine; only for the estimate before anything has run."""
     threads: int = Field(default=1, ge=1)
     """CPU threads per trial; not part of the identity, recorded in the provenance."""
+    axes: tuple[Axis, ...] = ()
+    """Settings that are also run at other values; each value is a variant of the scale."""
+    tier: Tier | None = None
+    """Nearness to the paper's setting; by default `exact` for the paper scale, `scaled` else."""
     deviations: tuple[str, ...] = ()
     """How this scale differs from the paper's setting."""
+
+    @field_validator("looks")
+    @classmethod
+    def _rising(cls, looks: tuple[int, ...]) -> tuple[int, ...]:
+        if not looks or looks[0] < FEWEST_SEEDS or any(b <= a for a, b in pairwise(looks)):
+            raise ValueError(
+                f"looks {looks}: numbers of seeds that rise, the first at least {FEWEST_SEEDS}; "
+                "for example (5, 10, 20, 40)"
+            )
+        return looks
 
     @property
     def size(self) -> str:
@@ -211,146 +187,7 @@ class Scale(Spec):
         return self.name.partition(SEPARATOR)[0]
 
 
-class Reference(Spec):
-    """A number that somebody published."""
-
-    table: str
-    task: str
-    method: str
-    metric: str
-    value: float
-    spread: float | None = None
-    n: int | None = None
-    note: str = ""
-    source: str = "paper"
-    """`paper`, or who else published it: then it is shown as an anchor, not as the paper's."""
-
-
-class _Claim(Spec):
-    name: Name
-    text: str
-    """The sentence of the paper, in our words."""
-    source: str
-    """Section, table or figure of the paper, or that it is an additional control."""
-    metric: Name
-    tasks: tuple[str, ...]
-    """Names or globs of tasks that it speaks of."""
-    caveat: str = ""
-    """Why the verdict does not stand as it is, and what will be tested again; printed beside it."""
-
-
-class Beats(_Claim):
-    """`a` is better than `b`: the paired difference, averaged over tasks, is above zero."""
-
-    kind: Literal["beats"] = "beats"
-    a: Name
-    b: Name
-    margin: float = Field(gt=0)
-    """Difference in the metric's unit below which the two count as equal; fixed in advance."""
-
-
-class Competitive(_Claim):
-    """`a` is not worse than `b` by `margin` or more (non-inferiority)."""
-
-    kind: Literal["competitive"] = "competitive"
-    a: Name
-    b: Name
-    margin: float = Field(gt=0)
-
-
-class Equivalent(_Claim):
-    """`a` and `b` differ by less than `margin` either way."""
-
-    kind: Literal["equivalent"] = "equivalent"
-    a: Name
-    b: Name
-    margin: float = Field(gt=0)
-
-
-class Trend(_Claim):
-    """The metric rises (or falls) with a task parameter; with `b`, more so for `a` than for `b`."""
-
-    kind: Literal["trend"] = "trend"
-    a: Name
-    b: Name | None = None
-    over: str
-    """Task parameter on the x axis; the slope is per unit of it."""
-    direction: Literal["up", "down"]
-    margin: float = Field(gt=0)
-    """Slope below which there is no trend."""
-    group: tuple[str, ...] = ()
-    """Task parameters that stay fixed within one line; slopes are averaged over the lines."""
-
-
-class Level(_Claim):
-    """The metric of `a` is above (or below) a value."""
-
-    kind: Literal["level"] = "level"
-    a: Name
-    bound: float
-    direction: Literal["above", "below"]
-    margin: float = Field(gt=0)
-
-
-class LowerSpread(_Claim):
-    """Seeds scatter less for `a` than for `b`: log ratio of standard deviations below zero."""
-
-    kind: Literal["lower-spread"] = "lower-spread"
-    a: Name
-    b: Name
-    margin: float = Field(default=0.1, gt=0)
-    """Log ratio within which the two spreads count as equal."""
-
-
-class Exact(_Claim):
-    """A quantity that must match to the last digit: a parameter count, FLOPs, a graph size."""
-
-    kind: Literal["exact"] = "exact"
-    a: Name
-    value: float
-
-
-Claim = Annotated[
-    Beats | Competitive | Equivalent | Trend | Level | LowerSpread | Exact,
-    Field(discriminator="kind"),
-]
-
-
-class Mark(Spec):
-    """Sets off the cells of a table whose mean of another metric is below a bound."""
-
-    metric: Name
-    below: float
-    text: str
-    """What the mark means, a sentence."""
-
-
-class Table(Spec):
-    """A comparison table: one row per method, one column per task (or the other way round)."""
-
-    name: Name
-    title: str
-    metric: Name
-    methods: tuple[str, ...] = ("*",)
-    tasks: tuple[str, ...] = ("*",)
-    rows: Literal["methods", "tasks"] = "methods"
-    note: str = ""
-    mark: Mark | None = None
-
-
-class Figure(Spec):
-    """A picture drawn from the records alone."""
-
-    name: Name
-    title: str
-    draw: ImportPath
-    """`draw(records, suite, figure)` returns a matplotlib Figure, or None where there is nothing
-    to draw; the records are those of one scale, one for each trial, in the suite's order."""
-    params: Params = Field(default_factory=dict)
-    caption: str = ""
-
-
-T = TypeVar("T", Method, Task)
+T = TypeVar("T", Method, Task, Claim)
 
 
 class Added(Spec):
@@ -388,6 +225,8 @@ class Suite(Spec):
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
     references: str = "reference.csv"
     """File beside the suite with every number that the paper published."""
+    distance: tuple[Quantity, ...] = ()
+    """What is compared with the paper scale in the words of a verdict."""
     preload: tuple[ImportPath, ...] = ()
     """Functions to call once before trials fork off: heavy imports, compiled kernels."""
     headline: str = ""
@@ -412,7 +251,6 @@ class Suite(Spec):
         metrics = {m.name for m in self.metrics}
         datasets = {d.name for d in self.datasets}
         artifacts = {a.name for a in self.artifacts}
-        methods = {m.name for m in self.methods}
         for task in self.tasks:
             _known(f"task {task.name}", "metric", task.reports, metrics)
             _known(f"task {task.name}", "dataset", task.datasets, datasets)
@@ -422,10 +260,7 @@ class Suite(Spec):
             _known(f"artifact {artifact.name}", "artifact", artifact.needs, artifacts)
             _known(f"artifact {artifact.name}", "dataset", artifact.datasets, datasets)
         for claim in self.claims:
-            _known(f"claim {claim.name}", "metric", [claim.metric], metrics)
-            sides = (claim.a, getattr(claim, "b", None) or claim.a)
-            _known(f"claim {claim.name}", "method", sides, methods)
-            self._match(f"claim {claim.name}", "task", claim.tasks, self.tasks)
+            self._fits(claim)
         for table in self.tables:
             marked = [table.mark.metric] if table.mark else []
             _known(f"table {table.name}", "metric", [table.metric, *marked], metrics)
@@ -442,6 +277,8 @@ class Suite(Spec):
                     raise ValueError(
                         f"scale {scale.name}: no method/task matches {pattern!r} in exclude"
                     )
+            for axis in scale.axes:
+                self._axis(scale, axis)
             for method, task in self.pairs(scale):
                 _overrides(scale, method)
                 _overrides(scale, task)
@@ -449,6 +286,51 @@ class Suite(Spec):
             _known("headline", "table", [self.headline], {t.name for t in self.tables})
         _acyclic(self.artifacts)
         return self
+
+    def _axis(self, scale: Scale, axis: Axis) -> None:
+        where = f"scale {scale.name}, axis {axis.name}"
+        self._match(where, "method", axis.methods, self.methods)
+        self._match(where, "task", axis.tasks, self.tasks)
+        place: JsonValue = scale.settings.plain()
+        for part in axis.setting.split("."):
+            place = place.get(part) if isinstance(place, dict) else None
+        if isinstance(place, bool) or not isinstance(place, int | float):
+            raise ValueError(f"{where}: setting {axis.setting!r} is no number of the scale's")
+
+    def _fits(self, claim: Claim) -> None:
+        """What a claim names is there, and what it averages can be averaged."""
+        where = f"claim {claim.name}"
+        metrics = {m.name for m in self.metrics}
+        methods = {m.name for m in self.methods}
+        _known(where, "metric", [claim.metric], metrics)
+        _known(where, "method", sides_of(claim), methods)
+        self._match(where, "task", claim.tasks, self.tasks)
+        self._match(f"{where}, margins", "task", claim.margins, self.tasks)
+        for check in claim.checks:
+            of = f"{where}, check {check.kind}"
+            _known(of, "metric", filter(None, [getattr(check, "metric", None)]), metrics)
+            _known(of, "method", methods_of(check), methods)
+            self._match(of, "task", check.tasks, self.tasks)
+        axes = {axis.name for scale in self.scales for axis in scale.axes}
+        if claim.axis and claim.axis not in axes:
+            there = ", ".join(sorted(axes)) or "none"
+            raise ValueError(f"{where}: no scale has an axis {claim.axis!r}; there are: {there}")
+        if claim.margins or any(t.measures for t in self.tasks):
+            self._averaged(claim)
+
+    def _averaged(self, claim: Claim) -> None:
+        """Numbers that measure different things are averaged in units of margins or not at all."""
+        where = f"claim {claim.name}"
+        tasks = [t for t in select(self.tasks, claim.tasks) if claim.metric in t.reports]
+        measured = sorted({t.measures.get(claim.metric, claim.metric) for t in tasks})
+        bare = [t.name for t in tasks if not select([t], claim.margins)]
+        if bare and claim.margins:
+            raise ValueError(f"{where}: margins leave out task {bare[0]}; give it one too")
+        if bare and len(measured) > 1 and not isinstance(claim, LowerSpread):
+            raise ValueError(
+                f"{where}: {claim.metric} measures different things on its tasks "
+                f"({', '.join(measured)}); give margins for each task, or ask one claim for each"
+            )
 
     @staticmethod
     def _match(where: str, what: str, patterns: Iterable[str], things: Sequence[T]) -> None:
@@ -480,6 +362,22 @@ class Suite(Spec):
         }
         return tuple(sorted(names))
 
+    def constant(self, method: Method) -> bool:
+        """Whether no seed touches a method, neither its own run nor its artifacts."""
+        if method.seeds == "each":
+            return False
+        over = over_of(self.artifacts)
+        return not any("seed" in over[name] for name in method.needs)
+
+    def seeds(self, scale: Scale, method: Method) -> tuple[int, ...]:
+        """The seeds that a method runs with at a scale: the first one where none touches it."""
+        return scale.seeds[:1] if self.constant(method) else scale.seeds
+
+    def trial_count(self, scale: Scale) -> int:
+        """How many trials a scale has."""
+        meetings = Counter(method.name for method, _ in self.pairs(scale))
+        return sum(n * len(self.seeds(scale, self.method(name))) for name, n in meetings.items())
+
     def method(self, name: str) -> Method:
         """The method of that name; KeyError where there is none."""
         return {m.name: m for m in self.methods}[name]
@@ -496,11 +394,45 @@ class Suite(Spec):
         """The scale of that name; KeyError where there is none."""
         return {str(s.name): s for s in self.scales}[name]
 
+    def known_scale(self, name: str) -> Scale:
+        """The same for a name that somebody typed.
+
+        Raises:
+            UsageError: there is none.
+        """
+        there = ", ".join(s.name for s in self.scales)
+        if name not in {s.name for s in self.scales}:
+            raise UsageError(
+                f"suite {self.name} has no scale {name!r}; it has: {there}; see --scale"
+            )
+        return self.scale(name)
+
 
 def select(things: Sequence[T], patterns: Iterable[str]) -> tuple[T, ...]:
     """Those of `things` whose name matches one of the names or globs, in their own order."""
-    patterns = tuple(patterns)
-    return tuple(t for t in things if any(fnmatch.fnmatchcase(t.name, p) for p in patterns))
+    patterns = set(patterns)
+    globs = [p for p in patterns if _GLOB.search(p)]
+    names = patterns.difference(globs)
+    return tuple(
+        t for t in things if t.name in names or any(fnmatch.fnmatchcase(t.name, p) for p in globs)
+    )
+
+
+def over_of(artifacts: Sequence[Artifact]) -> dict[str, set[str]]:
+    """What each artifact is made over, by itself or through what it needs."""
+    over = {a.name: set[str](a.over) for a in artifacts}
+    users: dict[str, list[str]] = {a.name: [] for a in artifacts}
+    for artifact in artifacts:
+        for name in artifact.needs:
+            users[name].append(artifact.name)
+    pending = [*over]
+    while pending:  # each name comes up again at most three times: there are three kinds
+        name = pending.pop()
+        for user in users[name]:
+            if not over[name] <= over[user]:
+                over[user] |= over[name]
+                pending.append(user)
+    return over
 
 
 def _overrides(scale: Scale, thing: Method | Task) -> None:

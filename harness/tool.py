@@ -5,11 +5,12 @@ or with one line and the code of the error that it raised; never with a tracebac
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError, UsageError, quoted
 
 
 class Parser(argparse.ArgumentParser):
@@ -21,6 +22,36 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raises the message as the user's error."""
         raise UsageError(f"{message} (see --help)")
+
+
+_SIZE = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,9}))?\s*(|[kmgt]i?b|b)", re.IGNORECASE)
+
+
+def seed(text: str) -> int:
+    """A seed as torch's generators take it, for `add_argument(type=...)`."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = None
+    if value is None or not -(2**63) <= value < 2**64:
+        raise argparse.ArgumentTypeError(
+            f"{quoted(text)} is no seed; give a whole number from -2^63 to 2^64 - 1"
+        )
+    return value
+
+
+def size(text: str) -> int:
+    """A number of bytes such as 5GB, 300MB or 1GiB, for `add_argument(type=...)`."""
+    parts = _SIZE.fullmatch(text.strip())
+    number = float(f"{parts[1]}.{parts[2] or 0}") if parts else 0.0
+    unit = parts[3].lower() if parts else ""
+    base = 1024 if "i" in unit else 1000
+    count = int(number * base ** " kmgt".index(unit[:1] or " ")) if unit != "b" else int(number)
+    if count < 1:
+        raise argparse.ArgumentTypeError(
+            f"{quoted(text)} is no size; give bytes, or a number with KB, MB, GB, KiB, MiB or GiB"
+        )
+    return count
 
 
 def run(

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from pydantic import JsonValue
-from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -21,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from harness.errors import DataError, Diverged, StoreError, brief
 from harness.settings import AdamW
 from harness.store import Checkpoint
+from harness.weights import Weights
 
 
 class State:
@@ -157,19 +157,17 @@ def clip(optimizer: torch.optim.Optimizer, norm: float | None) -> None:
 
 
 def read_tensors(path: Path, keys: Iterable[str] | None = None) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file, on the CPU.
+    """The tensors of a safetensors file or of a model's folder, on the CPU.
 
     Raises:
         DataError: it is missing, not such a file, or lacks one of the `keys`; in one line.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            names = list(file.keys()) if keys is None else list(keys)
-            return {name: file.get_tensor(name) for name in names}
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist") from None
-    except Exception as error:  # a foreign parser may raise anything
-        raise DataError(f"{path} is not an intact safetensors file ({brief(error)})") from None
+    weights = Weights(path)
+    names = list(weights) if keys is None else list(keys)
+    for name in names:
+        if name not in weights:
+            raise DataError(f"{path} has no tensor {name}; one of its tensors is {min(weights)}")
+    return weights.load(names)
 
 
 def finite(loss: float, step: int) -> float:

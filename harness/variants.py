@@ -7,15 +7,15 @@ identities, and reports leave it out.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from pydantic import JsonValue, ValidationError
 
 from harness.errors import UsageError
 from harness.identity import digest
 from harness.settings import replaced, rows
-from harness.suite import SEPARATOR, Scale, Suite
+from harness.suite import SEPARATOR, Axis, Scale, Suite, select
 
 _PLAIN = re.compile(r"[a-z0-9._-]+")
 _LONGEST = 48
@@ -95,9 +95,22 @@ def found(suite: Suite, specs: Iterable[Mapping[str, Any]]) -> tuple[Scale, ...]
     return tuple(out[name] for name in sorted(out))
 
 
+def seeded(scale: Scale, seeds: Iterable[int]) -> Scale:
+    """The scale with those seeds after its own; a seed more changes no identity of the others."""
+    more = sorted(set(seeds) - set(scale.seeds))
+    return scale.model_copy(update={"seeds": (*scale.seeds, *more)}) if more else scale
+
+
 def added(suite: Suite, specs: Iterable[Mapping[str, Any]]) -> Suite:
-    """The suite with the variants that specifications name among its scales, the last ones."""
-    return suite.model_copy(update={"scales": (*suite.scales, *found(suite, specs))})
+    """The suite with all that specifications name: variants, the last scales, and further seeds."""
+    specs = list(specs)
+    seeds: dict[str, set[int]] = {}
+    for spec in specs:
+        if (seed := spec.get("seed")) is not None:
+            seeds.setdefault(str(spec["scale"]["name"]), set()).add(seed)
+    scales = (*suite.scales, *found(suite, specs))
+    wider = tuple(seeded(scale, seeds.get(scale.name, ())) for scale in scales)
+    return suite.model_copy(update={"scales": wider})
 
 
 def joined(suite: Suite, scale: Scale) -> Suite:
@@ -110,10 +123,67 @@ def joined(suite: Suite, scale: Scale) -> Suite:
     )
 
 
-def restored(suite: Suite, name: str, settings: Mapping[str, JsonValue]) -> Scale | None:
-    """The scale, or the variant with those settings, of that name; None where there is none."""
-    spec = {"scale": {"name": name, "params": settings}}
+def restored(suite: Suite, name: str, settings: Mapping[str, JsonValue], seed: int) -> Scale | None:
+    """The scale, or the variant with those settings, with that seed; None where there is none."""
+    spec = {"scale": {"name": name, "params": settings}, "seed": seed}
     return {s.name: s for s in added(suite, [spec]).scales}.get(name)
+
+
+class Point(NamedTuple):
+    """One value of an axis, and the scale that has it."""
+
+    value: float
+    scale: Scale
+
+
+def value_of(scale: Scale, axis: Axis) -> float:
+    """The scale's own value of an axis."""
+    place: Any = scale.settings.plain()
+    for part in axis.setting.split("."):
+        place = place[part]
+    return float(place)
+
+
+def points(suite: Suite, scale: Scale, axis: Axis) -> tuple[Point, ...]:
+    """The values of an axis with their scales, rising; those have the axis's methods and tasks.
+
+    Raises:
+        UsageError: a value that the setting does not allow.
+    """
+    methods = tuple(m.name for m in select(select(suite.methods, scale.methods), axis.methods))
+    tasks = tuple(t.name for t in select(select(suite.tasks, scale.tasks), axis.tasks))
+    own = value_of(scale, axis)
+    made = []
+    for value in sorted({own, *axis.values}):
+        text = f"{int(value)}" if value.is_integer() else repr(value)
+        varied = scale if value == own else vary(suite, scale, {axis.setting: text})
+        update = {"methods": methods, "tasks": tasks, "axes": ()}
+        made.append(Point(value, varied.model_copy(update=update)))
+    return tuple(made)
+
+
+def around(
+    suite: Suite, scale: Scale, methods: Sequence[str] = (), tasks: Sequence[str] = ()
+) -> Iterator[tuple[Suite, Scale]]:
+    """The scale, then the variants at the other points of its axes, each with a suite that has it.
+
+    Args:
+        suite: whose scale.
+        scale: with its axes.
+        methods: names or globs; points that run none of them are left out. Empty: all.
+        tasks: the same for tasks.
+    """
+    yield suite, scale
+    seen = {scale.name}
+    for axis in scale.axes:
+        for _, varied in points(suite, scale, axis):
+            own_methods = select(suite.methods, varied.methods)
+            own_tasks = select(suite.tasks, varied.tasks)
+            runs = not methods or bool(select(own_methods, methods))
+            runs = runs and (not tasks or bool(select(own_tasks, tasks)))
+            if runs and varied.name not in seen:
+                seen.add(varied.name)
+                yield joined(suite, varied), varied
 
 
 def _named(scale: Scale, values: Mapping[str, JsonValue], changed: Mapping[str, Any]) -> Scale:

@@ -1,5 +1,6 @@
 """A project folder in which tests run the real command line over the toy suites."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -54,6 +55,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--chaos-kills", type=int, default=15, help="processes that are killed")
     group.addoption("--chaos-flips", type=int, default=200, help="bits that are flipped")
     group.addoption("--chaos-commands", type=int, default=500, help="fuzzed command lines")
+    group.addoption("--chaos-graphs", type=int, default=500, help="corrupt files per graph reader")
     group.addoption("--chaos-files", type=int, default=1000, help="corrupt text files")
     group.addoption("--chaos-summary", metavar="FILE", help="page that gets the table of counts")
 
@@ -303,3 +305,15 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
 @pytest.fixture(scope="session", name="wait_for")
 def _wait_for() -> Callable[..., None]:
     return wait_for
+
+
+@pytest.fixture(scope="session")
+def graph_files() -> Any:
+    """The module `suites/gate/graph_files.py` of the tests: graphs as files, whole and broken."""
+    path = Path(__file__).parent / "suites" / "gate" / "graph_files.py"
+    spec = importlib.util.spec_from_file_location("graph_files", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -3,9 +3,10 @@
 import io
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from harness.axes import Curve
 from harness.errors import HarnessError, SpecError, brief, described
 from harness.record import Record
 from harness.registry import call
@@ -66,19 +67,58 @@ def draw(figure: Figure, suite: Suite, records: Sequence[Record]) -> Picture:
     Raises:
         SpecError: the drawing function does not exist or returns no figure.
     """
-    import matplotlib as mpl
-    from matplotlib.figure import Figure as Drawing
-
     picture = Picture(figure.name, figure.title, figure.caption)
     if not records:
         return picture._replace(problem="no records to draw")
     function = call(figure.draw)
-    settings: Any = {**STYLE, "svg.hashsalt": figure.name}
+    return _drawn(picture, lambda: function(records, suite, figure), figure.draw)
+
+
+def draw_curve(suite: Suite, curve: Curve) -> Picture:
+    """Draws the effect of a claim along an axis: every seed, the intervals, the paper's value."""
+    claim = next(c for c in suite.claims if c.name == curve.claim)
+    picture = Picture(f"curve-{curve.claim}", claim.text, _caption(curve))
+    return _drawn(picture, lambda: _curve(curve), "harness.report.figure")
+
+
+def _caption(curve: Curve) -> str:
+    words = ["Mean and 95 % interval, one small mark per seed; above zero speaks for the claim."]
+    if curve.axis.paper is not None:
+        words.append(f"Dotted: {curve.paper}.")
+    return " ".join(words)
+
+
+def _curve(curve: Curve) -> Any:
+    from harness import drawing
+
+    made, (axis,) = drawing.panels(1, 1, (5.2, 3.2))
+    style = drawing.styles(["effect"])["effect"]
+    values = [effect.value for effect in curve.effects]
+    for effect in curve.effects:
+        drawing.points(axis, [effect.value] * len(effect.by_seed), effect.by_seed, style)
+    drawing.interval_line(axis, values, [e.interval for e in curve.effects], style, "effect")
+    axis.axhline(0, color="#6b7280", linewidth=0.8)
+    if curve.axis.paper is not None:
+        axis.axvline(curve.axis.paper, color="#6b7280", linewidth=1, linestyle=":")
+    if curve.decades:
+        axis.set_xscale("log")
+    unit = f" ({curve.axis.unit})" if curve.axis.unit else ""
+    axis.set_xlabel(f"{curve.axis.label or curve.axis.name}{unit}")
+    axis.set_ylabel(f"effect ({curve.unit})" if curve.unit else "effect")
+    return made
+
+
+def _drawn(picture: Picture, function: Callable[[], Any], source: str) -> Picture:
+    """The picture that a function draws, in the style of reports; or why there is none."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure as Drawing
+
+    settings: Any = {**STYLE, "svg.hashsalt": picture.name}
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(settings)
         try:
-            drawing = function(records, suite, figure)
+            drawing = function()
         except HarnessError as error:
             return picture._replace(problem=brief(error))
         except (Exception, SystemExit) as error:
@@ -87,7 +127,7 @@ def draw(figure: Figure, suite: Suite, records: Sequence[Record]) -> Picture:
             return picture._replace(problem="no records to draw")
         if not isinstance(drawing, Drawing):
             raise SpecError(
-                f"figure {figure.name}: {figure.draw} returned {type(drawing).__name__}; "
+                f"figure {picture.name}: {source} returned {type(drawing).__name__}; "
                 "it must return a matplotlib Figure, or None where there is nothing to draw"
             )
         svg, png = io.BytesIO(), io.BytesIO()

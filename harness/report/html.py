@@ -7,6 +7,7 @@ from harness import number
 from harness.report.overview import Overview
 from harness.report.page import Page
 from harness.report.selection import Trial
+from harness.wording import LEGEND
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -51,6 +52,6 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(missing=number.MISSING)
+    environment.globals.update(missing=number.MISSING, legend=LEGEND)
     environment.filters.update(count=number.count, plural=number.plural)
     return environment

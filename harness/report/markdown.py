@@ -9,8 +9,9 @@ from harness.report.overview import Overview
 from harness.report.page import Page
 from harness.report.selection import Trial
 from harness.report.table import Comparison, Listing
-from harness.report.verdict import Line
+from harness.report.verdict import Group
 from harness.suite import Suite
+from harness.wording import LEGEND
 
 _SPECIAL = re.compile(r"([\\`*_|~$\[\]])")
 _OPENING = re.compile(r"^(?:([#+=-])|(\d{1,9})([.)]))")
@@ -79,8 +80,10 @@ def report(page: Page) -> str:
         f"Records are in `results/{suite.name}/{page.scale}/`; a file name ends in the id that "
         "the lists below give.",
         "## Verdicts",
-        _verdicts(page.lines),
+        *_verdicts(page.groups, "###"),
+        _legend(),
     ]
+    parts += [listing(table) for table in (page.exact, page.checks, page.curves) if table.rows]
     if page.tables:
         parts += ["## Tables", *(comparison(table) for table in page.tables)]
     if page.pictures:
@@ -128,10 +131,12 @@ def index(overview: Overview) -> str:
             parts.append(f"No current records yet: `harness run {suite.name} --scale laptop`.")
             continue
         parts.append(f"At {chapter.shown.scale} scale:")
-        parts.append(_verdicts(chapter.shown.lines))
+        parts += _verdicts(chapter.shown.groups[:1], "###")
         if chapter.shown.headline:
             parts.append(comparison(chapter.shown.headline))
-    if not overview.chapters:
+    if overview.chapters:
+        parts += ["## What verdicts mean", _legend()]
+    else:
         parts.append("There are no suites.")
     if overview.strangers:
         names = ", ".join(f"`{escape(name)}`" for name in overview.strangers)
@@ -145,13 +150,23 @@ def _paper(suite: Suite) -> str:
     return f"{paragraph(p.authors)}: *{escape(p.title)}*, {escape(p.venue)} {p.year}, {link}."
 
 
-def _verdicts(lines: Iterable[Line]) -> str:
+def _verdicts(groups: Iterable[Group], mark: str) -> list[str]:
     out = []
-    for line in lines:
-        tail = " — ".join(escape(p) for p in (line.measured, line.reason) if p)
-        text = f"- **{escape(line.label)}**: {escape(line.text)} ({escape(line.source)})"
-        out.append(text + (f" — {tail}" if tail else ""))
-    return "\n".join(out) or "No claims to judge."
+    for group in groups:
+        lines = []
+        for line in group.lines:
+            said = f"the authors: {line.response}" if line.response else ""
+            tail = " — ".join(escape(p) for p in (line.measured, line.reason, said) if p)
+            text = f"- **{escape(line.label)}**: {escape(line.text)} ({escape(line.source)})"
+            lines.append(text + (f" — {tail}" if tail else ""))
+        out += [f"{mark} {escape(group.title)}", "\n".join(lines)]
+    return out or ["No claims to judge."]
+
+
+def _legend() -> str:
+    lines = [f"- **{escape(word)}**: {escape(meaning)}." for word, meaning in LEGEND]
+    head = "<details><summary>What the words mean</summary>"
+    return "\n".join([head, "", *lines, "", "</details>"])
 
 
 def _joined(parts: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from harness.report.page import Page
-from harness.report.table import planned
+from harness.report.verdict import counted
 from harness.suite import Suite
 
 _SIZES = ("smoke", "laptop", "gpu", "paper")
@@ -18,7 +18,7 @@ class Status(NamedTuple):
     failed: int
     planned: int
     outcomes: str
-    """How many claims came out which way."""
+    """How many primary and secondary claims came out which way."""
     page: Page | None
     """None where there are no records."""
 
@@ -52,7 +52,7 @@ def chapter(suite: Suite, pages: Sequence[Page]) -> Chapter:
         if scale.name == "smoke":
             continue
         page = by_name.pop(scale.name, None)
-        want = len(planned(suite, scale)) * len(scale.seeds)
+        want = suite.trial_count(scale)
         statuses.append(_status(scale.name, want, page))
     statuses += [_status(name, 0, page) for name, page in by_name.items()]
     live = [page for page in pages if page.selection.used]
@@ -63,8 +63,4 @@ def chapter(suite: Suite, pages: Sequence[Page]) -> Chapter:
 def _status(scale: str, want: int, page: Page | None) -> Status:
     if page is None:
         return Status(scale, 0, 0, want, "", None)
-    counts: dict[str, int] = {}
-    for line in page.lines:
-        counts[line.label] = counts.get(line.label, 0) + 1
-    outcomes = ", ".join(f"{n} {label}" for label, n in counts.items())
-    return Status(scale, page.ok, page.failed, want, outcomes, page)
+    return Status(scale, page.ok, page.failed, want, counted(page.lines), page)

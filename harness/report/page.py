@@ -8,15 +8,16 @@ from harness import number
 from harness.analysis import cells, frame
 from harness.claims import Verdict, judge
 from harness.errors import SpecError
+from harness.looks import Look
 from harness.record import Record
 from harness.report import cost
-from harness.report.figure import Picture, draw
+from harness.report.figure import Picture, draw, draw_curve
 from harness.report.selection import Selection, Trial, sort_out
 from harness.report.table import FAILURES, Comparison, Field, Listing, Row, compare, label, planned
-from harness.report.verdict import Line, claims, lines
+from harness.report.verdict import Group, Line, checks, claims, curves, exact, groups, lines
 from harness.suite import Reference, Scale, Suite
 
-RESERVED = ("claims", "cost", "budget")
+RESERVED = ("claims", "exact", "checks", "curves", "cost", "budget")
 """Names of tables that every report has."""
 
 
@@ -41,6 +42,12 @@ class Page(NamedTuple):
     lines: tuple[Line, ...]
     """The verdicts as sentences."""
     claims: Listing
+    exact: Listing
+    """Quantities that must match to the last digit."""
+    checks: Listing
+    """The checks of all claims."""
+    curves: Listing
+    """Effects along axes."""
     tables: tuple[Comparison, ...]
     pictures: tuple[Picture, ...]
     costs: Listing
@@ -50,6 +57,11 @@ class Page(NamedTuple):
     listings: tuple[Listing, ...]
     """Data, provenance, failures, records that no table uses."""
     selection: Selection
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The verdicts by role."""
+        return groups(self.lines)
 
     @property
     def headline(self) -> Comparison | None:
@@ -65,6 +77,9 @@ def build(
     current: Collection[str] | None = None,
     stale: Collection[str] = (),
     figures: bool = True,
+    responses: Mapping[str, str] | None = None,
+    beyond: Sequence[Record] = (),
+    looked: Sequence[Look] = (),
 ) -> Page:
     """Makes the page of a suite at a scale from the records of that suite and scale.
 
@@ -90,12 +105,15 @@ def build(
     if scale is not None:
         made = (compare(t, suite, scale, selection, grouped, printed) for t in suite.tables)
         tables = [table for table in made if table is not None]
-        verdicts = tuple(judge(suite, scale_name, runs))
+        seen = frame([*selection.used, *beyond], suite) if beyond else runs
+        verdicts = tuple(judge(suite, scale_name, seen, selection.used, references, looked))
         pictures = [
             draw(f, suite, selection.used) if figures else Picture(f.name, f.title, f.caption)
             for f in suite.figures
         ]
-    want = len(planned(suite, scale)) * len(scale.seeds) if scale else 0
+        pictures += [draw_curve(suite, v.curve) for v in verdicts if v.curve and figures]
+    own = suite.trial_count(scale) if scale else 0
+    want = max(own, len(selection.used))  # seeds were added until claims were decided
     ok = sum(r.status == "ok" for r in selection.used)
     return Page(
         suite=suite,
@@ -105,8 +123,11 @@ def build(
         failed=len(selection.used) - ok,
         planned=want,
         verdicts=verdicts,
-        lines=lines(suite, verdicts, selection.trials),
+        lines=lines(suite, verdicts, selection.trials, responses),
         claims=claims(suite, verdicts, selection.trials),
+        exact=exact(suite, verdicts, selection.trials),
+        checks=checks(suite, verdicts),
+        curves=curves(suite, verdicts),
         tables=tuple(tables),
         pictures=tuple(pictures),
         costs=cost.costs(suite, selection),

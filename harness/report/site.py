@@ -6,11 +6,12 @@ from typing import Literal, NamedTuple
 
 from harness.errors import StoreError
 from harness.files import folders, is_absent, write_atomic
+from harness.looks import Look
 from harness.record import Record
 from harness.report import delimited, html, latex, markdown
 from harness.report.overview import Overview, chapter
 from harness.report.page import Page, build, by_scale
-from harness.suite import Reference, Suite
+from harness.suite import SEPARATOR, Reference, Suite
 
 _KINDS = ("report.md", "report.html", "tables/*.md", "tables/*.tex", "tables/*.csv")
 _PICTURES = ("figures/*.svg", "figures/*.png")
@@ -35,6 +36,8 @@ def generate(
     figures: bool = True,
     check: bool = False,
     keep: Collection[str] = (),
+    responses: Mapping[str, Mapping[str, str]] | None = None,
+    looked: Mapping[str, Sequence[Look]] | None = None,
 ) -> list[Difference]:
     """Brings `out` to what the records say, or with `check` only tells where it is not.
 
@@ -53,6 +56,8 @@ def generate(
         figures: False leaves the pictures as they are, which is much quicker.
         check: Writes nothing.
         keep: Pages (`suite/scale`) from which nothing is removed; see `orphans`.
+        responses: What papers' authors say of claims, by suite and claim.
+        looked: Looks taken at primary claims, by `suite/scale`; see `harness.looks`.
 
     Returns:
         The files that differed, were missing or left over; without `check`, before they were
@@ -67,6 +72,9 @@ def generate(
     made: dict[str, bytes] = {}
     chapters = []
     for suite in suites:
+        now = (current or {}).get(suite.name)
+        varied = [r for r in records if r.suite == suite.name and SEPARATOR in r.scale]
+        beyond = [r for r in varied if now is None or r.id in now]
         pages = [
             build(
                 suite,
@@ -76,8 +84,12 @@ def generate(
                 (current or {}).get(suite.name),
                 (stale or {}).get(suite.name, ()),
                 figures,
+                (responses or {}).get(suite.name),
+                [r for r in beyond if r.scale.partition(SEPARATOR)[0] == scale],
+                (looked or {}).get(f"{suite.name}/{scale}", ()),
             )
             for scale, group in by_scale(suite, records).items()
+            if SEPARATOR not in scale
         ]
         for page in pages:
             made.update(_files(page))
@@ -120,8 +132,8 @@ def _files(page: Page) -> dict[str, bytes]:
     for table in page.tables:
         for module, ending in ((markdown, "md"), (latex, "tex"), (delimited, "csv")):
             files[f"tables/{table.name}.{ending}"] = module.comparison(table)
-    for listing in (page.claims, page.costs, page.budget):
-        if listing is not None:
+    for listing in (page.claims, page.exact, page.checks, page.curves, page.costs, page.budget):
+        if listing is not None and (listing.rows or listing.name in ("claims", "cost", "budget")):
             for module, ending in ((markdown, "md"), (latex, "tex"), (delimited, "csv")):
                 files[f"tables/{listing.name}.{ending}"] = module.listing(listing)
     made = {f"{folder}/{name}": text.encode() for name, text in files.items()}

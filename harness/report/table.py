@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from harness import number
-from harness.analysis import Cells, distinct
+from harness.analysis import Cells, distinct, interval_of, shared_seeds
 from harness.report.selection import Selection, Trial
-from harness.stats import paired_interval
 from harness.suite import Mark, Metric, Reference, Scale, Suite, Table, Task, select
 
 FAILURES = ("diverged", "oom", "timeout", "failed")
@@ -258,8 +257,8 @@ def _ranked(column: dict[str, Cell], metric: Metric, cells: Cells) -> dict[str, 
             marked[name] = column[name]._replace(best=mean == means[best])
             continue
         other = cells[name, column[name].task, metric.name]
-        shared = distinct([top, other], sorted(set(top.seeds) & set(other.seeds)))
-        edge = paired_interval(top.at(shared), other.at(shared)).steady()
+        shared = distinct([top, other], shared_seeds([top, other]))
+        edge = interval_of(top.at(shared) - other.at(shared), top.overlap).steady()
         apart = edge.low is not None and edge.high is not None and not edge.low <= 0 <= edge.high
         marked[name] = column[name]._replace(close=not apart)
     return marked

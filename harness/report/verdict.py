@@ -4,24 +4,33 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from harness import number
-from harness.claims import TaskEstimate, Verdict
+from harness.claim import Claim, Exact, LowerSpread, Role, Trend
+from harness.claims import Verdict
 from harness.digits import steady
+from harness.effects import Agreement, TaskEstimate
 from harness.report.selection import Trial
 from harness.report.table import Field, Listing, Row, label
-from harness.suite import Claim, Exact, LowerSpread, Suite, Trend
+from harness.suite import Suite
+from harness.wording import TITLES
 
 _HEADS = (
-    "Claim", "Verdict", "Estimate", "95 % low", "95 % high", "Unit", "Margin", "n", "Failures", "p",
-    "p, Holm", "p, sign flip", "MDE", "n needed", "By task", "Source", "Reason",
+    "Claim", "Role", "Verdict", "Setting", "Estimate", "95 % low", "95 % high", "Unit", "Margin",
+    "Margin fixed", "n", "Shared", "Failures", "p", "p, Holm", "p, sign flip", "MDE", "n needed",
+    "Tasks", "By task", "Source", "Reason",
 )  # fmt: skip
-_RIGHT = (False, False, True, True, True, False, *[True] * 8, False, False, False)
+_RIGHT = (
+    *[False] * 4, *[True] * 3, False, True, False, True, False, *[True] * 6, *[False] * 4,
+)  # fmt: skip
 
 
 class Line(NamedTuple):
     """One verdict in words."""
 
     name: str
+    role: Role
     label: str
+    word: str
+    """The label in a word or two: what is counted."""
     outcome: str
     text: str
     source: str
@@ -30,59 +39,95 @@ class Line(NamedTuple):
     expected; empty where nothing was measured."""
     reason: str
     """Why the outcome is no other, and the claim's caveat."""
+    response: str
+    """What the paper's authors say of it; empty where they have not."""
     trials: tuple[Trial, ...]
 
 
+class Group(NamedTuple):
+    """The verdicts of one role."""
+
+    title: str
+    lines: tuple[Line, ...]
+
+
 def lines(
-    suite: Suite, verdicts: Sequence[Verdict], trials: Mapping[str, Trial]
+    suite: Suite,
+    verdicts: Sequence[Verdict],
+    trials: Mapping[str, Trial],
+    responses: Mapping[str, str] | None = None,
 ) -> tuple[Line, ...]:
     """The verdicts in the order of the suite's claims, which puts the most deciding first."""
     claims = {c.name: c for c in suite.claims}
     return tuple(
         Line(
-            v.claim,
-            v.label,
-            v.outcome,
-            claims[v.claim].text,
-            claims[v.claim].source,
-            _measured(suite, claims[v.claim], v),
-            remark(suite, v),
-            _behind(v, trials),
+            name=v.claim,
+            role=v.role,
+            label=v.label,
+            word=v.word,
+            outcome=v.outcome,
+            text=claims[v.claim].text,
+            source=_source(claims[v.claim]),
+            measured=_measured(suite, claims[v.claim], v),
+            reason=remark(suite, v),
+            response=(responses or {}).get(v.claim, ""),
+            trials=_behind(v, trials),
         )
         for v in verdicts
     )
 
 
+def groups(lines: Sequence[Line]) -> tuple[Group, ...]:
+    """The verdicts by role, primary ones first; exact quantities have a table of their own."""
+    own = {role: tuple(x for x in lines if x.role == role) for role in TITLES if role != "exact"}
+    return tuple(Group(TITLES[role], there) for role, there in own.items() if there)
+
+
+def counted(lines: Sequence[Line]) -> str:
+    """How many claims came out which way; exact quantities and controls have no part in it."""
+    counts: dict[str, int] = {}
+    for line in lines:
+        if line.role in ("primary", "secondary"):
+            counts[line.word] = counts.get(line.word, 0) + 1
+    return ", ".join(f"{n} {word}" for word, n in counts.items())
+
+
 def remark(suite: Suite, verdict: Verdict) -> str:
-    """What stands beside a verdict: its reason, then the caveat of its claim."""
+    """What stands beside a verdict: its look, its reason, then the caveat of its claim."""
     caveat = next(c.caveat for c in suite.claims if c.name == verdict.claim)
-    return "; ".join(filter(None, (verdict.reason, caveat and f"caveat: {caveat}")))
+    look = verdict.look and f"judged at {verdict.look}"
+    return "; ".join(filter(None, (look, verdict.reason, caveat and f"caveat: {caveat}")))
 
 
 def claims(suite: Suite, verdicts: Sequence[Verdict], trials: Mapping[str, Trial]) -> Listing:
-    """One row per claim with everything that its verdict rests on."""
-    by_name = {c.name: c for c in suite.claims}
+    """One row per claim with everything that its verdict rests on; exact ones are elsewhere."""
     rows = []
-    for v in verdicts:
-        claim = by_name[v.claim]
-        margin = None if isinstance(claim, Exact) else claim.margin
-        shown = _show(suite, claim, v.estimate)
-        n = Field(number.MISSING, "") if v.n is None else Field(str(v.n), v.n)
+    order = [v for role in TITLES for v in verdicts if v.role == role]
+    for v in order:
+        claim = next(c for c in suite.claims if c.name == v.claim)
+        if isinstance(claim, Exact):
+            continue
+        basis = claim.rests_on
         fields = [
             Field(claim.text, v.claim),
+            Field(v.role),
             Field(v.label),
-            _field(shown, shown if isinstance(claim, Exact) else v.estimate),
+            Field(v.tier),
+            _field(_show(suite, claim, v.estimate), v.estimate),
             _field(_show(suite, claim, v.low), v.low),
             _field(_show(suite, claim, v.high), v.high),
             Field(v.unit),
-            _field("" if margin is None else f"{margin:g}", margin),
-            n,
+            _field(f"{claim.margin:g}", claim.margin),
+            _field(f"{basis.date}: {basis.text}" if basis else "", basis.date if basis else None),
+            Field(str(v.n), v.n or 0),
+            _field(number.listed(v.shared), ", ".join(v.shared)),
             Field(str(v.failures), v.failures),
             *(_field(_p(p), p) for p in (v.p, v.p_holm, v.p_sign_flip)),
             _field(_show(suite, claim, v.mde), v.mde),
             _field("" if v.n_needed is None else number.count(v.n_needed), v.n_needed),
+            _field(_agreement(suite, claim, v.agreement), None),
             Field("; ".join(_task(suite, claim, t) for t in v.per_task)),
-            Field(claim.source),
+            Field(_source(claim)),
             Field(remark(suite, v)),
         ]
         rows.append(Row(tuple(fields), _behind(v, trials), f"v-{v.claim}"))
@@ -92,12 +137,108 @@ def claims(suite: Suite, verdicts: Sequence[Verdict], trials: Mapping[str, Trial
         _HEADS,
         tuple(rows),
         (
-            "Margins were fixed before anything ran. MDE: minimum detectable effect, the smallest "
-            "that n seeds with this spread find with 80 % power. n needed: seeds for 80 % power at "
-            "the observed effect or the margin, whichever is larger.",
+            "Margins were fixed before anything ran, on the day given. MDE: minimum detectable "
+            "effect, the smallest that n seeds with this spread find with 80 % power. n needed: "
+            "seeds for 80 % power at the observed effect or the margin, whichever is larger. "
+            "Shared: what all replicates rest on, so that the interval does not cover it.",
         ),
         _RIGHT,
     )
+
+
+def exact(suite: Suite, verdicts: Sequence[Verdict], trials: Mapping[str, Trial]) -> Listing:
+    """The quantities that must match to the last digit."""
+    rows = []
+    for v in verdicts:
+        claim = next(c for c in suite.claims if c.name == v.claim)
+        if isinstance(claim, Exact):
+            fields = (
+                Field(claim.text, v.claim),
+                Field(_show(suite, claim, claim.value), claim.value),
+                _field(_show(suite, claim, v.estimate), v.estimate),
+                Field(v.label),
+                Field(_source(claim)),
+                Field(v.reason),
+            )
+            rows.append(Row(fields, _behind(v, trials)))
+    heads = ("Quantity", "Expected", "Counted", "Equal?", "Source", "Reason")
+    notes = ("Counted, not estimated: no n and no interval, and no part in any count of verdicts.",)
+    right = (False, True, True, False, False, False)
+    return Listing("exact", "Exact quantities", heads, tuple(rows), notes, right)
+
+
+def checks(suite: Suite, verdicts: Sequence[Verdict]) -> Listing:
+    """Every check of every claim, whether it passes or not."""
+    texts = {c.name: c.text for c in suite.claims}
+    rows = [
+        Row(
+            (
+                Field(texts[v.claim], v.claim),
+                Field(result.name),
+                _field("" if result.value is None else number.significant(result.value),
+                       result.value),
+                Field(result.needed),
+                Field("passes" if result.passed else "fails"),
+                Field(result.task or number.MISSING),
+            )
+        )
+        for v in verdicts
+        for result in v.checks
+    ]  # fmt: skip
+    heads = ("Claim", "Check", "Measured", "Needed", "Outcome", "Where")
+    notes = ("A claim has a verdict only where all of its checks pass.",)
+    right = (False, False, True, False, False, False)
+    return Listing("checks", "Checks", heads, tuple(rows), notes, right)
+
+
+def curves(suite: Suite, verdicts: Sequence[Verdict]) -> Listing:
+    """The effect of claims at every value of their axes, and its slope toward the paper's."""
+    rows = []
+    for v in verdicts:
+        if v.curve is None:
+            continue
+        claim, unit = next(c for c in suite.claims if c.name == v.claim), v.curve.axis.unit
+        name = v.curve.axis.label or v.curve.axis.name
+        per = "per factor of ten" if v.curve.decades else f"per {unit or 'unit'}"
+        lines = [
+            (f"{number.count(e.value)} {unit}".strip(), e.interval, v.unit) for e in v.curve.effects
+        ]
+        lines.append(
+            (
+                f"slope toward the paper's: {v.curve.paper}" if v.curve.paper else "slope",
+                v.curve.slope,
+                f"{v.unit} {per}".strip(),
+            )
+        )
+        for at, i, of in lines:
+            low, high = (None, None) if i.low == i.high else (i.low, i.high)
+            rows.append(
+                Row(
+                    (
+                        Field(claim.text, v.claim),
+                        Field(name),
+                        Field(at),
+                        _field(number.significant(i.mean or 0), i.mean),
+                        _field("" if low is None else number.significant(low), low),
+                        _field("" if high is None else number.significant(high), high),
+                        Field(of),
+                        Field(str(i.n), i.n),
+                    )
+                )
+            )  # fmt: skip
+    heads = ("Claim", "Axis", "At", "Effect", "95 % low", "95 % high", "Unit", "n")
+    notes = ("Positive speaks for the claim; a positive slope grows toward the paper's value.",)
+    right = (False, False, True, True, True, True, False, True)
+    return Listing("curves", "Effects along axes", heads, tuple(rows), notes, right)
+
+
+def _source(claim: Claim) -> str:
+    cited = claim.citation
+    if cited is None:
+        return claim.source
+    row = f", {cited.row}" if cited.row else ""
+    sentence = f": “{cited.sentence}”" if cited.sentence else ""
+    return f"{cited.place}{row}, {cited.version}{sentence}"
 
 
 def _measured(suite: Suite, claim: Claim, v: Verdict) -> str:
@@ -106,14 +247,29 @@ def _measured(suite: Suite, claim: Claim, v: Verdict) -> str:
     unit = f" {v.unit}" if v.unit else ""
     failures = f", {number.plural(v.failures, 'failure')}" if v.failures else ""
     if isinstance(claim, Exact):
-        verb = "not equal" if v.outcome == "contradicted" else "equal"
-        counted = f"{_show(suite, claim, v.estimate)}{unit}"
-        return f"counted {counted}, expected {_show(suite, claim, claim.value)}: {verb}{failures}"
+        counted, want = (_show(suite, claim, value) for value in (v.estimate, claim.value))
+        return f"counted {counted}{unit}, expected {want}: {v.outcome}{failures}"
     parts = [
         _show(suite, claim, v.estimate),
         _interval(suite, claim, v.low, v.high) + unit if v.low is not None else unit.strip(),
     ]
-    return f"{' '.join(p for p in parts if p)}, n={v.n}{failures}, margin {claim.margin:g}"
+    words = [
+        " ".join(p for p in parts if p),
+        f"n={v.n}" + (f" (shared: {number.listed(v.shared)})" if v.shared else ""),
+        v.method,
+        f"margin {claim.margin:g}" + (f" of {claim.rests_on.date}" if claim.rests_on else ""),
+        _agreement(suite, claim, v.agreement),
+    ]
+    return ", ".join(filter(None, words[:2])) + failures + "".join(f", {w}" for w in words[2:] if w)
+
+
+def _agreement(suite: Suite, claim: Claim, a: Agreement | None) -> str:
+    if a is None:
+        return ""
+    parts = "lines" if isinstance(claim, Trend) else "tasks"
+    i2 = "" if a.i2 is None else f", I² {number.fixed(100 * a.i2, 0)} %"
+    low, high = _show(suite, claim, a.low), _show(suite, claim, a.high)
+    return f"{a.on} of {a.of} {parts} agree ({low} to {high}{i2})"
 
 
 def _show(suite: Suite, claim: Claim, value: float | None) -> str:
@@ -122,7 +278,7 @@ def _show(suite: Suite, claim: Claim, value: float | None) -> str:
         return ""
     if isinstance(claim, Exact):
         return f"{value:.15g}"
-    if isinstance(claim, Trend | LowerSpread):
+    if isinstance(claim, Trend | LowerSpread) or claim.margins:
         return number.significant(value)
     return number.fixed(value, suite.metric(claim.metric).digits)
 

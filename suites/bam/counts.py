@@ -136,7 +136,7 @@ def parameters(config: "BamConfig") -> tuple[int, int]:
     for name, parameter in model.named_parameters():
         count = parameter.numel()
         total += count
-        if ".feedforward." in name and ".router." not in name:
+        if ".feedforward." in name and ".router." not in name and ".shared." not in name:
             count = count * ffn[0] // ffn[1]
         elif ".attention.q." in name or ".attention.o." in name:
             count = count * attention[0] // attention[1]
@@ -161,7 +161,8 @@ def flops_per_token(config: "BamConfig", context: int) -> Flops:
     width = config.num_attention_heads * config.head_dim
     narrow = config.num_key_value_heads * config.head_dim
     attention = computed * (4 * d * width + 2 * context * width) + of_keys * 4 * d * narrow
-    ffn = 3 * config.ffn_top_k * d * 2 * config.intermediate_size
+    visited = config.ffn_top_k + (1 if config.shared_expert_weight else 0)
+    ffn = 3 * visited * d * 2 * config.intermediate_size
     routed = [config.num_ffn_experts, 0 if config.attention_routing == "uniform" else experts]
     return Flops(attention, ffn, sum(2 * n * d for n in routed if n > 1))
 

@@ -55,6 +55,7 @@ def artifacts() -> tuple[Artifact, ...]:
     return (
         Artifact(
             name="tokens",
+            random=False,
             make="suites.bam.data.tokens:make",
             datasets=(*TEXT_NAMES, *PUBLIC_NAMES),
             over=("data",),
@@ -98,6 +99,7 @@ def methods() -> tuple[Method, ...]:
             label=label,
             kind=kind,
             run="suites.bam.trials:run",
+            seeds="none",  # all that is random lies in the artifact
             params=Model(artifact=artifact).plain(),
             needs=("tokens", *(needs or (artifact,))),
             deviations=deviations,

@@ -165,6 +165,7 @@ def _paper(exclude: tuple[str, ...]) -> Scale:
             ),
             evaluation=Evaluation(tokens=10_000_000, document=100_000, questions=None, shots=None),
         ),
+        tier="scaled",
         trial_seconds=10_000_000,
         expected_seconds=1_000_000,
         deviations=(

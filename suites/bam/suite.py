@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from pydantic import JsonValue
 
-from harness.suite import Dataset, Figure, Mark, Metric, Paper, Suite, Table, Task
+from harness.suite import Dataset, Figure, Mark, Metric, Paper, Quantity, Suite, Table, Task
 from suites.bam import counts
 from suites.bam.claims import claims
 from suites.bam.data.datasets import DOMAINS, PUBLIC, TEXTS
@@ -275,6 +275,10 @@ def suite() -> Suite:
         tables=_tables(),
         figures=_figures(),
         headline="perplexity",
+        distance=(
+            Quantity(name="model", value="suites.bam.distance:parameters"),
+            Quantity(name="tokens", value="suites.bam.distance:tokens"),
+        ),
         former="suites.bam.former:former",
         preload=("suites.bam.trials:warm_up",),
         deviations=(

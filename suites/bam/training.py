@@ -70,8 +70,7 @@ def make_mixture(ctx: Context) -> dict[str, JsonValue]:
         mixture.method,
         ctx.torch_generator("routers"),
         names=parts,
-        **settings.routing.model_dump(),
-        **mixture.options,
+        **(settings.routing.model_dump() | mixture.options),
     )
     phase = _phase(ctx, "mixture")
     if mixture.budget == "compute":
@@ -169,7 +168,7 @@ def update(
     for piece_BT in pieces:
         share = len(piece_BT) / len(ids_BT)
         with torch.autocast("cuda", torch.bfloat16, enabled=ids_BT.is_cuda):
-            output = network(piece_BT, labels=piece_BT)
+            output = network(piece_BT, labels=piece_BT, skip_logits=True)
             loss = output.loss + output.auxiliary_loss
         (share * loss).backward()
         parts = (output.loss, output.load_balancing_loss, output.z_loss)

@@ -21,32 +21,40 @@ E given edges, L own loops, M = E + L edges in all, D edge features, B = L + 1 b
 H heads, C channels a head, O = H * C output features (C when heads are averaged).
 """
 
-from typing import Literal, NamedTuple, cast
+import math
+import warnings
+from typing import Any, Literal, NamedTuple, NoReturn, cast
 
 import torch
 from torch import Tensor, nn
 
 from harness.errors import MethodError, SpecError, unknown
+from suites.gate.arguments import (
+    REDUCTIONS,
+    demand_alike,
+    demand_edges,
+    demand_fill_value,
+    demand_number,
+    demand_whole,
+    pair_of_features,
+    pair_of_widths,
+)
 from suites.gate.kernels import (
     DROPPED,
     NEIGHBOUR,
     SELF,
     aggregate,
+    checked_edges,
     edge_scores,
     edge_softmax,
 )
 
-Attention = Literal["gate", "gat"]
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # PyG scripts classes while it is imported
+    from torch_geometric import EdgeIndex
+    from torch_geometric.nn import MessagePassing
 
-# What PyG calls a reduction, and what torch calls it.
-REDUCTIONS = {
-    "add": "sum",
-    "sum": "sum",
-    "mean": "mean",
-    "min": "amin",
-    "max": "amax",
-    "mul": "prod",
-}
+Attention = Literal["gate", "gat"]
 
 
 class AttentionWeights(NamedTuple):
@@ -68,12 +76,17 @@ class _Edges(NamedTuple):
     num_loops: int
 
 
-class GATEConv(nn.Module):
+class GATEConv(MessagePassing):  # type: ignore[misc]  # PyG has no types
     """Graph attention with separate weights for neighbours and for the node itself.
 
     Takes the arguments of PyG's `GATv2Conv` in the same order, and with `attention="gat"` computes
     the same function. Works on one node set (`x` a tensor) or on two (`x` a pair of source and
-    target features).
+    target features), inside `to_hetero` and `HeteroConv`, under autocast and `torch.compile`.
+
+    Not supported, and refused in one line: lazy widths (-1), adjacency matrices (`torch.sparse`,
+    `SparseTensor`), which `torch_geometric.utils.to_edge_index` turns into edges, and whatever
+    looks into message passing (its hooks, `explain`, `propagate`), since the layer has no messages
+    in memory. PyG's `flow`, `aggr`, `node_dim` and TorchScript are not offered.
 
     Args:
         in_channels: Features of a node, or (source features, target features). Not -1: the layer
@@ -81,9 +94,9 @@ class GATEConv(nn.Module):
         out_channels: Channels C of each head.
         heads: Number of heads H.
         concat: Concatenate the heads (H * C outputs) or average them (C outputs).
-        negative_slope: Slope of the LeakyReLU of "gat"; "gate" always uses ReLU, whose sign is
-            what lets the sign of an attention vector open or close an edge.
-        dropout: Probability with which an attention weight is dropped in training.
+        negative_slope: Slope of the LeakyReLU of "gat", at least 0. "gate" uses ReLU:
+            since that is never negative, the sign of an attention vector opens or closes an edge.
+        dropout: Probability, 0 to 1, with which an attention weight is dropped in training.
         add_self_loops: Give every node its own loop, in place of loops among the given edges.
             If False, a given edge with source = target is the self edge of "gate" on one node
             set; between two node sets no given edge is a self edge.
@@ -94,6 +107,8 @@ class GATEConv(nn.Module):
         share_weights: Use one matrix for value, source and target.
         residual: Add a linear map of the target's own features to the output.
         attention: "gate" or "gat"; see the table at the top of the module.
+        gate_slope: Slope below 0 of the nonlinearity of "gate": 0 is the paper's ReLU, more is a
+            LeakyReLU, which tells what the ReLU does apart from the second attention vector.
 
     Raises:
         SpecError: If an argument is not one of those above.
@@ -115,21 +130,30 @@ class GATEConv(nn.Module):
         residual: bool = False,
         *,
         attention: Attention = "gate",
+        gate_slope: float = 0.0,
     ) -> None:
         super().__init__()
         if attention not in ("gate", "gat"):
             raise SpecError(unknown("attention of GATEConv", attention, ("gate", "gat")))
-        source_in, target_in = (
-            (in_channels, in_channels) if isinstance(in_channels, int) else in_channels
-        )
-        if min(source_in, target_in, out_channels, heads) < 1:
-            raise SpecError(
-                f"GATEConv: in_channels={in_channels}, out_channels={out_channels}, heads={heads}; "
-                f"each must be at least 1"
-            )
-        if isinstance(fill_value, str) and fill_value not in REDUCTIONS:
-            there = ("a number", "a tensor", *REDUCTIONS)
-            raise SpecError(unknown("fill_value of GATEConv", fill_value, there))
+        source_in, target_in = pair_of_widths(in_channels)
+        demand_whole("out_channels", out_channels)
+        demand_whole("heads", heads)
+        if edge_dim is not None:
+            demand_whole("edge_dim", edge_dim)
+        demand_number("dropout", dropout, 0.0, 1.0)
+        demand_number("negative_slope", negative_slope, 0.0, math.inf)
+        demand_number("gate_slope", gate_slope, 0.0, math.inf)
+        demand_fill_value(fill_value, edge_dim)
+        flags = {
+            "concat": concat,
+            "add_self_loops": add_self_loops,
+            "bias": bias,
+            "share_weights": share_weights,
+            "residual": residual,
+        }
+        for name, flag in flags.items():
+            if not isinstance(flag, bool):
+                raise SpecError(f"GATEConv: {name}={flag!r}; it must be True or False")
         if share_weights and source_in != target_in:
             raise SpecError(
                 f"GATEConv: share_weights=True needs equal source and target widths, not "
@@ -147,6 +171,7 @@ class GATEConv(nn.Module):
         self.share_weights = share_weights
         self.residual = residual
         self.attention = attention
+        self.gate_slope = gate_slope
 
         width = heads * out_channels
         total = width if concat else out_channels
@@ -196,7 +221,7 @@ class GATEConv(nn.Module):
 
         Args:
             x: Node features [N, F], or a pair of source [S, F] and target [T, F] features.
-            edge_index: [2, E] int64, source then target; not checked against the number of nodes.
+            edge_index: [2, E] int64, source then target.
             edge_attr: Edge features [E, D], or [E] when D = 1.
             return_attention_weights: If true, the attention comes back too.
 
@@ -206,9 +231,12 @@ class GATEConv(nn.Module):
             loop at E + i.
 
         Raises:
-            MethodError: If a width or the form of `edge_index` is not what the layer was made for.
+            MethodError: If a tensor is of another kind, dtype, device or width than the layer
+                takes, or an edge names no node.
         """
-        x_SF, x_TF = (x, x) if isinstance(x, Tensor) else x
+        x_SF, x_TF = pair_of_features(x)
+        if isinstance(edge_index, EdgeIndex):
+            edge_index = edge_index.as_tensor()
         self._check(x_SF, x_TF, edge_index, edge_attr)
         heads_shape = (-1, self.heads, self.out_channels)
         value_SHC = self.lin_value(x_SF).view(heads_shape)
@@ -223,6 +251,8 @@ class GATEConv(nn.Module):
             target_THC = self.lin_value(x_TF).view(heads_shape)
 
         num_targets = x_TF.size(0)
+        if edge_attr is not None:  # torch operations take these edges before the kernels check them
+            edge_index = checked_edges(edge_index, x_SF.size(0), num_targets)
         edges = self._edges(edge_index, x_SF.size(0), num_targets, isinstance(x, Tensor))
         src_M, dst_M = edges.index_2M[0], edges.index_2M[1]
         if self.lin_edge is None or edge_attr is None:
@@ -254,7 +284,7 @@ class GATEConv(nn.Module):
 
     def _attention(self) -> tuple[float, Tensor, Tensor]:
         if self.attention == "gate":
-            return 0.0, self.att_neighbour, self.att_self
+            return self.gate_slope, self.att_neighbour, self.att_self
         return self.negative_slope, self.att, self.att
 
     def _edges(
@@ -318,6 +348,7 @@ class GATEConv(nn.Module):
     def _check(
         self, x_SF: Tensor, x_TF: Tensor, edge_index: Tensor, edge_attr: Tensor | None
     ) -> None:
+        weight = self.lin_value.weight
         expected = self.lin_value.in_features, (self.lin_target or self.lin_value).in_features
         for side, x_NF, width in zip(("source", "target"), (x_SF, x_TF), expected, strict=True):
             if x_NF.dim() != 2 or x_NF.size(1) != width:
@@ -325,23 +356,62 @@ class GATEConv(nn.Module):
                     f"GATEConv: {side} features have shape {list(x_NF.shape)}; the layer was made "
                     f"for [nodes, {width}]"
                 )
-        if edge_index.dim() != 2 or edge_index.size(0) != 2 or edge_index.dtype != torch.int64:
+            demand_alike(f"{side} features", x_NF, weight)
+        demand_edges(edge_index)
+        if edge_index.device != weight.device:
             raise MethodError(
-                f"GATEConv: edge_index is {edge_index.dtype} {list(edge_index.shape)}; it must be "
-                f"torch.int64 [2, edges], source then target"
+                f"GATEConv: edge_index is on {edge_index.device}, the layer on {weight.device}; "
+                f"move one with .to()"
             )
         if edge_attr is None:
             return
-        width = 1 if edge_attr.dim() == 1 else edge_attr.size(-1)
+        if not isinstance(edge_attr, Tensor):
+            raise MethodError(
+                f"GATEConv: edge_attr is a {type(edge_attr).__name__}; it must be a tensor or None"
+            )
+        width = 1 if edge_attr.dim() == 1 else edge_attr.size(-1) if edge_attr.dim() == 2 else -1
         if self.edge_dim != width or edge_attr.size(0) != edge_index.size(1):
             raise MethodError(
                 f"GATEConv: edge_attr has shape {list(edge_attr.shape)}; with "
                 f"edge_dim={self.edge_dim} it must be "
                 + ("None" if self.edge_dim is None else f"[{edge_index.size(1)}, {self.edge_dim}]")
             )
+        demand_alike("edge_attr", edge_attr, weight)
+
+    # ---- What message passing offers and a fused layer cannot -----------------------------------
+
+    @property
+    def explain(self) -> bool | None:
+        """Never True: PyG's explainers read messages."""
+        return None
+
+    @explain.setter
+    def explain(self, explain: bool | None) -> None:
+        if explain:
+            _refuse()
+
+    def propagate(self, *_: Any, **__: Any) -> NoReturn:
+        """Refused."""
+        _refuse()
+
+    def edge_updater(self, *_: Any, **__: Any) -> NoReturn:
+        """Refused."""
+        _refuse()
 
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}({self.in_channels}, {self.out_channels}, heads={self.heads}, "
             f"attention={self.attention!r}, share_weights={self.share_weights})"
         )
+
+
+def _refuse(*_: Any, **__: Any) -> NoReturn:
+    raise MethodError(
+        "GATEConv has no messages to look at: its kernels compute each where it is used; take the "
+        "weights from return_attention_weights=True, or GATv2Conv for PyG's explainers and hooks"
+    )
+
+
+for _name in vars(MessagePassing):
+    if _name.startswith("register_"):  # the hooks of propagate, message, aggregate, edge_update
+        setattr(GATEConv, _name, _refuse)

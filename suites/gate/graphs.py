@@ -3,17 +3,19 @@
 Shape legend: N nodes, F features, E directed edges, M stored edges, S splits.
 
 Every file is read without unpickling. Whatever is not as the entry in `datasets.py` says raises a
-`DataError` of one line.
+`DataError` of one line that names the file.
 """
 
+import csv
+import gzip
 import hashlib
 import http.client
 import os
 import tempfile
-import zipfile
-import zlib
+from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
@@ -29,9 +31,16 @@ Protocol = Literal["standard", "paper-code"]
 KEYS = ("node_features", "node_labels", "edges", "train_masks", "val_masks", "test_masks")
 KINDS = (("buif", "numbers"), *(("ui", "whole numbers"),) * 2, *(("b", "booleans"),) * 3)
 """numpy's letters for the dtypes that each key may have, and the words for them."""
-UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
-"""What numpy and pandas raise on a file that is corrupt, truncated, pickled or of another kind."""
+LARGEST_NUMBER = 16
+"""Bytes of the widest number that an array may hold; an entry far beyond it is not unpacked."""
+DISGUISES = {
+    b"version https://git-lfs": "a Git LFS pointer in place of the file; run `git lfs pull`",
+    b"<": "a web page in place of the file",
+    b"": "an empty file",
+}
+"""First bytes of what lies where a data file should, and the words for it."""
 Array = NDArray[Any]
+T = TypeVar("T")
 
 
 class Graph(NamedTuple):
@@ -71,9 +80,13 @@ def read_npz(path: Path, spec: GraphFile, split: int) -> Graph:
             "choose seeds within them"
         )
     x, y, edges_M2, *masks = _load(path, spec)
-    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is refused
+    # What is too large for float32 becomes infinite, which is refused as every NaN is.
+    with np.errstate(over="ignore", invalid="ignore"):
         x = x.astype(np.float32)
-    _check_values(path, spec, (x, y, edges_M2), masks)
+    _check_features(path, spec, x)
+    _check_labels(path, spec, y)
+    _check_edges(path, spec, edges_M2)
+    _check_masks(path, spec, masks)
     low, high = edges_M2.min(axis=1), edges_M2.max(axis=1)
     pairs = np.unique(low.astype(np.int64) * spec.nodes + high.astype(np.int64))
     if (low == high).any() or len(pairs) != spec.edges:
@@ -90,8 +103,7 @@ def read_npz(path: Path, spec: GraphFile, split: int) -> Graph:
     )
     if spec.name in CITATION:
         graph = graph._replace(
-            # Twice, as records so far have it: rows that rounding left off 1 move by a last bit.
-            x_NF=normalise_rows(normalise_rows(graph.x_NF)),
+            x_NF=normalise_rows(graph.x_NF),
             edge_index_2E=symmetrise(graph.edge_index_2E, spec.nodes),
         )
     return drop_isolated(graph) if spec.name == "citeseer" else graph
@@ -111,23 +123,28 @@ def read_ogbn_arxiv(folder: Path, spec: GraphFile = DATASETS["ogbn-arxiv"]) -> G
     # DEVIATION: the loss has to be taken over train_N. The released OGB script applies no training
     # mask, so that labels of validation and test nodes are trained on.
     n = spec.nodes
-    x = _csv(folder / "raw" / "node-feat.csv.gz", spec, "float32", (n, spec.features))
-    y = _csv(folder / "raw" / "node-label.csv.gz", spec, "int64", (n, 1))[:, 0]
-    edges_M2 = _csv(folder / "raw" / "edge.csv.gz", spec, "int64", (None, 2))
+    raw, time = folder / "raw", folder / "split" / "time"
+    x = _csv(raw / "node-feat.csv.gz", spec, "float32", (n, spec.features))
+    _check_features(raw / "node-feat.csv.gz", spec, x)
+    y = _csv(raw / "node-label.csv.gz", spec, "int64", (n, 1))[:, 0]
+    _check_labels(raw / "node-label.csv.gz", spec, y)
+    edges_M2 = _csv(raw / "edge.csv.gz", spec, "int64", (None, 2))
+    _check_edges(raw / "edge.csv.gz", spec, edges_M2)
     masks = []
-    for part in ("train", "valid", "test"):
-        path = folder / "split" / "time" / f"{part}.csv.gz"
+    for path in (time / f"{part}.csv.gz" for part in ("train", "valid", "test")):
         index = _csv(path, spec, "int64", (None, 1))[:, 0]
         if index.min(initial=0) < 0 or index.max(initial=0) >= n:
             raise _wrong(path, spec, "node numbers out of range", f"0 to {n - 1}")
+        if len(np.unique(index)) != len(index):
+            raise _wrong(path, spec, "a node twice", "every node once")
         mask = np.zeros((1, n), dtype=bool)
         mask[0, index] = True
         masks.append(mask)
-    _check_values(folder, spec, (x, y, edges_M2), masks)
+    _check_masks(time, spec, masks)
     edge_index_2E = symmetrise(torch.from_numpy(edges_M2.T.copy()), n)
     if edge_index_2E.shape[1] != 2 * spec.edges:
         found = f"{edge_index_2E.shape[1] / 2:g} undirected edges"
-        raise _wrong(folder / "raw" / "edge.csv.gz", spec, found, str(spec.edges))
+        raise _wrong(raw / "edge.csv.gz", spec, found, str(spec.edges))
     train, val, test = (torch.from_numpy(mask[0]) for mask in masks)
     return Graph(
         torch.from_numpy(x), edge_index_2E, torch.from_numpy(y), train, val, test, spec.classes
@@ -183,8 +200,9 @@ def check_digest(path: Path, spec: GraphFile) -> None:
     """Compare the file's sha256 with the digits that are known; DataError where they differ."""
     if spec.sha256 is None:
         return
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = _parsed(
+        path, spec, "a file", lambda stream: hashlib.file_digest(stream, "sha256").hexdigest()
+    )
     if not digest.startswith(spec.sha256):
         raise _wrong(path, spec, f"sha256 {digest[:12]}...", f"{spec.sha256[:12]}...")
 
@@ -240,7 +258,7 @@ def _download(spec: GraphFile, target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as scratch:
         try:
             got = Path(download_url(url, scratch, log=False))
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise DataError(
                 f"{spec.name}: cannot download {url} ({brief(error)}); go online, or put the "
                 f"file at {target}"
@@ -252,24 +270,22 @@ def _download(spec: GraphFile, target: Path) -> None:
 
 def _load(path: Path, spec: GraphFile) -> list[Array]:
     """The arrays of `KEYS`, in that order, of the shapes and kinds that they have to have."""
-    try:
-        with path.open("rb") as stream:  # numpy leaves a file open that it cannot read
-            archive = np.load(stream, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise _wrong(path, spec, "a bare npy array", "an npz archive")
-            if missing := [key for key in KEYS if key not in archive.files]:
-                expected = f"keys {', '.join(KEYS)}"
-                raise _wrong(path, spec, f"key {', '.join(missing)} missing", expected)
-            arrays = [archive[key] for key in KEYS]
-    except FileNotFoundError:
-        raise DataError(
-            f"{path}: no such file; expected the graph {spec.name} from {spec.source}; "
-            "set HARNESS_DATA to the folder that holds graphs/, or run `harness data`"
-        ) from None
-    except UNREADABLE as error:
-        raise _wrong(path, spec, f"unreadable ({brief(error)})", "an npz of plain arrays") from None
     n, masks = spec.nodes, (spec.splits, spec.nodes)
     shapes = ((n, spec.features), (n,), (spec.edges, 2), masks, masks, masks)
+
+    def parse(stream: BufferedReader) -> list[Array]:
+        archive = np.load(stream, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise _wrong(path, spec, "a bare npy array", "an npz archive")
+        if missing := [key for key in KEYS if key not in archive.files]:
+            expected = f"keys {', '.join(KEYS)}"
+            raise _wrong(path, spec, f"key {', '.join(missing)} missing", expected)
+        return [
+            _member(archive, key, np.prod(shape, dtype=int))
+            for key, shape in zip(KEYS, shapes, strict=True)
+        ]
+
+    arrays = _parsed(path, spec, "an npz of plain arrays", parse)
     for key, array, shape, (kinds, words) in zip(KEYS, arrays, shapes, KINDS, strict=True):
         if array.shape != shape:
             raise _wrong(path, spec, f"{key} has shape {array.shape}", f"{shape}")
@@ -278,37 +294,93 @@ def _load(path: Path, spec: GraphFile) -> list[Array]:
     return arrays
 
 
+def _member(archive: Any, key: str, numbers: int) -> Array:
+    """One array of an npz, unpacked only where it is not far larger than it has to be."""
+    entries = {info.filename: info.file_size for info in archive.zip.infolist()}
+    size = entries.get(f"{key}.npy", entries.get(key, 0))
+    if size > LARGEST_NUMBER * max(numbers, 4096):
+        raise ValueError(f"{key} unpacks to {size} bytes")
+    array = archive[key]
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{key} is no array")
+    return array
+
+
 def _csv(
     path: Path, spec: GraphFile, dtype: Literal["float32", "int64"], shape: tuple[int | None, int]
 ) -> Array:
-    try:
-        array = pd.read_csv(path, header=None, dtype=dtype).to_numpy(dtype=dtype, copy=True)
-    except FileNotFoundError:
-        raise DataError(
-            f"{path}: no such file; expected a part of {spec.name} from {spec.source}; "
-            "unpack the archive there, or run `harness data`"
-        ) from None
-    except UNREADABLE as error:
-        raise _wrong(path, spec, f"unreadable ({brief(error)})", f"gzipped {dtype} text") from None
     rows, columns = shape
+
+    def parse(stream: BufferedReader) -> Array:
+        # Every line is a row of numbers: nothing is quoted, missing, skipped or a header. One row
+        # more than there may be tells that there are too many.
+        with gzip.open(stream) as text:
+            return pd.read_csv(
+                text,
+                header=None,
+                dtype=dtype,
+                nrows=1 + (rows or max(spec.nodes, 4 * spec.edges)),
+                na_filter=False,
+                skip_blank_lines=False,
+                quoting=csv.QUOTE_NONE,
+                encoding="ascii",
+            ).to_numpy(dtype=dtype, copy=True)
+
+    array = _parsed(path, spec, f"gzipped {dtype} text", parse)
     if array.shape != (len(array) if rows is None else rows, columns):
         expected = f"({'any' if rows is None else rows}, {columns})"
         raise _wrong(path, spec, f"shape {array.shape}", expected)
     return array
 
 
-def _check_values(
-    path: Path, spec: GraphFile, xy_edges: tuple[Array, Array, Array], masks_SN: list[Array]
-) -> None:
-    x, y, edges_M2 = xy_edges
+def _parsed(path: Path, spec: GraphFile, expected: str, parse: Callable[[BufferedReader], T]) -> T:
+    """What a foreign parser makes of a file; whatever it raises is one line that names the file."""
+    try:
+        with path.open("rb") as stream:
+            return parse(stream)
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise DataError(
+            f"{path}: no such file; expected {spec.name} from {spec.source}; set HARNESS_DATA to "
+            "the folder that holds graphs/, unpack an archive there, or run `harness data`"
+        ) from None
+    except Exception as error:  # zip, zlib, pickle, tokenizer, memory: there is no list of them
+        found = f"unreadable ({_disguise(path) or brief(error)})"
+        raise _wrong(path, spec, found, expected) from None
+
+
+def _disguise(path: Path) -> str | None:
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(64).lstrip()
+    except OSError:
+        return None
+    fitting = (words for head, words in DISGUISES.items() if start.startswith(head) and head)
+    return next(fitting, None) if start else DISGUISES[b""]
+
+
+def _check_features(path: Path, spec: GraphFile, x: Array) -> None:
     if not np.isfinite(x).all():
         raise _wrong(path, spec, "features hold NaN or infinity", "finite numbers")
+
+
+def _check_labels(path: Path, spec: GraphFile, y: Array) -> None:
     if y.min() < 0 or y.max() >= spec.classes:
         found = f"labels from {y.min()} to {y.max()}"
         raise _wrong(path, spec, found, f"0 to {spec.classes - 1}")
+    if absent := sorted(set(range(spec.classes)) - set(np.unique(y).tolist())):
+        listed = ", ".join(map(str, absent[:5])) + (", ..." if len(absent) > 5 else "")
+        raise _wrong(path, spec, f"no node of class {listed}", f"{spec.classes} classes")
+
+
+def _check_edges(path: Path, spec: GraphFile, edges_M2: Array) -> None:
     if edges_M2.size and (edges_M2.min() < 0 or edges_M2.max() >= spec.nodes):
         found = f"edges name nodes from {edges_M2.min()} to {edges_M2.max()}"
         raise _wrong(path, spec, found, f"0 to {spec.nodes - 1}")
+
+
+def _check_masks(path: Path, spec: GraphFile, masks_SN: list[Array]) -> None:
     count_SN = sum(mask.astype(np.int64) for mask in masks_SN)
     if np.max(count_SN) > 1:
         split = int(np.argwhere(count_SN > 1)[0][0])

@@ -40,13 +40,19 @@ def _fetch_ogbn_arxiv(target: Path) -> dict[str, JsonValue]:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as scratch:
         try:
             archive = download_url(OGBN_ARXIV, scratch, log=False)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise DataError(
                 f"ogbn-arxiv: cannot download {OGBN_ARXIV} ({brief(error)}); go online, or unpack "
                 f"it so that raw/ and split/ lie in {target}"
             ) from None
         digest = file_digest(Path(archive))
-        extract_zip(archive, scratch, log=False)
+        try:
+            extract_zip(archive, scratch, log=False)
+        except Exception as error:  # zip, zlib, encryption, memory: there is no list of them
+            raise DataError(
+                f"ogbn-arxiv: the archive from {OGBN_ARXIV} cannot be unpacked ({brief(error)}); "
+                f"download it again, or unpack it so that raw/ and split/ lie in {target}"
+            ) from None
         unpacked = Path(scratch) / "arxiv"
         graphs.read_ogbn_arxiv(unpacked)
         shutil.rmtree(target, ignore_errors=True)  # a part of it does not count

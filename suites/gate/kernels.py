@@ -2,8 +2,9 @@
 
 Each is a dispatcher operator in the namespace ``gate``: torch operations for every device and
 dtype, compiled loops for float32 and float64 on the CPU, a fake kernel for torch.compile, and a
-gradient that is an operator of the same make. Nothing of shape [E, H, C] is kept for the backward
-pass. Edges may come in any order. Second derivatives are not defined.
+gradient that is an operator of the same make; `edge_checks` stands in front of all. Nothing of
+shape [E, H, C] is kept for the backward pass. Edges may come in any order. Second derivatives are
+not defined.
 
 Shape suffixes: S source nodes, T target nodes, E edges, H heads, C channels of a head.
 """
@@ -18,7 +19,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from harness.errors import MethodError
-from suites.gate import composite_kernels, numba_kernels
+from suites.gate import composite_kernels, edge_checks, numba_kernels
 from suites.gate.composite_kernels import DROPPED, NEIGHBOUR, SELF
 from suites.gate.numba_kernels import warm_up
 
@@ -27,6 +28,7 @@ __all__ = [
     "NEIGHBOUR",
     "SELF",
     "aggregate",
+    "checked_edges",
     "edge_scores",
     "edge_softmax",
     "warm_up",
@@ -119,6 +121,24 @@ def aggregate(
     return out_THC
 
 
+def checked_edges(index_2E: Tensor, num_sources: int, num_targets: int) -> Tensor:
+    """The edges as they are, for torch operations that would take a wrong index or break on it.
+
+    Args:
+        index_2E: Source and target of each edge, int64.
+        num_sources: Number of source nodes.
+        num_targets: Number of target nodes.
+
+    Returns:
+        A copy of shape [2, E].
+
+    Raises:
+        MethodError: An index names no node.
+    """
+    copy_2E: Tensor = _ops.edges.default(index_2E[0], index_2E[1], num_sources, num_targets)
+    return copy_2E
+
+
 def _one_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Promotes operands that autocast has left in several precisions to the widest of them."""
     if len({tensor.dtype for tensor in tensors}) == 1:
@@ -183,8 +203,9 @@ def _register(
 ) -> None:
     name = schema[: schema.index("(")]
     _library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
-    _library.impl(name, getattr(composite_kernels, name), "CompositeExplicitAutograd")
-    _library.impl(name, getattr(numba_kernels, name), "CPU")
+    check = getattr(edge_checks, name)
+    for kernels, key in ((composite_kernels, "CompositeExplicitAutograd"), (numba_kernels, "CPU")):
+        _library.impl(name, edge_checks.guarded(check, getattr(kernels, name)), key)
     torch.library.register_fake(f"gate::{name}", fake, lib=_library)
     torch.library.register_autograd(
         f"gate::{name}", differentiate, setup_context=save, lib=_library
@@ -197,6 +218,11 @@ _SCORES = (
     "Tensor src, Tensor dst, Tensor kind, float slope"
 )
 
+_register(
+    "edges(Tensor src, Tensor dst, SymInt num_sources, SymInt num_targets) -> Tensor",
+    fake=lambda src, *_: src.new_empty(2, src.shape[0]),
+    flops=lambda *_, **__: 0,
+)
 # Arithmetic of an edge, counted from shapes: an addition, a multiplication, a comparison or an
 # exponential is one, a multiply-add two. ReLU counts like LeakyReLU, and a dropped edge like any.
 _register(

@@ -103,25 +103,27 @@ def global_dirichlet_energy(x_NF: Tensor) -> float:
 def mad(x_NF: Tensor, edge_index_2E: Tensor) -> float:
     """Mean over nodes of the mean of 1 - cosine to their neighbours; in [0, 2].
 
-    The neighbours of a node are the sources of the edges into it. Self-loops are left out, and so
-    are nodes without neighbours.
+    The neighbours of a node are the targets of the edges out of it, as in the released code, whose
+    adjacency matrix has the sources in its rows: on symmetric edges that is all neighbours.
+    Self-loops are left out, and so are nodes without neighbours.
 
     Raises:
         MethodError: no edge between two nodes.
     """
     # DEVIATION: a zero vector has cosine 0 to everything, so distance 1. The released code divides
-    # by its norm, gets NaN, and drops the nodes that are concerned.
+    # by its norm; the NaN spreads to every row of its product with the adjacency matrix, so that
+    # the whole measure becomes NaN.
     unit_NF = _unit_rows(x_NF)
     sum_N = unit_NF.new_zeros(len(x_NF))
     degree_N = unit_NF.new_zeros(len(x_NF))
     for source_E, target_E in _chunks(edge_index_2E, x_NF.shape[1]):
         distance_E = 1 - (unit_NF[source_E] * unit_NF[target_E]).sum(dim=1)
-        sum_N.index_add_(0, target_E, distance_E)
-        degree_N.index_add_(0, target_E, torch.ones_like(distance_E))
-    heard_N = degree_N > 0
-    if not heard_N.any():
+        sum_N.index_add_(0, source_E, distance_E)
+        degree_N.index_add_(0, source_E, torch.ones_like(distance_E))
+    linked_N = degree_N > 0
+    if not linked_N.any():
         raise MethodError("MAD of a graph without edges; it needs neighbours; use global_mad")
-    return (sum_N[heard_N] / degree_N[heard_N]).mean().item()
+    return (sum_N[linked_N] / degree_N[linked_N]).mean().item()
 
 
 def global_mad(x_NF: Tensor) -> float:

@@ -6,9 +6,11 @@ Tensors that are not contiguous are copied; other dtypes, and an installation wi
 back to the composite operators.
 
 The kernels take addresses and offsets rather than arrays: half the compile time, no conversion of
-tensors at a call, no wrap-around of negative indices in the inner loops. The functions below check
-all shapes and indices before they hand an address over. In the kernels ``zero`` is a zero of the
-working dtype, because a literal would promote float32 arithmetic to float64.
+tensors at a call, no wrap-around of negative indices in the inner loops. `edge_checks` has looked
+at all shapes and indices before an address is handed over. A float32 sum over more than HUB edges
+of one node runs in rows of BLOCK edges, which are added up in float64: accurate to 1e-6 at any
+degree, and a graph without such nodes pays for counting degrees alone. In the kernels ``zero`` is
+a zero of the working dtype, because a literal would promote float32 arithmetic to float64.
 
 Shape suffixes: S source nodes, T target nodes, E edges, H heads, C channels of a head.
 """
@@ -27,9 +29,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from harness.errors import MethodError
 from suites.gate import composite_kernels as composite
-from suites.gate.composite_kernels import DROPPED, NEIGHBOUR
+from suites.gate.composite_kernels import DROPPED, HUB, NEIGHBOUR
+
+BLOCK = 16
+"""Edges that share one float32 row of a hub: rounding stays below 15 * 2^-24 of the terms."""
 
 numba: Any = import_module("numba") if find_spec("numba") else None
 
@@ -48,12 +52,42 @@ def warm_up(dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.float64)) ->
 # ---- Kernels ------------------------------------------------------------------------------------
 
 
-def _outside(index, E, size):
-    lowest = highest = 0
+def _spread(index, into, degree, first, E, N):
+    """Rows to add edges into: the node itself, or one of the further rows of a hub.
+
+    Returns how many further rows there are; without any, `into` is of no use.
+    """
+    for i in range(N):
+        degree[i] = 0
     for k in range(E):
-        lowest = min(lowest, index[k])
-        highest = max(highest, index[k])
-    return lowest < 0 or (E > 0 and highest >= size)
+        i = index[k]
+        into[k] = degree[i]  # how many edges of the node came before
+        degree[i] += 1
+    rows = N
+    for i in range(N):
+        first[i] = -1
+        if degree[i] > HUB:
+            first[i] = rows
+            rows += (degree[i] + BLOCK - 1) // BLOCK
+    if rows > N:
+        for k in range(E):
+            row = first[index[k]]
+            into[k] = index[k] if row < 0 else row + into[k] // BLOCK
+    return rows - N
+
+
+def _gather(out, degree, first, wide, N, W):
+    for i in range(N):
+        if first[i] < 0:
+            continue
+        for c in range(W):
+            wide[c] = 0.0
+        for r in range(first[i], first[i] + (degree[i] + BLOCK - 1) // BLOCK):
+            for c in range(W):
+                wide[c] += out[r * W + c]
+        for c in range(W):
+            out[i * W + c] = wide[c]
+    return 0
 
 
 def _scores(s, t, att_neighbour, att_self, src, dst, kind, e, E, H, C, slope, zero):
@@ -73,14 +107,16 @@ def _scores(s, t, att_neighbour, att_self, src, dst, kind, e, E, H, C, slope, ze
 
 
 def _scores_backward(
-    g, s, t, att_neighbour, att_self, src, dst, kind, gs, gt, block, gatt, E, H, C, slope, zero
-):
+    g, s, t, att_neighbour, att_self, src, dst, kind, to_s, to_t, gs, gt, block, gatt,
+    E, H, C, slope, zero,
+):  # fmt: skip
     for k in range(E):
         for h in range(H):
             if kind[k] >= DROPPED:
                 continue
             att = att_neighbour if kind[k] == NEIGHBOUR else att_self
             u, v, w = (src[k] * H + h) * C, (dst[k] * H + h) * C, h * C
+            p, q = (to_s[k] * H + h) * C, (to_t[k] * H + h) * C
             b = (kind[k] * H + h) * C
             up = g[k * H + h]
             down = up * slope
@@ -88,8 +124,8 @@ def _scores_backward(
                 z = s[u + c] + t[v + c]
                 grad_phi = up if z > zero else down
                 grad_z = grad_phi * att[w + c]
-                gs[u + c] += grad_z
-                gt[v + c] += grad_z
+                gs[p + c] += grad_z
+                gt[q + c] += grad_z
                 block[b + c] += grad_phi * z
         # Sums of 64 edges in the working dtype, sums of those in float64: accurate for any number
         # of edges, and the inner loop converts nothing.
@@ -152,25 +188,26 @@ def _softmax_backward(g, alpha, dst, dot, out, E, H):
     return 0
 
 
-def _aggregate(x, alpha, src, dst, out, E, H, C):
+def _aggregate(x, alpha, src, to, out, E, H, C):
     for k in range(E):
         for h in range(H):
-            u, v = (src[k] * H + h) * C, (dst[k] * H + h) * C
+            u, v = (src[k] * H + h) * C, (to[k] * H + h) * C
             weight = alpha[k * H + h]
             for c in range(C):
                 out[v + c] += weight * x[u + c]
     return 0
 
 
-def _aggregate_backward(g, x, alpha, src, dst, gx, galpha, E, H, C, zero):
+def _aggregate_backward(g, x, alpha, src, dst, to, gx, galpha, E, H, C, zero):
     for k in range(E):
         for h in range(H):
             u, v = (src[k] * H + h) * C, (dst[k] * H + h) * C
+            p = (to[k] * H + h) * C
             weight = alpha[k * H + h]
             total = zero
             for c in range(C):
                 total += g[v + c] * x[u + c]
-                gx[u + c] += weight * g[v + c]
+                gx[p + c] += weight * g[v + c]
             galpha[k * H + h] = total
     return 0
 
@@ -178,7 +215,8 @@ def _aggregate_backward(g, x, alpha, src, dst, gx, galpha, E, H, C, zero):
 class Kernels(NamedTuple):
     """The compiled kernels of one dtype, to be called with addresses and numbers."""
 
-    outside: Callable[..., int]
+    spread: Callable[..., int]
+    gather: Callable[..., int]
     scores: Callable[..., int]
     scores_backward: Callable[..., int]
     softmax_shift: Callable[..., int]
@@ -214,37 +252,53 @@ def _compile(dtype: torch.dtype) -> Kernels:
         return call
 
     return Kernels(
-        outside=build(_outside, "inn"),
+        spread=build(_spread, "iiiinn"),
+        gather=build(_gather, "fiidnn"),
         scores=build(_scores, "ffffiiufnnnxx"),
-        scores_backward=build(_scores_backward, "fffffiiufffdnnnxx"),
+        scores_backward=build(_scores_backward, "fffffiiuiifffdnnnxx"),
         softmax_shift=build(_softmax_shift, "fiffnnnx"),
         sum_by_target=build(_sum_by_target, "fidfnnn"),
         softmax_divide=build(_softmax_divide, "fifnnxx"),
         softmax_backward=build(_softmax_backward, "ffiffnn"),
         aggregate=build(_aggregate, "ffiifnnn"),
-        aggregate_backward=build(_aggregate_backward, "fffiiffnnnx"),
+        aggregate_backward=build(_aggregate_backward, "fffiiiffnnnx"),
     )
 
 
 # ---- Operators ----------------------------------------------------------------------------------
 
 
-def _suits(reals: tuple[Tensor, ...], indices: tuple[Tensor, ...]) -> bool:
-    dtype = reals[0].dtype
-    return (
-        numba is not None
-        and (dtype is torch.float32 or dtype is torch.float64)
-        and all(real.dtype is dtype for real in reals)
-        and all(index.dtype is torch.int64 for index in indices)
-    )
+edges = composite.edges
 
 
-def _check_index(kernels: Kernels, index_E: Tensor, size: int, what: str) -> None:
-    if kernels.outside(index_E.data_ptr(), index_E.shape[0], size):
-        raise MethodError(
-            f"{what} runs from {int(index_E.min())} to {int(index_E.max())}, but there are {size} "
-            f"nodes; give indices of 0 to {size - 1}, and the sizes they belong to"
-        )
+class _Rows:
+    """Where a sum over the edges of N nodes is collected: a row per node, further ones for hubs."""
+
+    def __init__(self, kernels: Kernels, index_E: Tensor, nodes: int, like: Tensor) -> None:
+        (E,), (H, C) = index_E.shape, like.shape[1:]
+        self.kernels, self.nodes, self.width, self.extra = kernels, nodes, H * C, 0
+        self.into_E = index_E
+        if like.dtype is torch.float32 and E > HUB:
+            into_E = torch.empty_like(index_E)
+            self.degree_N, self.first_N = index_E.new_empty(nodes), index_E.new_empty(nodes)
+            addresses = (x.data_ptr() for x in (index_E, into_E, self.degree_N, self.first_N))
+            self.extra = kernels.spread(*addresses, E, nodes)
+            if self.extra:
+                self.into_E = into_E
+        self.sums = like.new_zeros(nodes + self.extra, H, C)
+
+    def total(self) -> Tensor:
+        """The sums of the nodes, [N, H, C], once all edges are in."""
+        if not self.extra:
+            return self.sums
+        wide = self.sums.new_empty(self.width, dtype=torch.float64)
+        addresses = (x.data_ptr() for x in (self.sums, self.degree_N, self.first_N, wide))
+        self.kernels.gather(*addresses, self.nodes, self.width)
+        return self.sums[: self.nodes].clone()  # the rows of the hubs are let go
+
+
+def _suits(dtype: torch.dtype) -> bool:
+    return numba is not None and dtype in (torch.float32, torch.float64)
 
 
 def edge_scores(
@@ -257,15 +311,12 @@ def edge_scores(
     kind: Tensor,
     slope: float,
 ) -> Tensor:
-    if kind.dtype is not torch.uint8 or not _suits((s, t, att_neighbour, att_self), (src, dst)):
+    if not _suits(s.dtype):
         return composite.edge_scores(s, t, att_neighbour, att_self, src, dst, kind, slope)
-    n = composite.sizes_of_scores(s, t, att_neighbour, att_self, src, dst, kind)
-    kernels = _compile(s.dtype)
+    E, (_, H, C) = src.shape[0], s.shape
     operands = [x.contiguous() for x in (s, t, att_neighbour, att_self, src, dst, kind)]
-    _check_index(kernels, operands[4], n.S, "edge_scores: src")
-    _check_index(kernels, operands[5], n.T, "edge_scores: dst")
-    e_EH = s.new_empty(n.E, n.H)
-    kernels.scores(*(x.data_ptr() for x in (*operands, e_EH)), n.E, n.H, n.C, slope, 0.0)
+    e_EH = s.new_empty(E, H)
+    _compile(s.dtype).scores(*(x.data_ptr() for x in (*operands, e_EH)), E, H, C, slope, 0.0)
     return e_EH
 
 
@@ -281,85 +332,74 @@ def edge_scores_backward(
     slope: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     reals = (grad_e, s, t, att_neighbour, att_self)
-    if kind.dtype is not torch.uint8 or not _suits(reals, (src, dst)):
+    if not _suits(s.dtype):
         return composite.edge_scores_backward(*reals, src, dst, kind, slope)
-    n = composite.sizes_of_scores(s, t, att_neighbour, att_self, src, dst, kind)
-    composite.check_gradient("edge_scores_backward", grad_e, (n.E, n.H))
+    E, (_, H, C) = src.shape[0], s.shape
     kernels = _compile(s.dtype)
     operands = [x.contiguous() for x in (*reals, src, dst, kind)]
-    _check_index(kernels, operands[5], n.S, "edge_scores_backward: src")
-    _check_index(kernels, operands[6], n.T, "edge_scores_backward: dst")
-    grad_s, grad_t = s.new_zeros(n.S, n.H, n.C), s.new_zeros(n.T, n.H, n.C)
-    block_2HC = s.new_zeros(2, n.H, n.C)
-    grad_att_2HC = s.new_zeros(2, n.H, n.C, dtype=torch.float64)
-    results = (grad_s, grad_t, block_2HC, grad_att_2HC)
-    kernels.scores_backward(
-        *(x.data_ptr() for x in (*operands, *results)), n.E, n.H, n.C, slope, 0.0
-    )
-    return grad_s, grad_t, grad_att_2HC.to(s.dtype)
+    of_s = _Rows(kernels, operands[5], s.shape[0], s)
+    of_t = _Rows(kernels, operands[6], t.shape[0], t)
+    block_2HC = s.new_zeros(2, H, C)
+    grad_att_2HC = s.new_zeros(2, H, C, dtype=torch.float64)
+    results = (of_s.into_E, of_t.into_E, of_s.sums, of_t.sums, block_2HC, grad_att_2HC)
+    kernels.scores_backward(*(x.data_ptr() for x in (*operands, *results)), E, H, C, slope, 0.0)
+    return of_s.total(), of_t.total(), grad_att_2HC.to(s.dtype)
 
 
 def edge_softmax(e: Tensor, dst: Tensor, num_targets: int) -> Tensor:
-    if not _suits((e,), (dst,)):
+    if not _suits(e.dtype):
         return composite.edge_softmax(e, dst, num_targets)
-    n = composite.sizes_of_softmax(e, dst, num_targets)
+    (E, H), T = e.shape, num_targets
     kernels = _compile(e.dtype)
     e, dst = e.contiguous(), dst.contiguous()
-    _check_index(kernels, dst, n.T, "edge_softmax: dst")
-    alpha_EH, node_TH = e.new_empty(n.E, n.H), e.new_empty(n.T, n.H)
-    wide_TH = e.new_empty(n.T, n.H, dtype=torch.float64)
+    alpha_EH, node_TH = e.new_empty(E, H), e.new_empty(T, H)
+    wide_TH = e.new_empty(T, H, dtype=torch.float64)
     alpha, node, index = alpha_EH.data_ptr(), node_TH.data_ptr(), dst.data_ptr()
-    kernels.softmax_shift(e.data_ptr(), index, node, alpha, n.E, n.T, n.H, math.inf)
+    kernels.softmax_shift(e.data_ptr(), index, node, alpha, E, T, H, math.inf)
     alpha_EH.exp_()  # LLVM has no vector exponential, torch has
-    kernels.sum_by_target(alpha, index, wide_TH.data_ptr(), node, n.E, n.T, n.H)
-    kernels.softmax_divide(alpha, index, node, n.E, n.H, 0.0, 1.0)
+    kernels.sum_by_target(alpha, index, wide_TH.data_ptr(), node, E, T, H)
+    kernels.softmax_divide(alpha, index, node, E, H, 0.0, 1.0)
     return alpha_EH
 
 
 def edge_softmax_backward(
     grad_alpha: Tensor, alpha: Tensor, dst: Tensor, num_targets: int
 ) -> Tensor:
-    if not _suits((grad_alpha, alpha), (dst,)):
+    if not _suits(alpha.dtype):
         return composite.edge_softmax_backward(grad_alpha, alpha, dst, num_targets)
-    n = composite.sizes_of_softmax(alpha, dst, num_targets)
-    composite.check_gradient("edge_softmax_backward", grad_alpha, (n.E, n.H))
+    (E, H), T = alpha.shape, num_targets
     kernels = _compile(alpha.dtype)
     grad_alpha, alpha, dst = grad_alpha.contiguous(), alpha.contiguous(), dst.contiguous()
-    _check_index(kernels, dst, n.T, "edge_softmax_backward: dst")
-    grad_e, dot_TH = grad_alpha * alpha, alpha.new_empty(n.T, n.H)
-    wide_TH = alpha.new_empty(n.T, n.H, dtype=torch.float64)
+    grad_e, dot_TH = grad_alpha * alpha, alpha.new_empty(T, H)
+    wide_TH = alpha.new_empty(T, H, dtype=torch.float64)
     out, dot, index = grad_e.data_ptr(), dot_TH.data_ptr(), dst.data_ptr()
-    kernels.sum_by_target(out, index, wide_TH.data_ptr(), dot, n.E, n.T, n.H)
-    kernels.softmax_backward(grad_alpha.data_ptr(), alpha.data_ptr(), index, dot, out, n.E, n.H)
+    kernels.sum_by_target(out, index, wide_TH.data_ptr(), dot, E, T, H)
+    kernels.softmax_backward(grad_alpha.data_ptr(), alpha.data_ptr(), index, dot, out, E, H)
     return grad_e
 
 
 def aggregate(x: Tensor, alpha: Tensor, src: Tensor, dst: Tensor, num_targets: int) -> Tensor:
-    if not _suits((x, alpha), (src, dst)):
+    if not _suits(x.dtype):
         return composite.aggregate(x, alpha, src, dst, num_targets)
-    n = composite.sizes_of_aggregate(x, alpha, src, dst, num_targets)
+    E, (_, H, C) = src.shape[0], x.shape
     kernels = _compile(x.dtype)
     operands = [y.contiguous() for y in (x, alpha, src, dst)]
-    _check_index(kernels, operands[2], n.S, "aggregate: src")
-    _check_index(kernels, operands[3], n.T, "aggregate: dst")
-    out_THC = x.new_zeros(n.T, n.H, n.C)
-    kernels.aggregate(*(y.data_ptr() for y in (*operands, out_THC)), n.E, n.H, n.C)
-    return out_THC
+    out = _Rows(kernels, operands.pop(), num_targets, x)
+    results = (out.into_E, out.sums)
+    kernels.aggregate(*(y.data_ptr() for y in (*operands, *results)), E, H, C)
+    return out.total()
 
 
 def aggregate_backward(
     grad_out: Tensor, x: Tensor, alpha: Tensor, src: Tensor, dst: Tensor
 ) -> tuple[Tensor, Tensor]:
-    if not _suits((grad_out, x, alpha), (src, dst)):
+    if not _suits(x.dtype):
         return composite.aggregate_backward(grad_out, x, alpha, src, dst)
-    n = composite.sizes_of_aggregate(x, alpha, src, dst, grad_out.shape[0])
-    composite.check_gradient("aggregate_backward", grad_out, (n.T, n.H, n.C))
+    E, (_, H, C) = src.shape[0], x.shape
     kernels = _compile(x.dtype)
     operands = [y.contiguous() for y in (grad_out, x, alpha, src, dst)]
-    _check_index(kernels, operands[3], n.S, "aggregate_backward: src")
-    _check_index(kernels, operands[4], n.T, "aggregate_backward: dst")
-    grad_x, grad_alpha = x.new_zeros(n.S, n.H, n.C), x.new_empty(n.E, n.H)
-    kernels.aggregate_backward(
-        *(y.data_ptr() for y in (*operands, grad_x, grad_alpha)), n.E, n.H, n.C, 0.0
-    )
-    return grad_x, grad_alpha
+    of_x = _Rows(kernels, operands[3], x.shape[0], x)
+    grad_alpha = x.new_empty(E, H)
+    results = (of_x.into_E, of_x.sums, grad_alpha)
+    kernels.aggregate_backward(*(y.data_ptr() for y in (*operands, *results)), E, H, C, 0.0)
+    return of_x.total(), grad_alpha

@@ -2,6 +2,7 @@
 
 from harness.suite import Scale
 from suites.gate.datasets import CITATION, SMALL
+from suites.gate.methods import ABLATIONS
 from suites.gate.settings import Epochs, GateSettings, Run
 
 COMPARED = ("gat", "gat-shared", "gate", "gate-shared", "mlp", "residual-gat", "gat-sep")
@@ -19,6 +20,7 @@ def _smoke() -> Scale:
         name="smoke",
         seeds=(0, 1),
         tasks=("self-er8-l2", "neighbour1-l2", "minesweeper-generated-l2"),
+        exclude=tuple(f"{name}/*" for name in ABLATIONS),
         settings=GateSettings(
             run=Run(hidden=16, epochs=Epochs.all(20)), nodes=200, p=0.05, side=16
         ),

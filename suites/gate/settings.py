@@ -13,7 +13,7 @@ class Epochs(Settings):
     self_sufficient: int = Field(ge=0)
     """On graphs whose labels a node's own features tell."""
     neighbour_dependent: int = Field(ge=0)
-    """On graphs whose labels come from k hops away."""
+    """On graphs whose labels come from the neighbours up to k hops away."""
     generated: int = Field(ge=0)
     """On generated minesweeper boards."""
     real: int = Field(ge=0)
@@ -101,7 +101,7 @@ class SelfSufficient(Settings):
 
 
 class NeighbourDependent(Settings):
-    """A generated graph whose labels come from a number of hops away."""
+    """A generated graph whose labels come from the neighbours up to a number of hops away."""
 
     family: Literal["neighbour-dependent"] = "neighbour-dependent"
     """Which kind of graph this is."""

@@ -126,9 +126,11 @@ def neighbour_dependent(
 ) -> Graph:
     """Make a task whose labels depend on the neighbours up to `hops` away (D21, D22, D23).
 
-    Features are standard normal in two dimensions. A random attention network of `hops` layers
-    without self-loops maps them to two dimensions, k-means cuts its output into two classes, and
-    the split is random, 50/25/25. Source: the released `generateSyntheticData.py`.
+    The node's own features tell something too: attention looks at the target, and an even number
+    of hops leads back to it. Features are standard normal in two dimensions. A random attention
+    network of `hops` layers without self-loops maps them to two dimensions, k-means cuts its output
+    into two classes, and the split is random, 50/25/25. Source: the released
+    `generateSyntheticData.py`.
 
     Args:
         hops: layers of the teacher, 1 or more.

@@ -152,7 +152,7 @@ def read_data(ctx: Context, env: Environment, suffix: str = "") -> Trajectories:
 
 def windows(ctx: Context, data: Trajectories, stats: Statistics, shape: Shape) -> Windows:
     """Training windows of a dataset, on the trial's device."""
-    return Windows(data, stats, shape.context, ctx.device, shape.max_steps)
+    return Windows(data, stats, shape.context, ctx.device)
 
 
 def fresh(ctx: Context, env: Environment, init: str, size: str) -> DecisionTransformer:

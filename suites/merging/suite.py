@@ -4,7 +4,7 @@ The experiment as data: `methods.py` run at `scales.py`, judged by `claims.py`; 
 measured and shown.
 """
 
-from harness.suite import Dataset, Figure, Metric, Paper, Suite, Table, Task
+from harness.suite import Dataset, Figure, Metric, Paper, Quantity, Suite, Table, Task
 from suites.merging.claims import claims
 from suites.merging.methods import FOUR, THREE, artifacts, methods
 from suites.merging.robots.mixtures import FILES
@@ -197,6 +197,10 @@ def suite() -> Suite:
         tables=_tables(),
         figures=_figures(),
         headline="merged",
+        distance=(
+            Quantity(name="width", value="sizes.standard.width"),
+            Quantity(name="updates", value="trainings.policy.updates"),
+        ),
         former="suites.merging.former:former",
         preload=("suites.merging.trials:warm_up",),
         deviations=(
@@ -210,6 +214,19 @@ def suite() -> Suite:
             "A byte-level language model trained on Python's reference manual takes the place of "
             "ChibiT, which is not on any package index.",
             "The activation is relu for every initialisation; ChibiT's is gelu.",
+            "No method starts from the language model with the k-means term and the regularisation "
+            "toward the initialisation alone, as the README of the released code recommends: "
+            "`regularised` leaves the k-means term out, `cotrained` adds joint training on text.",
+            "The k-means term takes cosines and fades to half after 7.5 % of the updates; the "
+            "released joint training takes plain inner products there, its other trainer takes "
+            "cosines and fades three times as fast.",
+            "AdamW has an epsilon of 1e-8 everywhere; the released code has 1e-6 for policies that "
+            "start from a language model.",
+            "`norm-identity` resets the two norms of every block. The released filter looks for "
+            "`ln` in the names, so that it also resets the final norm and the norm of the "
+            "embeddings.",
+            "A policy that is fine-tuned on its own task trains its own input and output layers; "
+            "in the released code the optimiser sees those of one environment.",
             "Ant is an addition: its policies and averages of four are in one table of their own, "
             "and no claim is judged on it.",
         ),

@@ -8,6 +8,7 @@ import argparse
 import dataclasses
 import io
 import json
+import math
 import os
 import subprocess
 import sys
@@ -144,6 +145,11 @@ def _record_all(args: argparse.Namespace) -> str:
     if args.out.suffix and len(args.policy) > 1:
         raise UsageError(
             f"{len(args.policy)} policies and one file {args.out}; give a folder as --out"
+        )
+    if args.seed < 0 or args.steps < 1 or not math.isfinite(args.target or 0.0):
+        raise UsageError(
+            f"--seed {args.seed} --steps {args.steps} --target {args.target}; a seed is at least "
+            "0, steps at least 1, and a target a finite number"
         )
     lines = []
     for folder in args.policy:

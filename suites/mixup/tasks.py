@@ -30,6 +30,7 @@ def _task(
             train=train, test=test, n=n, sampling=sampling, measure=target.measure
         ).plain(),
         metrics=("score", "degenerate"),
+        measures={"score": target.measure},
         datasets=tuple(dict.fromkeys((train, test))),
         protocol="standard" if sampling == "uniform" else sampling,
         note="; ".join(
@@ -51,6 +52,7 @@ def tasks() -> tuple[Task, ...]:
             label=f"generated: {name} ({measure})",
             params=TextTask(train=name, test=name, measure=measure).plain(),
             metrics=("score", "degenerate"),
+            measures={"score": measure},
             fallback=True,
         )
         for name, measure in GENERATED.items()

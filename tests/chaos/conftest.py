@@ -1,6 +1,6 @@
 """How often the series of this folder are tried, and the table of what came out.
 
-`--chaos-kills`, `--chaos-flips`, `--chaos-commands` and `--chaos-files` are small by default;
+`--chaos-kills`, `--chaos-flips`, `--chaos-commands`, `--chaos-graphs`, `--chaos-files` are small;
 `make chaos` runs the long series. `--chaos-summary FILE` writes the table between the two `chaos`
 marks of a page.
 """
@@ -98,8 +98,9 @@ def filled(page: str, text: str) -> str:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that asks for `kills`, `flips`, `commands` or `files` gets parts: (first, number)."""
-    for name, part in (("kills", 40), ("flips", 1000), ("commands", 1000), ("files", 10_000)):
+    """A test that asks for `kills`, `flips`, ... gets parts of them: (first, number)."""
+    parts_of = {"kills": 40, "flips": 1000, "commands": 1000, "graphs": 5000, "files": 10_000}
+    for name, part in parts_of.items():
         if name in metafunc.fixturenames:
             count = metafunc.config.getoption(f"--chaos-{name}")
             parts = [(n, min(part, count - n)) for n in range(0, count, part)]

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from harness import stats
 from harness.analysis import frame
-from harness.claims import Verdict, judge, power, verdict_of
+from harness.claims import Verdict, judge
+from harness.design import power
+from harness.effects import verdict_of
 from harness.errors import SpecError, StoreError, UsageError
 from harness.stats import Interval
 from harness.suite import (
@@ -20,6 +22,7 @@ from harness.suite import (
     Exact,
     Level,
     LowerSpread,
+    Reference,
     Scale,
     Trend,
 )
@@ -48,7 +51,7 @@ def verdicts(toy_suite, make_record):
     from a training of its own, whatever its number; those of `once` all from one.
     """
 
-    def run(claims, numbers, scale="laptop", once=(), **changes):
+    def run(claims, numbers, scale="laptop", once=(), references=(), **changes):
         suite = toy_suite(claims, **changes)
         records = [
             make_record(
@@ -59,7 +62,7 @@ def verdicts(toy_suite, make_record):
             for (method, task, *metric), values in numbers.items()
             for seed, v in enumerate(values)
         ]  # fmt: skip
-        return judge(suite, scale, frame(records, suite))
+        return judge(suite, scale, frame(records, suite), records, references)
 
     return run
 
@@ -83,7 +86,7 @@ def pair(lift, task="deep-x", noise=NOISE, base=80.0):
 BEATS = [
     (3.0, "holds", "holds at laptop scale (the whole 95 % CI exceeds the margin)"),
     (0.5, "holds", "holds at laptop scale"),
-    (-3.0, "contradicted", "contradicted at laptop scale"),
+    (-3.0, "opposite", "opposite at laptop scale"),
     (0.1, "equivalent", "equivalent at laptop scale"),
 ]
 
@@ -136,7 +139,7 @@ def test_seeds_are_averaged_over_tasks(verdict, verdicts):
 
 @pytest.mark.parametrize(
     ("lift", "outcome"),
-    [(2.0, "holds"), (-0.5, "holds"), (-3.0, "contradicted"), (-1.1, "inconclusive")],
+    [(2.0, "holds"), (-0.5, "holds"), (-3.0, "opposite"), (-1.1, "inconclusive")],
 )
 def test_competitive(verdict, lift, outcome):
     found = verdict(claim(Competitive), pair(lift))
@@ -150,7 +153,7 @@ def test_competitive(verdict, lift, outcome):
 @pytest.mark.parametrize(
     ("lift", "outcome"),
     [
-        (0.1, "holds"), (-0.3, "holds"), (2.0, "contradicted"), (-2.0, "contradicted"),
+        (0.1, "holds"), (-0.3, "holds"), (2.0, "opposite"), (-2.0, "opposite"),
         (0.9, "inconclusive"), (-1.0, "inconclusive"),
     ],
 )  # fmt: skip
@@ -174,8 +177,8 @@ def test_equivalent_exactly_at_the_margin_still_asks_for_some_seeds(verdict):
 @pytest.mark.parametrize(
     ("direction", "base", "outcome"),
     [
-        ("above", 73.0, "holds"), ("above", 67.0, "contradicted"), ("above", 70.1, "equivalent"),
-        ("below", 67.0, "holds"), ("below", 73.0, "contradicted"),
+        ("above", 73.0, "holds"), ("above", 67.0, "opposite"), ("above", 70.1, "equivalent"),
+        ("below", 67.0, "holds"), ("below", 73.0, "opposite"),
     ],
 )  # fmt: skip
 def test_level(verdict, direction, base, outcome):
@@ -196,8 +199,8 @@ def line(slope, noise=NOISE, data="x", method="ant"):
 @pytest.mark.parametrize(
     ("direction", "slope", "outcome"),
     [
-        ("up", 3.0, "holds"), ("down", -3.0, "holds"), ("up", -3.0, "contradicted"),
-        ("up", 0.1, "equivalent"), ("down", 3.0, "contradicted"),
+        ("up", 3.0, "holds"), ("down", -3.0, "holds"), ("up", -3.0, "opposite"),
+        ("up", 0.1, "equivalent"), ("down", 3.0, "opposite"),
     ],
 )  # fmt: skip
 def test_trend(verdict, direction, slope, outcome):
@@ -261,7 +264,7 @@ OTHER = np.array([0.4, -0.9, 0.8, 1.2, -1.5, 0.3, 0.6, -0.2, -1.1, 0.4])
     ("factor", "outcome", "label"),
     [
         (0.1, "holds", "holds at laptop scale (the whole 95 % CI exceeds the margin)"),
-        (10.0, "contradicted", "contradicted at laptop scale"),
+        (10.0, "opposite", "opposite at laptop scale"),
         (1.0, "inconclusive", "inconclusive"),
     ],
 )
@@ -309,7 +312,7 @@ def test_spreads_of_exactly_zero(verdict):
 @pytest.mark.parametrize("seeds", [1, 2, 3])
 def test_spreads_of_few_seeds(verdict, seeds):
     numbers = {
-        ("ant", "deep-x"): list(80 + NOISE[:seeds]), ("bee", "deep-x"): list(2 * NOISE[:seeds])
+        ("ant", "deep-x"): list(80 + NOISE[:seeds]), ("bee", "deep-x"): list(OTHER[:seeds])
     }  # fmt: skip
     found = verdict(claim(LowerSpread), numbers)
     assert (found.outcome, found.reason, found.p) == ("not judged", f"n = {seeds} < 5", None)
@@ -321,12 +324,12 @@ def test_exact(verdict):
     one = claim(Exact, value=1234.0, tasks=("deep-*",))
     numbers = {("ant", "deep-x"): [1234.0, 1234.0], ("ant", "deep-y"): [1234.0]}
     found = verdict(one, numbers)
-    assert (found.outcome, found.label, found.n) == ("holds", "holds at laptop scale", None)
+    assert (found.outcome, found.label, found.n) == ("equal", "equal", None)
     assert (found.low, found.estimate, found.high, found.p) == (None, 1234, None, None)
     assert found.per_task == (("deep-x", 1234, None, None, None), ("deep-y", 1234, *[None] * 3))
     off = numbers | {("ant", "deep-y"): [1234.0000001]}
     found = verdict(one, off)
-    assert found.outcome == "contradicted"
+    assert found.outcome == "not equal"
     assert found.reason == "found 1234.0000001, not 1234"
     assert (found.low, found.estimate, found.high) == (None, 1234.0000001, None)
     many = verdict(
@@ -334,16 +337,16 @@ def test_exact(verdict):
     )
     assert many.estimate == 1234567890123456
     assert many.reason == "found 1.23456789012346e+15, not 1.23456789012346e+18"
-    assert verdict(one, numbers, "paper").label == "reproduced"
+    assert verdict(one, numbers, "paper").label == "equal"
 
 
 def test_exact_with_failures_and_gaps(verdict):
     one = claim(Exact, value=7.0, tasks=("deep-*",))
     found = verdict(one, {("ant", "deep-x"): [7.0, 7.0], ("ant", "deep-y"): [None]})
-    assert (found.outcome, found.failures, found.n) == ("holds", 1, None)
+    assert (found.outcome, found.failures, found.n) == ("equal", 1, None)
     assert [t.task for t in found.per_task] == ["deep-x"]
     found = verdict(one, {("ant", "deep-x"): [7.0]})
-    assert found.label == "holds at laptop scale, on 1 of 2 tasks"
+    assert found.label == "equal, on 1 of 2 tasks"
     assert found.reason == "not run: deep-y"
     assert verdict(one, {("ant", "deep-x"): [7.0, None, None]}).outcome == "not judged"
     assert verdict(one, {}).outcome == "not run"
@@ -379,15 +382,27 @@ def test_smoke_never_gives_a_verdict(verdicts):
 @pytest.mark.parametrize("scale", ["laptop", "gpu", "paper"])
 @pytest.mark.parametrize(("lift", "outcome", "label"), BEATS)
 def test_only_the_paper_scale_reproduces(verdict, scale, lift, outcome, label):
+    """And only where the baseline's own mean, 80, lies within the published spread."""
     scales = tuple(
         Scale(name=n, seeds=(0, 1, 2, 3, 4), expected_seconds=1) for n in ("laptop", "gpu", "paper")
     )
-    found = verdict(claim(Beats), pair(lift), scale, scales=scales)
+    printed = Reference(
+        table="1", task="deep-x", method="bee", metric="accuracy", value=80.4, spread=0.5, n=5
+    )
+    found = verdict(claim(Beats), pair(lift), scale, scales=scales, references=[printed])
     want = label.replace("laptop", scale)
     if scale == "paper":
-        want = want.replace(" at paper scale", "").replace("holds", "reproduced")
+        words = "reproduced" if outcome == "holds" else "not reproduced"
+        want = want.replace(f"{outcome} at paper scale", words)
     assert (found.outcome, found.label) == (outcome, want)
-    assert ("reproduced" in found.label) == (scale == "paper" and outcome == "holds")
+    for other, why in (
+        (printed.model_copy(update={"value": 81.0}), "own bee on deep-x is 80, published 81 ± 0.5"),
+        (printed.model_copy(update={"spread": None}), "the paper gives no accuracy of bee"),
+        (printed.model_copy(update={"source": "others"}), "the paper gives no accuracy of bee"),
+    ):
+        unlike = verdict(claim(Beats), pair(lift), scale, scales=scales, references=[other])
+        assert unlike.label == label.replace("laptop", scale)
+        assert (why in unlike.reason) == (scale == "paper")
 
 
 def test_tasks_that_were_not_run_are_named(verdict):
@@ -501,9 +516,9 @@ def test_holm_demotes(verdicts):
     assert (first.p, first.p_holm) == (alone.p, pytest.approx(2 * alone.p))
     assert first.low > 0
     assert second.outcome == "inconclusive"
-    assert (third.outcome, third.p_holm) == ("holds", None)
+    assert (third.outcome, third.p_holm) == ("equal", None)
     assert fourth.outcome == "not run"
-    # The other way round, it is contradicted and demoted too.
+    # The other way round, it is opposite and demoted too.
     swapped = claims[0].model_copy(update={"a": "bee", "b": "ant"})
     assert verdicts([swapped, claims[1]], numbers)[0].outcome == "inconclusive"
 
@@ -512,7 +527,7 @@ def test_differences_that_never_change_count(verdict):
     """Equal differences have no scatter to be measured against: only their signs say something."""
     found = verdict(claim(Beats), pair(0.3, noise=0 * NOISE, base=0.1))
     assert (found.outcome, found.n) == ("inconclusive", 5)
-    assert found.low == found.high
+    assert (found.low, found.high) == (None, None)
     assert (found.p, found.mde, found.n_needed) == (2 / 32, None, None)
     assert found.reason == "all 5 effects are equal: p is that of their signs alone"
     more = verdict(claim(Beats), pair(0.3, noise=np.zeros(6)))
@@ -544,7 +559,7 @@ def test_other_scales_and_unknown_scales(toy_suite, make_record):
     ]
     runs = frame(records, suite)
     assert judge(suite, "laptop", runs)[0].outcome == "not run"
-    assert judge(suite, "paper", runs)[0].label == "equivalent"
+    assert judge(suite, "paper", runs)[0].label == "equivalent at paper scale"
     with pytest.raises(UsageError, match="no scale 'gpu'; it has: smoke, laptop, paper"):
         judge(suite, "gpu", runs)
     twice = [*records, make_record(suite, "ant", "deep-x", 0, {"accuracy": 1}, "ok", "paper", x=1)]
@@ -567,7 +582,7 @@ def test_verdicts_do_not_depend_on_the_order_of_records(toy_suite, make_record):
 
 
 SAMPLES = st.lists(st.integers(-64, 64).map(lambda v: v / 16), min_size=5, max_size=8)
-SWAPPED = {"holds": "contradicted", "contradicted": "holds"}
+SWAPPED = {"holds": "opposite", "opposite": "holds"}
 
 
 @settings(max_examples=40, deadline=None)
@@ -585,7 +600,11 @@ def test_swapping_the_methods_swaps_the_verdict(toy_suite, make_record, values):
     ]
     one, other, same, as_same = judge(suite, "laptop", frame(records, suite))
     assert other.outcome == SWAPPED.get(one.outcome, one.outcome)
-    assert (other.low, other.estimate, other.high) == (-one.high, -one.estimate, -one.low)
+    assert other.estimate == -one.estimate
+    if one.low is None:
+        assert (one.high, other.low, other.high) == (None, None, None)
+    else:
+        assert (other.low, other.high) == (-one.high, -one.low)
     assert (other.p, other.mde, other.n_needed) == (one.p, one.mde, one.n_needed)
     assert (as_same.outcome, as_same.p) == (same.outcome, pytest.approx(same.p))
 
@@ -603,10 +622,10 @@ def test_more_of_the_same_seeds_never_unsettles_a_verdict(toy_suite, make_record
         ]
         outcomes.append(judge(suite, "laptop", frame(records, suite))[0].outcome)
     for before, after in pairwise(outcomes):
-        if before in ("holds", "contradicted"):
+        if before in ("holds", "opposite"):
             assert after == before
         if before == "equivalent":
-            assert after in ("equivalent", "holds", "contradicted")
+            assert after in ("equivalent", "holds", "opposite")
 
 
 @pytest.mark.parametrize("n", [5, 10])
@@ -617,7 +636,7 @@ def test_methods_that_are_equal_seldom_beat_each_other(n):
     outcomes = [verdict_of(beats, stats.mean_interval(x)) for x in rng.normal(0, 1, (repeats, n))]
     # Three standard errors of a proportion of 2.5 %.
     slack = 3 * math.sqrt(0.025 * 0.975 / repeats)
-    for wrong in ("holds", "contradicted"):
+    for wrong in ("holds", "opposite"):
         assert outcomes.count(wrong) / repeats <= 0.025 + slack
         assert outcomes.count(wrong) / repeats >= 0.025 - slack
 

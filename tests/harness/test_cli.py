@@ -16,6 +16,7 @@ import typer
 from harness import cli, contents, registry
 from harness.data import Sources
 from harness.executors.local import Local
+from harness.looks import taken
 
 VERBS = {
     "migrate": {"--dry-run", "--results"},
@@ -23,15 +24,15 @@ VERBS = {
     "show": {"--scale", "--set"},
     "plan": {
         "--scale", "--methods", "--tasks", "--seeds", "--device", "--data", "--results", "--rerun",
-        "--all", "--set",
+        "--all", "--set", "--claims",
     },
     "run": {
         "--scale", "--methods", "--tasks", "--seeds", "--jobs", "--device", "--data", "--results",
-        "--time", "--rerun", "--set",
+        "--time", "--rerun", "--set", "--until", "--most", "--claims",
     },
     "status": {"--results", "--data"},
     "report": {"--results", "--reports", "--check"},
-    "claims": {"--scale", "--results", "--strict", "--set"},
+    "claims": {"--scale", "--results", "--strict", "--set", "--role", "--text"},
     "compare": {"--scale", "--tasks", "--results", "--set"},
     "data list": {"--data"},
     "data check": {"--data"},
@@ -93,7 +94,7 @@ def call(
 
 def test_verbs_and_options_are_frozen() -> None:
     assert {name: options(command) for name, command in commands().items()} == VERBS
-    assert len(set().union(*VERBS.values())) <= 20
+    assert len(set().union(*VERBS.values())) <= 22
 
 
 def test_every_verb_and_option_says_what_it_does() -> None:
@@ -158,8 +159,14 @@ def test_help(project: Any, verb: tuple[str, ...]) -> None:
             r"unknown method 'drfit': did you mean 'drift'\? there are drift, walk; .*",
         ),
         ("run toy --tasks sh*t,q*", r"unknown task 'q\*': there are long, short; .*"),
-        ("run toy --seeds 0-1,7", r"scale smoke has no seed 7; it has 0, 1; see --seeds"),
-        ("run toy --scale laptop --seeds 6", r"scale laptop has no seed 6; it has 0-5; .*"),
+        ("run toy --until then", r"Invalid value for '--until': .*'decided'.*"),
+        ("run toy --until decided --most 4", r"Invalid value for '--most': .*"),
+        ("run toy-false --until decided", r"--until decided: smoke scale measures nothing; .*"),
+        ("run toy --scale laptop --until decided", r"--until decided: suite toy has no primary .*"),
+        (
+            "run toy-false --scale laptop --until decided --seeds 0-4",
+            r"--until decided chooses methods, tasks and seeds itself; leave out --methods, .*",
+        ),
         ("run toy --seeds one", r"seeds 'one': 'one' is not a number or a range like 0-4"),
         ("run toy --device gpu", r"unknown device 'gpu': allowed are cpu, cuda, auto; .*"),
         ("run toy --time soon", r"time 'soon': give minutes, or a number with s, m or h, .*"),
@@ -443,18 +450,27 @@ def test_claims(finished: Any, call: Any) -> None:
     done = call(finished, "claims", "toy", "--strict")
     assert (done.code, done.err) == (0, "")
     assert_clean(done)
-    assert done.out.startswith("toy at laptop scale\nclaim ")
-    assert re.search(r"^higher +holds at laptop scale.* \+0\.9 \[0\.9, 0\.9\] m +6", done.out, re.M)
+    assert done.out.startswith("toy at laptop scale\n Secondary claims\n")
+    assert re.search(r"^  higher +holds +\+0\.9 m  n=6$", done.out, re.M)
+    assert max(map(len, done.out.splitlines())) <= 100
+    told = call(finished, "claims", "toy", "--text", "--role", "secondary").out
+    assert "all 6 effects are equal" in told
+    assert "inconclusive: none of these" in told
+    assert call(finished, "claims", "toy", "--role", "primary").out.count("higher") == 0
+    wrong = call(finished, "claims", "toy", "--role", "primry")
+    assert (wrong.code, "did you mean 'primary'" in wrong.err) == (2, True)
 
 
-def test_a_contradicted_claim_is_exit_code_3_when_strict(finished: Any, call: Any) -> None:
+def test_the_opposite_of_a_claim_is_exit_code_3_when_strict(finished: Any, call: Any) -> None:
     done = call(finished, "claims", "toy-false")
     assert done.code == 0
-    row = r"^higher +contradicted at laptop scale +-0\.9.* caveat: the walks are\s+too short +$"
-    assert re.search(row, done.out, re.M | re.S)
+    assert re.search(r"^  higher +opposite +-0\.9", done.out, re.M)
+    told = call(finished, "claims", "toy-false", "--text").out
+    assert "opposite at laptop scale. " in told
+    assert "caveat: the walks are too short" in told
     done = call(finished, "claims", "--strict")
     assert done.code == 3
-    assert done.err == "harness: 1 claims are contradicted by the records\n"
+    assert done.err == "harness: the records say the opposite of 1 claim\n"
 
 
 def test_compare(finished: Any, call: Any) -> None:
@@ -710,3 +726,61 @@ def test_records_are_plain_json(project: Any) -> None:
     content = json.loads(path.read_text())
     assert content["spec"]["method"]["params"] == {"lift": 1}
     assert str(project.root) not in path.read_text()
+
+
+def test_seeds_beyond_those_of_a_scale(project: Any) -> None:
+    """They run, count and stay, and what they leave out is not missing."""
+    words = ("toy", "--scale", "laptop", "--seeds", "5,7-8", "--methods", "walk", "--tasks=short")
+    assert project.run("run", *words).code == 0
+    assert [r.seed for r in project.store.load().records] == [5, 7, 8]
+    again = project.run("run", *words)
+    assert "3 done; nothing to do" in again.out
+    assert "skip     3  done: recorded" in project.run("plan", *words).out
+    assert re.search(r"toy +laptop +23 missing, 3 done", project.run("status", "toy").out)
+    # Intact for `claims`, too: they are of today's suite.
+    assert "not run" in project.run("claims", "toy", "--scale", "laptop").out
+    assert project.run("gc").code == 0
+    assert "3 records intact, 0 problems" in project.run("doctor").out
+
+
+def test_seeds_are_added_until_the_primary_claims_are_decided(project: Any) -> None:
+    words = ("run", "toy-false", "--scale", "laptop", "--until", "decided")
+    done = project.run(*words)
+    assert (done.code, done.err) == (0, "")
+    assert re.findall(r"towards the look at (\d+) seeds: higher", done.out) == ["5", "10"]
+    assert "toy-false: all 1 primary claims are closed" in done.out
+    records = project.store.load().records
+    assert {r.seed for r in records} == set(range(10)), "laptop itself has six"
+    looks = taken(project.results, "toy-false", "laptop")
+    assert [(x.claim, x.n, x.seeds) for x in looks] == [
+        ("higher", n, tuple(range(n))) for n in (5, 10)
+    ]
+    assert [x.spent for x in looks] == [0.05 / 4] * 2
+    assert looks[0].outcome == "inconclusive" != looks[1].outcome
+    assert f"{looks[1].outcome} " in project.run("claims", "toy-false", "--scale", "laptop").out
+    assert project.run("report").code == 0
+    page = (project.root / "reports/toy-false/laptop/report.md").read_text()
+    assert "judged at look 2 of 4" in page
+    again = project.run(*words)
+    assert "towards" not in again.out
+    assert project.store.load().records == records
+    assert taken(project.results, "toy-false", "laptop") == looks
+
+
+def test_a_look_that_is_corrupt_stops_the_run(project: Any) -> None:
+    words = ("run", "toy-false", "--scale", "laptop", "--until", "decided")
+    project.run(*words)
+    path = min((project.results / "toy-false/laptop/looks").iterdir())
+    path.write_bytes(path.read_bytes().replace(b'"n": 10', b'"n": 11'))
+    done = project.run(*words)
+    assert done.code == 4
+    assert re.fullmatch("harness: corrupt look: .*restore it from git.*\n", done.err)
+
+
+def test_the_plan_says_what_looks_can_find_and_what_they_take(project: Any) -> None:
+    done = project.run("plan", "toy-false", "--scale", "laptop")
+    assert "one of 1 primary claims is decided" in done.out
+    assert re.search(r"effect +5 +10 +20 +40 +seeds expected +time", done.out)
+    assert re.search(r"2 sd +60 % +100 % +100 % +100 % +7 ", done.out)
+    for words in (("toy", "--scale", "laptop"), ("toy-false",)):  # none is primary; smoke
+        assert "primary" not in project.run("plan", *words).out

@@ -719,3 +719,25 @@ def test_a_thousand_trials_are_planned_in_a_second(toy_suite, recorded, there):
     assert time.process_time() - start < 1
     assert len(made.steps) == 1000
     assert len(made.todo) == 500
+
+
+def test_claims_narrow_a_plan_to_what_they_and_their_checks_need(make_suite):
+    from harness.check import Floor
+    from harness.plan import needed_by
+    from harness.suite import Beats
+
+    suite = make_suite()
+    a, b = (m.name for m in suite.methods[:2])
+    task, metric = suite.tasks[0].name, suite.tasks[0].metrics[0]
+    claim = Beats(
+        name="first", text="T.", source="T", metric=metric, tasks=(task,), a=a, b=b, margin=1,
+        role="primary", checks=(Floor(method=b, bound=0, tasks=(suite.tasks[1].name,)),),
+    )  # fmt: skip
+    suite = suite.model_copy(update={"claims": (claim,)})
+    for name in ("first", "f*", "primary"):
+        assert needed_by(suite, [name]) == {(a, task), (b, task), (b, suite.tasks[1].name)}
+    with pytest.raises(UsageError, match="unknown claim 'secnd'"):
+        needed_by(suite, ["secnd"])
+    scale = suite.scale("laptop")
+    found, _ = trials(suite, scale, filters=Filters(claims=("first",)))
+    assert {(t.method.name, t.task.name) for t in found} <= needed_by(suite, ["first"])

@@ -13,6 +13,7 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
 from harness import stats
+from harness.effects import widened
 from harness.resampling import bootstrap_interval, iqm, sign_flip
 
 A = np.array([83.1, 82.4, 84.0, 83.3, 82.9])
@@ -386,3 +387,52 @@ def test_the_order_of_seeds_does_not_matter(values, random):
     assert stats.mean_interval(shuffled)[:3] == pytest.approx(
         stats.mean_interval(values)[:3], rel=1e-12, abs=1e-9
     )
+
+
+def test_corrected_resampled_t_by_hand_and_against_scipys_t():
+    # mean 2, sd 1, n = 3: the variance of the mean is 1/3 + 0.2/0.8.
+    low, mean, high, n, method = stats.resampled_interval([1, 2, 3], 0.2, 0.8)
+    half = scipy_stats.t.ppf(0.975, 2) * math.sqrt(1 / 3 + 0.25)
+    assert (low, mean, high) == near((2 - half, 2.0, 2 + half))
+    assert (n, method) == (3, "corrected resampled t")
+    t = (A - B).mean() / ((A - B).std(ddof=1) * math.sqrt(1 / 5 + 100 / 240))
+    assert stats.resampled_p(A - B, 100, 240) == near(2 * scipy_stats.t.sf(abs(t), 4))
+    assert stats.resampled_p(A, 1, 4, null=A.mean()) == near(1.0)
+
+
+def test_corrected_resampled_t_is_wider_and_nearly_the_t_interval_with_little_test_data():
+    wide, plain = stats.resampled_interval(A, 0.2, 0.48), stats.mean_interval(A)
+    assert wide.mean == plain.mean
+    assert wide.high - wide.mean == near((plain.high - plain.mean) * math.sqrt(1 + 5 * 0.2 / 0.48))
+    assert stats.resampled_interval(A, 1e-12, 1)[:3] == pytest.approx(plain[:3], rel=1e-9)
+    for confidence in (0.8, 0.95, 0.99):  # p and interval agree
+        p = stats.resampled_p(A - B, 0.2, 0.48)
+        low, _, high, *_ = stats.resampled_interval(A - B, 0.2, 0.48, confidence)
+        assert (p < 1 - confidence) == (low > 0 or high < 0)
+
+
+def test_corrected_resampled_t_is_the_t_interval_of_the_stretched_sample():
+    # Two ways to the same interval: verdicts stretch the sample, so that power follows too.
+    wide = widened(A - B, 0.2 / 0.48)
+    assert stats.mean_interval(wide)[:3] == near(stats.resampled_interval(A - B, 0.2, 0.48)[:3])
+    assert stats.p_value(wide) == near(stats.resampled_p(A - B, 0.2, 0.48))
+
+
+def test_corrected_resampled_t_at_the_edges():
+    assert stats.resampled_interval([7.5], 1, 4)[:4] == (None, 7.5, None, 1)
+    assert stats.resampled_interval([], 1, 4)[:4] == (None, None, None, 0)
+    assert stats.resampled_interval([0.1] * 3, 1, 4)[:3] == (0.1, 0.1, 0.1)
+    assert stats.resampled_p([7.5], 1, 4) is None
+    assert stats.resampled_p([2.0] * 8, 1, 4) == 2 / 256
+    for shares in ((0, 1), (1, 0), (math.nan, 1)):
+        with pytest.raises(ValueError, match="above zero"):
+            stats.resampled_interval(A, *shares)
+
+
+def test_equivalence_is_twice_the_tost_of_statsmodels_and_reads_like_the_interval():
+    low, _, high, _, _ = stats.paired_interval(A, B)
+    for margin in (0.5, 1.0, 2.0, 2.5, 3.0, 4.0):
+        p = stats.equivalence_p(A - B, margin)
+        assert p == near(min(1.0, 2 * ttost_paired(A, B, -margin, margin)[0]))
+        assert (p < 0.05) == (-margin < low and high < margin)
+    assert stats.equivalence_p([1.0], 2) is None

@@ -366,5 +366,5 @@ def test_tensors_are_read_or_refused_in_one_line(tmp_path):
         assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match="missing"):
         read_tensors(path, ["missing"])
-    with pytest.raises(DataError, match="intact"):
+    with pytest.raises(DataError, match="nor a folder with model"):
         read_tensors(tmp_path)

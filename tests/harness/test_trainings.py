@@ -141,7 +141,7 @@ def test_a_task_that_rests_on_one_training_has_no_interval(toy_suite, records, m
 def test_an_exact_quantity_needs_no_second_training(toy_suite, records):
     claim = Exact(**LAST, name="e", a="ant", tasks=("deep-x",), value=80.0)
     (found,) = judged(toy_suite, records(same(80.0, 5)), claim)
-    assert (found.outcome, found.n, found.estimate) == ("holds", None, 80)
+    assert (found.outcome, found.n, found.estimate) == ("equal", None, 80)
 
 
 def test_comparisons_count_trainings_too(toy_suite, records):

@@ -71,7 +71,7 @@ PATHS = st.sampled_from(["steps", "phase.steps"])
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_different_settings_have_different_names(suite: Any, values: dict[str, int]) -> None:
     made = variants.vary(suite, LAPTOP, {name: str(value) for name, value in values.items()})
-    again = variants.restored(suite, made.name, made.settings.plain())
+    again = variants.restored(suite, made.name, made.settings.plain(), made.seeds[0])
     assert again == made
     more = values | {"steps": values.get("steps", 10) + 1}
     other = variants.vary(suite, LAPTOP, {name: str(value) for name, value in more.items()})
@@ -119,3 +119,15 @@ def test_variants_are_found_in_specifications(suite: Any) -> None:
     wrong: dict[str, Any] = {"scale": {"name": "laptop+x-1", "params": {"x": 1}}}
     found = variants.added(suite, [trial.spec, lost, wrong, trial.spec]).scales
     assert found == (LAPTOP, made)
+
+
+def test_seeds_that_specifications_name_join_those_of_the_scale(suite: Any) -> None:
+    specs = [
+        {"scale": {"name": LAPTOP.name, "params": {}}, "seed": seed} for seed in (77, 3, 77, None)
+    ]
+    wider = variants.added(suite, specs).scale(LAPTOP.name)
+    assert wider.seeds == (*LAPTOP.seeds, *sorted({3, 77} - set(LAPTOP.seeds)))
+    assert variants.seeded(LAPTOP, LAPTOP.seeds) is LAPTOP
+    restored = variants.restored(suite, LAPTOP.name, {}, 99)
+    assert restored is not None
+    assert 99 in restored.seeds

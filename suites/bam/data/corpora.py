@@ -172,7 +172,7 @@ def installed_licences() -> Iterator[Document]:
     """The licence of Python, and the licence files of installed packages."""
     files = [Path(sysconfig.get_paths()["stdlib"]) / "LICENSE.txt"]
     for distribution in _distributions():
-        for file in sorted(distribution.files or [], key=str):
+        for file in _files(distribution):
             name = file.name.upper()
             if ".dist-info" in str(file) and any(
                 word in name for word in ("LICENSE", "LICENCE", "COPYING", "NOTICE")
@@ -257,3 +257,19 @@ def _distributions() -> tuple[importlib.metadata.Distribution, ...]:
             if distribution.name:
                 named[distribution.name] = distribution
     return tuple(named[name] for name in sorted(named))
+
+
+def _name(distribution: importlib.metadata.Distribution) -> str:
+    """Of an installed package; empty where its metadata cannot be read: it is left out."""
+    try:
+        distribution.read_text("METADATA")
+        return str(distribution.name or "")
+    except Exception:  # not UTF-8, no folder, ...: another package's fault
+        return ""
+
+
+def _files(distribution: importlib.metadata.Distribution) -> list[importlib.metadata.PackagePath]:
+    try:
+        return sorted(distribution.files or [], key=str)
+    except Exception:  # a list of files that cannot be read
+        return []

@@ -34,6 +34,10 @@ cut there: the time of training grows with the square of a run's length."""
 
 Tokens = NDArray[np.int32]
 
+_LONGEST_PERIOD = 10_000
+_EQUAL = 1e-9
+"""Shares of a period that are this near to whole numbers are whole numbers."""
+
 
 def make(ctx: Context) -> dict[str, JsonValue]:
     """The artifact: a tokenizer, and training and held-out tokens of each domain."""
@@ -152,6 +156,25 @@ def byte_lengths(tokenizer: PreTrainedTokenizerFast) -> Tensor:
     return torch.tensor([0 if name in special else len(name) for name in names])
 
 
+def _shares(weights: Mapping[str, float]) -> tuple[dict[str, float], int]:
+    """Weights that sum to 1, and the fewest sequences that hold whole numbers of each.
+
+    Shares that need more than `_LONGEST_PERIOD` are rounded to whole parts of it.
+    """
+    total = sum(weights.values())
+    shares = {name: weight / total for name, weight in weights.items()}
+    share_K = np.array(list(shares.values()))
+    counts_PK = np.arange(1, _LONGEST_PERIOD + 1)[:, None] * share_K
+    fits_P = (abs(counts_PK - counts_PK.round()) < _EQUAL).all(axis=1)
+    if fits_P.any():
+        return shares, int(fits_P.argmax()) + 1
+    # The largest remainders are rounded up, so that the parts are a whole again.
+    count_K = np.floor(counts_PK[-1]).astype(int)
+    behind_K = np.argsort(count_K - counts_PK[-1], kind="stable")
+    count_K[behind_K[: _LONGEST_PERIOD - count_K.sum()]] += 1
+    return dict(zip(shares, (count_K / _LONGEST_PERIOD).tolist(), strict=True)), _LONGEST_PERIOD
+
+
 class Stream:
     """Sequences from several domains in fixed shares, each sequence once before any comes again.
 
@@ -173,7 +196,7 @@ class Stream:
         """
         self.context = context
         self._domains = domains
-        self._shares = {name: share / sum(weights.values()) for name, share in weights.items()}
+        self._shares, self._period = _shares(weights)
         self._seeds = {name: int(generator.integers(2**63)) for name in sorted(domains)}
         self._orders: dict[tuple[str, int], NDArray[np.int64]] = {}
         for name in weights:
@@ -189,10 +212,15 @@ class Stream:
         return torch.from_numpy(np.stack(rows).astype(np.int64))
 
     def _places(self, first: int, count: int) -> list[tuple[str, int]]:
-        """Domain and index within it: every prefix holds each share to within one sequence."""
+        """Domain and index within it: every prefix holds each share to within one sequence.
+
+        The next sequence is of the domain that is furthest behind. After each period none is behind
+        or ahead, so that counting begins at the last one.
+        """
         places = []
-        taken = dict.fromkeys(self._shares, 0)
-        for n in range(first + count):
+        start = first // self._period * self._period
+        taken = {name: round(share * start) for name, share in self._shares.items()}
+        for n in range(start, first + count):
             name = max(self._shares, key=lambda k: self._shares[k] * (n + 1) - taken[k])
             if n >= first:
                 places.append((name, taken[name]))

@@ -24,6 +24,16 @@ class KeyValueCache(Protocol):
         ...
 
 
+class Attended(NamedTuple):
+    """What an attention layer returns."""
+
+    out_BTD: Tensor
+    gate_BTE: Tensor | None
+    """Gates of the experts, None with one."""
+    weight_BHTS: Tensor | None
+    """Attention weights of all heads, those of expert 0 first, where they were asked for."""
+
+
 class Rotation(NamedTuple):
     """Rotary position embedding of some positions."""
 
@@ -101,18 +111,17 @@ class Attention(nn.Module):
         position: Rotation,
         mask: Tensor | None = None,
         cache: KeyValueCache | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
+        weights: bool = False,
+    ) -> Attended:
         """Runs the layer.
 
         Args:
             h_BTD: Normalised inputs.
             position: Angles of the T tokens.
-            mask: [B, 1, T, S], True where a token may look; None: causal, or everything where a
-                single token follows a cache.
+            mask: [B, 1, T, S], True where a token may look, or numbers that are added to the
+                scores; None: causal, or everything where a single token follows a cache.
             cache: Keys and values of earlier tokens; these ones are appended.
-
-        Returns:
-            Outputs [B, T, D]; gates [B, T, E], or None with one expert.
+            weights: Return the attention weights, which the fused kernel never holds.
         """
         heads = (*h_BTD.shape[:2], -1, self.head_dim)
         q_BTHC, k_BTKC, v_BTKC = (linear(h_BTD).view(heads) for linear in (self.q, self.k, self.v))
@@ -122,34 +131,44 @@ class Attention(nn.Module):
         k_BKSC, v_BKSC = k_BTKC.transpose(1, 2), v_BTKC.transpose(1, 2)
         if cache is not None:
             k_BKSC, v_BKSC = cache.update(k_BKSC, v_BKSC, self.layer)
-        out_BTHC = self._attend(q_BTHC, k_BKSC, v_BKSC, mask)
+        out_BTHC, weight_BHTS = self._attend(q_BTHC, k_BKSC, v_BKSC, mask, weights)
 
         gate_BTE = self._gates(h_BTD)
         if gate_BTE is None:
-            return self.o(out_BTHC.flatten(2)), None
+            return Attended(self.o(out_BTHC.flatten(2)), None, weight_BHTS)
         out_BTEO = out_BTHC.reshape(*gate_BTE.shape, -1)
         mixed_BTEO = out_BTEO * gate_BTE.unsqueeze(-1).to(out_BTEO.dtype)
-        return self.o(mixed_BTEO.flatten(2)), gate_BTE
+        return Attended(self.o(mixed_BTEO.flatten(2)), gate_BTE, weight_BHTS)
 
     def _attend(
-        self, q_BTHC: Tensor, k_BKSC: Tensor, v_BKSC: Tensor, mask: Tensor | None
-    ) -> Tensor:
+        self, q_BTHC: Tensor, k_BKSC: Tensor, v_BKSC: Tensor, mask: Tensor | None, weights: bool
+    ) -> tuple[Tensor, Tensor | None]:
         """Attention of all heads in one call: [B, T, heads, C], like the queries."""
         # The kernel lets neighbouring query heads share a key, so all experts' heads of a key are
         # brought together: from (expert, key head, group) to (key head, expert, group).
         shared = self.kv_experts < self.experts
         if shared:
             q_BTHC = _swapped(q_BTHC, self.experts, self.kv_heads)
-        out_BHTC = F.scaled_dot_product_attention(
-            q_BTHC.transpose(1, 2),
-            k_BKSC,
-            v_BKSC,
-            attn_mask=mask,
-            is_causal=mask is None and q_BTHC.size(1) > 1,
-            enable_gqa=q_BTHC.size(2) > k_BKSC.size(1),
-        )
+        weight_BTHS = None
+        if weights:
+            weight_BHTS = _weights(q_BTHC.transpose(1, 2), k_BKSC, mask)
+            out_BHTC = weight_BHTS @ _repeated(v_BKSC, q_BTHC.size(2))
+            weight_BTHS = weight_BHTS.transpose(1, 2)
+        else:
+            out_BHTC = F.scaled_dot_product_attention(
+                q_BTHC.transpose(1, 2),
+                k_BKSC,
+                v_BKSC,
+                attn_mask=mask,
+                is_causal=mask is None and q_BTHC.size(1) > 1,
+                enable_gqa=q_BTHC.size(2) > k_BKSC.size(1),
+            )
         out_BTHC = out_BHTC.transpose(1, 2)
-        return _swapped(out_BTHC, self.kv_heads, self.experts) if shared else out_BTHC
+        if shared:
+            out_BTHC = _swapped(out_BTHC, self.kv_heads, self.experts)
+            if weight_BTHS is not None:
+                weight_BTHS = _swapped(weight_BTHS, self.kv_heads, self.experts)
+        return out_BTHC, None if weight_BTHS is None else weight_BTHS.transpose(1, 2)
 
     def _gates(self, h_BTD: Tensor) -> Tensor | None:
         """Weights of the experts, [B, T, E], or None with one expert."""
@@ -180,6 +199,26 @@ class HeadNorm(nn.Module):
         x = F.rms_norm(x_BTHC, (head_dim,), eps=self.eps)
         scaled = x.view(*x.shape[:2], experts, -1, head_dim) * self.weight.unsqueeze(1)
         return scaled.view_as(x)
+
+
+def _weights(q_BHTC: Tensor, k_BKSC: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention weights [B, H, T, S], as the fused kernel has them."""
+    score_BHTS = q_BHTC @ _repeated(k_BKSC, q_BHTC.size(1)).transpose(2, 3) / q_BHTC.size(3) ** 0.5
+    if mask is None:
+        tokens, keys = score_BHTS.shape[2:]
+        mask = score_BHTS.new_ones(tokens, keys, dtype=torch.bool).tril(keys - tokens)
+    if mask.dtype == torch.bool:
+        score_BHTS = score_BHTS.masked_fill(~mask, -torch.inf)
+    else:
+        score_BHTS = score_BHTS + mask
+    dtype = torch.promote_types(score_BHTS.dtype, torch.float32)
+    weight_BHTS: Tensor = score_BHTS.softmax(dim=-1, dtype=dtype).to(q_BHTC.dtype)
+    return weight_BHTS
+
+
+def _repeated(x_BKSC: Tensor, heads: int) -> Tensor:
+    """Keys or values once for each of the heads that share them."""
+    return x_BKSC.repeat_interleave(heads // x_BKSC.size(1), dim=1)
 
 
 def _swapped(x_BTHC: Tensor, outer: int, inner: int) -> Tensor:

@@ -3,11 +3,11 @@
 Importing this module registers the model with the Auto classes of transformers.
 
 Shape suffixes: B sequences, T tokens, S keys (cached ones too), N = B * T, D features, V
-vocabulary, E experts, L layers.
+vocabulary.
 """
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,134 +20,20 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.cache_utils import Cache
-from transformers.utils.generic import ModelOutput
+from transformers.modeling_utils import slice_logits_to_keep
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
+from transformers.utils.generic import can_return_tuple
 
-from suites.bam.model import routing as routers
-from suites.bam.model.attention import Attention, HeadNorm, Rotation, rotation
+from harness.pretrained import CHECKSUM
+from suites.bam.model.attention import HeadNorm
 from suites.bam.model.configuration import BamConfig
-from suites.bam.model.crossentropy import linear_cross_entropy
-from suites.bam.model.feedforward import FeedForward
-from suites.bam.model.routing import Router, Routing
-
-
-@dataclass
-class BamOutput(ModelOutput):
-    """What a forward pass returns; fields that were not asked for are None."""
-
-    loss: Tensor | None = None
-    """Language-model loss alone, mean over the predicted tokens, nats."""
-    logits: Tensor | None = None
-    """[B, T, V]."""
-    cache: Cache | None = None
-    auxiliary_loss: Tensor | None = None
-    """Weighted load-balancing and z loss, summed over layers; with labels or routing. Training
-    minimises loss + auxiliary_loss (Eq. 2)."""
-    load_balancing_loss: Tensor | None = None
-    """Unweighted, summed over layers."""
-    z_loss: Tensor | None = None
-    """Unweighted, summed over layers."""
-    ffn_load_LE: Tensor | None = None
-    """Share of the tokens that each feed-forward expert gets; sums to top-k."""
-    ffn_probability_LE: Tensor | None = None
-    """Mean router probability of each feed-forward expert."""
-    attention_gate_LE: Tensor | None = None
-    """Mean gate of each attention expert."""
-    attention_entropy_L: Tensor | None = None
-    """Mean entropy of the attention gates of a token, nats."""
-
-
-class _Routed(NamedTuple):
-    """What the routers of one layer decided; None where there is one expert."""
-
-    ffn: Routing | None
-    attention_gate_BTE: Tensor | None
-
-
-class Norm(nn.Module):
-    """LayerNorm or RMSNorm with a scale and no shift."""
-
-    def __init__(self, config: BamConfig) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(config.hidden_size))
-        self.kind, self.eps = config.norm, config.norm_eps
-
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        """Normalised over the features."""
-        if self.kind == "layernorm":
-            return F.layer_norm(x_BTD, self.weight.shape, self.weight, None, self.eps)
-        return F.rms_norm(x_BTD, self.weight.shape, self.weight, self.eps)
-
-
-class ParallelLayer(nn.Module):
-    """x + attention(h) + feedforward(h), h = norm(x). Source: BAM, section 3.1."""
-
-    def __init__(self, config: BamConfig, layer: int) -> None:
-        super().__init__()
-        self.norm = Norm(config)
-        self.attention = Attention(config, layer)
-        self.feedforward = FeedForward(config)
-
-    def forward(
-        self, x_BTD: Tensor, position: Rotation, mask: Tensor | None, cache: Cache | None
-    ) -> tuple[Tensor, _Routed]:
-        """Output [B, T, D] and the routing."""
-        h_BTD = self.norm(x_BTD)
-        attended_BTD, gate_BTE = self.attention(h_BTD, position, mask, cache)
-        fed_BTD, routing = self.feedforward(h_BTD)
-        return x_BTD + attended_BTD + fed_BTD, _Routed(routing, gate_BTE)
-
-
-class SequentialLayer(nn.Module):
-    """Attention, then feed-forward, each with a norm of its own (Llama, Qwen)."""
-
-    def __init__(self, config: BamConfig, layer: int) -> None:
-        super().__init__()
-        self.input_norm = Norm(config)
-        self.attention = Attention(config, layer)
-        self.post_norm = Norm(config)
-        self.feedforward = FeedForward(config)
-
-    def forward(
-        self, x_BTD: Tensor, position: Rotation, mask: Tensor | None, cache: Cache | None
-    ) -> tuple[Tensor, _Routed]:
-        """Output [B, T, D] and the routing."""
-        attended_BTD, gate_BTE = self.attention(self.input_norm(x_BTD), position, mask, cache)
-        x_BTD = x_BTD + attended_BTD
-        fed_BTD, routing = self.feedforward(self.post_norm(x_BTD))
-        return x_BTD + fed_BTD, _Routed(routing, gate_BTE)
-
-
-class Decoder(nn.Module):
-    """Embedding, layers, last norm."""
-
-    def __init__(self, config: BamConfig) -> None:
-        super().__init__()
-        self.config = config
-        layer = ParallelLayer if config.parallel_block else SequentialLayer
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(layer(config, n) for n in range(config.num_hidden_layers))
-        self.norm = Norm(config)
-
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None,
-        position_ids: Tensor | None,
-        cache: Cache | None,
-    ) -> tuple[Tensor, list[_Routed]]:
-        """Last hidden states [B, T, D], normalised, and the routing of each layer."""
-        x_BTD = self.embed_tokens(input_ids)
-        past = 0 if cache is None else int(cache.get_seq_length())
-        tokens = input_ids.size(1)
-        if position_ids is None:
-            position_ids = torch.arange(past, past + tokens, device=input_ids.device)
-        position = rotation(self.config, position_ids, x_BTD.dtype)
-        mask = _visible(attention_mask, past, tokens, input_ids.device)
-        routed = []
-        for layer in self.layers:
-            x_BTD, decided = layer(x_BTD, position, mask, cache)
-            routed.append(decided)
-        return self.norm(x_BTD), routed
+from suites.bam.model.crossentropy import IGNORED, linear_cross_entropy
+from suites.bam.model.decoder import Decoder, Norm
+from suites.bam.model.feedforward import FeedForward, SharedExpert
+from suites.bam.model.masks import token_weights
+from suites.bam.model.outputs import BamOutput, add_losses, add_statistics, weighted
+from suites.bam.model.remote import AUTO_MAP, CODE_FILE, source
+from suites.bam.model.routing import Router
 
 
 class BamForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
@@ -161,6 +47,9 @@ class BamForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyp
     config_class = BamConfig
     config: BamConfig
     base_model_prefix = "model"
+    accepts_loss_kwargs = True
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["ParallelLayer", "SequentialLayer"]  # noqa: RUF012
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012
     _supports_sdpa = True
 
@@ -170,64 +59,109 @@ class BamForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyp
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()  # type: ignore[no-untyped-call]
 
+    @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         cache: Cache | None = None,
         labels: Tensor | None = None,
+        *,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         output_routing: bool = False,
-        skip_logits: bool | None = None,
+        skip_logits: bool = False,
         past_key_values: Cache | None = None,
-        return_dict: bool = True,
+        inputs_embeds: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        output_router_logits: bool | None = None,
     ) -> BamOutput:
-        """Runs the model.
+        """Runs the model; with `return_dict=False` the fields that are there, as a tuple.
 
         Args:
             input_ids: [B, T].
             attention_mask: [B, S], 0 for padding (also left out of the auxiliary losses), or
                 [B, 1, T, S], True where a token may look.
-            position_ids: [T] or [B, T]; None: counted from the start of the cache.
+            position_ids: [T] or [B, T]; None: counted from the start of the cache. Where they start
+                again, another packed sequence begins, which does not see the one before it.
             cache: Keys and values of earlier tokens. `past_key_values` is its older name.
             labels: [B, T], the inputs themselves: they are shifted here; -100 does not count.
             use_cache: Return a cache that holds these tokens too. None: as configured, except in
                 training and with labels.
             logits_to_keep: Compute logits of the last so many tokens, or of these indices; 0: all.
             output_routing: Return load, probabilities, gates and their entropy by layer.
-            skip_logits: Do not compute logits, which the loss does not need. None: skip them in
-                training with labels.
+            skip_logits: Do not compute logits, which the loss does not need.
             past_key_values: See `cache`.
-            return_dict: Passed by `generate`; an output object comes back in any case.
+            inputs_embeds: [B, T, D], in place of `input_ids`.
+            num_items_in_batch: Tokens to predict in the whole batch of which this is a part; the
+                losses of the parts then add up to the mean.
+            output_attentions: Return the attention weights; without the fused kernel.
+            output_hidden_states: Return the hidden states of all layers.
+            output_router_logits: Return them, and add `auxiliary_loss` to `loss`. This and the two
+                before it are as configured if None.
         """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("give either input_ids or inputs_embeds")
+        x_BTD = self.model.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         cache = cache if cache is not None else past_key_values
         if use_cache is None:
             use_cache = self.config.use_cache and not self.training and labels is None
         if use_cache and cache is None:
-            cache = DynamicCache()
-        h_BTD, routed = self.model(input_ids, attention_mask, position_ids, cache)
-        output = BamOutput(cache=cache)
-        if labels is not None:
-            output.loss = linear_cross_entropy(
-                h_BTD[:, :-1].flatten(0, 1),
-                self.lm_head.weight,
-                labels[:, 1:].flatten(),
-                self.config.logit_scale,
+            cache = DynamicCache(config=self.config)
+        attentions, states, router_logits = (
+            bool(getattr(self.config, name, False) if asked is None else asked)
+            for name, asked in (
+                ("output_attentions", output_attentions),
+                ("output_hidden_states", output_hidden_states),
+                ("output_router_logits", output_router_logits),
             )
-        if skip_logits is None:
-            skip_logits = self.training and labels is not None
+        )
+        decoded = self.model(x_BTD, attention_mask, position_ids, cache, attentions, states)
+        output = BamOutput(cache=cache, hidden_states=decoded.hidden_states)
+        if labels is not None:
+            output.loss = self._loss(decoded.h_BTD, labels, num_items_in_batch)
         if not skip_logits:
-            last = isinstance(logits_to_keep, int)
-            kept_BTD = h_BTD[:, slice(-logits_to_keep, None) if last else logits_to_keep]
-            output.logits = self.lm_head(kept_BTD) * self.config.logit_scale
-        if labels is not None or output_routing:
-            weight_N = _token_weights(attention_mask, input_ids.size(1))
-            self._add_losses(output, routed, weight_N)
+            output.logits = self._logits(slice_logits_to_keep(decoded.h_BTD, logits_to_keep))
+        if attentions:
+            output.attentions = tuple(layer.attention_BHTS for layer in decoded.layers)
+        if labels is not None or output_routing or router_logits:
+            weight_N = token_weights(attention_mask, x_BTD.size(1))
+            zero = decoded.h_BTD.new_zeros((), dtype=torch.float32)
+            add_losses(output, decoded.layers, weight_N, zero)
+            output.auxiliary_loss = weighted(output, self.config)
             if output_routing:
-                _add_statistics(output, routed, weight_N)
+                add_statistics(output, decoded.layers, weight_N)
+        if router_logits:
+            output.router_logits = tuple(r.logits_NE for d in decoded.layers if (r := d.ffn))
+            if output.loss is not None and output.auxiliary_loss is not None:
+                share = _share(labels, num_items_in_batch)
+                output.loss = output.loss + share * output.auxiliary_loss
         return output
+
+    def save_pretrained(  # type: ignore[override]
+        self, save_directory: str | Path, is_main_process: bool = True, **kwargs: Any
+    ) -> None:
+        """Saves the checkpoint and the code of the model, so that it loads without this package.
+
+        Checksums of what was in the folder before are no longer true and go; so does one file of
+        weights where shards were written, and an index where one file was.
+        """
+        folder = Path(save_directory)
+        self.config.auto_map = dict(AUTO_MAP)
+        if is_main_process:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / CHECKSUM).unlink(missing_ok=True)
+            (folder / CODE_FILE).write_text(source(), encoding="utf-8")
+        kinds = [folder / name for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)]
+        before = [file.stat().st_mtime_ns if file.is_file() else 0 for file in kinds]
+        super().save_pretrained(folder, is_main_process=is_main_process, **kwargs)
+        if is_main_process and all(file.is_file() for file in kinds):
+            for file, written in zip(kinds, before, strict=True):
+                if file.stat().st_mtime_ns == written:
+                    file.unlink()
 
     def reset_parameters(self, generator: torch.Generator) -> None:
         """Redraws all parameters, from this generator alone."""
@@ -238,7 +172,7 @@ class BamForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyp
     def _init_weights(self, module: nn.Module, generator: torch.Generator | None = None) -> None:
         std = self.config.initializer_range
         if isinstance(module, Norm | HeadNorm):
-            nn.init.ones_(module.weight)
+            nn.init.constant_(module.weight, 1.0 - getattr(module, "offset", 0.0))
         elif isinstance(module, Router):
             nn.init.normal_(module.weight, std=self.config.router_init_std, generator=generator)
         elif isinstance(module, nn.Linear):
@@ -247,64 +181,32 @@ class BamForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyp
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=std, generator=generator)
-        elif isinstance(module, FeedForward):
+        elif isinstance(module, FeedForward | SharedExpert):
             for stacked in (module.gate, module.up, module.down):
                 nn.init.normal_(stacked, std=std, generator=generator)
 
-    def _add_losses(
-        self, output: BamOutput, routed: list[_Routed], weight_N: Tensor | None
-    ) -> None:
-        """Sums over the layers; 0 for a model without routed feed-forward experts."""
-        zero = self.lm_head.weight.new_zeros((), dtype=torch.float32)
-        ffn = [decided.ffn for decided in routed if decided.ffn is not None]
-        balance = sum((routers.load_balancing_loss(r, weight_N) for r in ffn), zero)
-        z = sum((routers.z_loss(r, weight_N) for r in ffn), zero)
-        output.load_balancing_loss, output.z_loss = balance, z
-        output.auxiliary_loss = (
-            self.config.load_balancing_weight * balance + self.config.z_loss_weight * z
-        )
+    def _logits(self, h_BTD: Tensor) -> Tensor:
+        logits: Tensor = self.lm_head(h_BTD) * self.config.logit_scale
+        return logits
+
+    def _loss(self, h_BTD: Tensor, labels: Tensor, divisor: Tensor | int | None) -> Tensor:
+        target_N = labels[:, 1:].flatten().to(h_BTD.device)
+        h_ND = h_BTD[:, :-1].flatten(0, 1)
+        head = self.lm_head
+        if type(head) is nn.Linear and "forward" not in vars(head) and not head._forward_hooks:
+            return linear_cross_entropy(
+                h_ND, head.weight, target_N, self.config.logit_scale, divisor
+            )
+        # What an adapter adds, or a tool that keeps the head elsewhere, is not in its matrix.
+        total = F.cross_entropy(self._logits(h_ND).float(), target_N, reduction="sum")
+        return total / ((target_N != IGNORED).sum() if divisor is None else divisor)
 
 
-def _add_statistics(output: BamOutput, routed: list[_Routed], weight_N: Tensor | None) -> None:
-    ffn = [decided.ffn for decided in routed if decided.ffn is not None]
-    if ffn:
-        output.ffn_load_LE = torch.stack([routers.load(r, weight_N) for r in ffn])
-        output.ffn_probability_LE = torch.stack(
-            [routers.token_mean(r.probability_NE, weight_N) for r in ffn]
-        )
-    gates = [
-        decided.attention_gate_BTE.flatten(0, 1)
-        for decided in routed
-        if decided.attention_gate_BTE is not None
-    ]
-    if gates:
-        output.attention_gate_LE = torch.stack([routers.token_mean(g, weight_N) for g in gates])
-        output.attention_entropy_L = torch.stack([routers.entropy(g, weight_N) for g in gates])
-
-
-def _visible(
-    attention_mask: Tensor | None, past: int, tokens: int, device: torch.device
-) -> Tensor | None:
-    """Which keys a token may look at, [B or 1, 1, T, S]; None where the kernel's own rule does."""
-    if attention_mask is not None and attention_mask.dim() == 4:
-        return attention_mask
-    if attention_mask is None and (past == 0 or tokens == 1):
-        return None
-    key_S = torch.arange(past + tokens, device=device)
-    query_T1 = key_S[past:].unsqueeze(1)
-    causal = key_S <= query_T1
-    if attention_mask is None:
-        return causal[None, None]
-    # Padding looks at itself: a row without any key would be a softmax of nothing.
-    unpadded_B1S = attention_mask.bool().unsqueeze(1) & causal
-    return (unpadded_B1S | (key_S == query_T1)).unsqueeze(1)
-
-
-def _token_weights(attention_mask: Tensor | None, tokens: int) -> Tensor | None:
-    """1 for a token, 0 for padding, [N]; None where nothing is padded."""
-    if attention_mask is None or attention_mask.dim() == 4:
-        return None
-    return attention_mask[:, -tokens:].flatten().float()
+def _share(labels: Tensor | None, items: Tensor | int | None) -> Tensor | float:
+    """Share of the tokens to predict of a whole batch that this part of it has."""
+    if labels is None or items is None:
+        return 1.0
+    return (labels[:, 1:] != IGNORED).sum() / items
 
 
 AutoConfig.register("bam", BamConfig)

@@ -15,15 +15,24 @@ IGNORED = -100
 CHUNK_ELEMENTS = {"cpu": 2**20, "cuda": 2**27}
 
 
-def linear_cross_entropy(h_ND: Tensor, weight_VD: Tensor, target_N: Tensor, scale: float) -> Tensor:
+def linear_cross_entropy(
+    h_ND: Tensor,
+    weight_VD: Tensor,
+    target_N: Tensor,
+    scale: float,
+    divisor: Tensor | int | None = None,
+) -> Tensor:
     """Mean over the tokens that count of -log softmax(scale * W h)[target], nats.
+
+    With `divisor` the sum is divided by it in place of by how many count: batches that are split
+    into unequal parts then add up to their mean.
 
     Gradients are computed with the loss, chunk by chunk, since every chunk's logits are at hand
     then; the loss can be differentiated once. NaN where no token counts, as in torch.
     """
     needed = torch.is_grad_enabled() and (h_ND.requires_grad or weight_VD.requires_grad)
     loss: Tensor = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        h_ND, weight_VD, target_N, scale, needed
+        h_ND, weight_VD, target_N, scale, divisor, needed
     )
     return loss
 
@@ -31,7 +40,13 @@ def linear_cross_entropy(h_ND: Tensor, weight_VD: Tensor, target_N: Tensor, scal
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, h_ND: Tensor, weight_VD: Tensor, target_N: Tensor, scale: float, needed: bool
+        ctx: Any,
+        h_ND: Tensor,
+        weight_VD: Tensor,
+        target_N: Tensor,
+        scale: float,
+        divisor: Tensor | int | None,
+        needed: bool,
     ) -> Tensor:
         if torch.is_autocast_enabled(device := h_ND.device.type):
             dtype = torch.get_autocast_dtype(device)
@@ -39,7 +54,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         else:
             matrix_VD = weight_VD
         counts_N = target_N != IGNORED
-        share_N = counts_N / counts_N.sum()
+        share_N = counts_N / (counts_N.sum() if divisor is None else divisor)
         safe_N = target_N.where(counts_N, 0)
         loss = h_ND.new_zeros((), dtype=torch.float32)
         grad_ND = torch.empty_like(h_ND) if needed else None
@@ -69,6 +84,6 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad_ND, grad_VD = ctx.saved_tensors
-        return grad_ND * grads[0], grad_VD * grads[0], None, None, None
+        return grad_ND * grads[0], grad_VD * grads[0], None, None, None, None

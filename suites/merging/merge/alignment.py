@@ -15,13 +15,16 @@ What can change places, exactly:
 - on request the channels of the residual stream of this suite's policies, which run through every
   layer, the input and output layers included.
 
+Names say what may be a feed-forward layer, sizes decide what it is: all tensors that share units
+have to agree on how many there are, and where two layouts fit, nothing is guessed.
+
 Source: Ainsworth et al., "Git Re-Basin" (2023), section 3.2, with the matching of heads added.
 
 Shape suffixes: U units of a group, H heads.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,8 +60,10 @@ class Units:
 
 
 # Feed-forward layers of a block: the layers into the hidden units and the one out of them; torch
-# keeps their weights as [out, in], those marked True are kept as [in, out].
+# keeps their weights as [out, in], those marked True may also be kept as [in, out] (GPT-2's Conv1D;
+# GPT-Neo, GPT-BigCode and nanoGPT give the same names to linear layers).
 _BLOCK = re.compile(r"(?:.*\.)?(?:blocks?|h|layers?)\.\d+(?:\.mlp)?")
+_NORM = re.compile(r"(ln|ln_\w+|\w*norm\w*)\.(weight|bias)", re.IGNORECASE)
 _FEED_FORWARD = (
     (("mlp.up",), "mlp.down", False),
     (("mlp.c_fc",), "mlp.c_proj", True),
@@ -96,34 +101,88 @@ def align(
         residual: Permute the residual stream as well.
 
     Raises:
-        MethodError: nothing can be permuted, heads that do not divide the width, or a residual
-            stream of an architecture that is not this suite's.
+        MethodError: nothing can be permuted, sizes that do not agree, a layout that cannot be
+            told, heads that do not divide the width, or a residual stream of an architecture that
+            is not this suite's.
     """
-    groups = [*feed_forward(other), *(attention(other, heads) if heads is not None else [])]
-    if residual:
-        groups.insert(0, residual_stream(other))  # the embeddings tell it before units are matched
-    if not groups:
-        raise MethodError(
-            f"no feed-forward layer known among {', '.join(list(other)[:3])}, ...; "
-            "align models with names such as blocks.0.mlp.up.weight, or merge them unaligned"
-        )
-    aligned = {key: value.detach().clone() for key, value in other.items()}
+    if not residual:
+        aligned = Aligned(reference, other, other, heads)
+        return {key: aligned[key] for key in other}
+    # The embeddings tell the stream's order before units are matched.
+    groups = [residual_stream(other), *_groups(other, heads)]
+    changed = {key: value.detach().clone() for key, value in other.items()}
     improved = True
     while improved:
         improved = False
         for units in groups:
-            orders = _match(reference, aligned, units)
+            orders = _match(reference, changed, units)
             for part, order_U in zip(units.parts, orders, strict=True):
                 if not torch.equal(order_U, torch.arange(len(order_U))):
-                    improved = residual  # without it the groups share nothing: one round is enough
-                    _permute(aligned, part, order_U)
-    return aligned
+                    improved = True
+                    for axis in part:
+                        _permute(changed[axis.key], axis, order_U)
+    return changed
+
+
+class Aligned(Mapping[str, Tensor]):
+    """A state with its hidden units and heads aligned; tensors are permuted as they are asked for.
+
+    Without the residual stream no two groups share an axis: one round finds every order.
+
+    Raises:
+        MethodError: see `align`.
+    """
+
+    def __init__(
+        self, reference: State, other: State, shapes: State, heads: int | None = None
+    ) -> None:
+        """`shapes`: `other` itself, or its tensors on the meta device."""
+        self._other = other
+        self.groups = _groups(shapes, heads)
+        self._moves: dict[str, list[tuple[Axis, Tensor]]] = {}
+        for units in self.groups:
+            for part, order_U in zip(units.parts, _match(reference, other, units), strict=True):
+                if not torch.equal(order_U, torch.arange(len(order_U))):
+                    for axis in part:
+                        self._moves.setdefault(axis.key, []).append((axis, order_U))
+
+    @property
+    def moved(self) -> set[str]:
+        """Names of the tensors that are not as they were."""
+        return set(self._moves)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._other)
+
+    def __len__(self) -> int:
+        return len(self._other)
+
+    def __getitem__(self, key: str) -> Tensor:
+        tensor = self._other[key].detach().clone()
+        for axis, order_U in self._moves.get(key, ()):
+            _permute(tensor, axis, order_U)
+        return tensor
+
+
+def _groups(shapes: State, heads: int | None) -> list[Units]:
+    groups = [*feed_forward(shapes), *(attention(shapes, heads) if heads is not None else [])]
+    if not groups:
+        raise MethodError(
+            f"no feed-forward layer known among {', '.join(list(shapes)[:3])}, ...; "
+            "align models with names such as blocks.0.mlp.up.weight, or merge them unaligned"
+        )
+    return groups
 
 
 def feed_forward(state: State) -> list[Units]:
-    """The hidden units of every feed-forward layer whose names are known."""
+    """The hidden units of every feed-forward layer whose names are known.
+
+    Raises:
+        MethodError: tensors of a layer that do not agree on the number of units, a layout that
+            cannot be told, or a tensor between them that is not known.
+    """
     groups = []
-    for into, out, transposed in _FEED_FORWARD:
+    for into, out, either in _FEED_FORWARD:
         tail = f".{out}.weight"
         for key in state:
             block = key.removesuffix(tail)
@@ -131,13 +190,80 @@ def feed_forward(state: State) -> list[Units]:
                 continue
             if any(f"{block}.{name}.weight" not in state for name in into):
                 continue
-            size = state[key].shape[0 if transposed else 1]
-            axes = [Axis(key, 0 if transposed else 1, 0, size)]
-            for name in into:
-                axes.append(Axis(f"{block}.{name}.weight", 1 if transposed else 0, 0, size))
-                axes.append(Axis(f"{block}.{name}.bias", 0, 0, size))
-            groups.append(Units(key, (tuple(a for a in axes if a.key in state),)))
+            layouts = [_layer(state, block, into, out, t) for t in ((False, True)[: 1 + either])]
+            fitting = [axes for axes in layouts if _agree(state, block, out, axes)]
+            if len(fitting) != 1:
+                shapes = ", ".join(f"{a.key} {list(state[a.key].shape)}" for a in layouts[0])
+                raise MethodError(
+                    f"the hidden units of {block} cannot be told: {shapes} "
+                    f"{'fit two layouts' if fitting else 'do not fit together'}; leave --align out"
+                )
+            _nothing_between(state, block, fitting[0])
+            groups.append(Units(key, (tuple(fitting[0]),)))
     return groups
+
+
+def _layer(
+    state: State, block: str, into: Sequence[str], out: str, inputs_first: bool
+) -> list[Axis]:
+    """Where the hidden units of a layer lie, if its weights are kept that way round."""
+    key = f"{block}.{out}.weight"
+    dim = 0 if inputs_first else 1
+    axes = [Axis(key, dim, 0, state[key].shape[dim])]
+    for name in into:
+        weight, bias = f"{block}.{name}.weight", f"{block}.{name}.bias"
+        axes.append(Axis(weight, 1 - dim, 0, state[weight].shape[1 - dim]))
+        if bias in state:
+            axes.append(Axis(bias, 0, 0, state[bias].shape[0]))
+    return axes
+
+
+def _agree(state: State, block: str, out: str, axes: Sequence[Axis]) -> bool:
+    """Whether all tensors have as many hidden units, and the other sides are the block's width."""
+    if len({axis.size for axis in axes}) != 1:
+        return False
+    sides = {state[axis.key].shape[1 - axis.dim] for axis in axes if state[axis.key].dim() == 2}
+    if (bias := state.get(f"{block}.{out}.bias")) is not None:
+        sides.add(len(bias))
+    place = block.removesuffix(".mlp")
+    for key, value in state.items():  # a norm of the block is as wide as the residual stream
+        own = key.removeprefix(f"{place}.")
+        if own != key and _NORM.fullmatch(own) and value.dim() == 1:
+            sides.add(len(value))
+    return len(sides) == 1
+
+
+def _nothing_between(state: State, block: str, axes: Sequence[Axis]) -> None:
+    """Refuses a layer with a further vector over its hidden units, such as a norm inside of it."""
+    size, known = axes[0].size, {axis.key for axis in axes}
+    width = state[axes[0].key].shape[1 - axes[0].dim]
+    for key, value in state.items():
+        inside = key.startswith(f"{block}.") and value.dim() == 1 and len(value) == size != width
+        if inside and key not in known and "attn" not in key and "attention" not in key:
+            raise MethodError(
+                f"{key} has as many elements as the hidden units of {block}, and what it does to "
+                "them is not known; leave --align out"
+            )
+
+
+def products_agree(state: State, aligned: Aligned) -> bool:
+    """Whether every group computes the same linear map through its units as before.
+
+    The product over the units of what goes in and what comes out does not depend on their order;
+    so neither does its singular spectrum.
+    """
+    for units in aligned.groups:
+        for part in units.parts:
+            weights = [axis for axis in part if state[axis.key].dim() == 2]
+            first, *others = weights
+            for second in others:
+                before, after = (
+                    _units(s[first.key], first).T @ _units(s[second.key], second)
+                    for s in (state, aligned)
+                )
+                if not torch.allclose(before, after, rtol=0, atol=1e-9 * float(before.norm())):
+                    return False
+    return True
 
 
 def attention(state: State, heads: int) -> list[Units]:
@@ -233,7 +359,10 @@ def _units(tensor: Tensor, axis: Axis) -> Tensor:
 
 def _assign(gain_UU: Tensor) -> Tensor:
     """The assignment of the largest total gain; the order as it is, where none is better."""
-    _, columns = linear_sum_assignment(gain_UU.numpy(), maximize=True)
+    # Costs, not gains: to maximise, the solver would first copy the matrix.
+    cost_UU = gain_UU.contiguous().neg_()
+    _, columns = linear_sum_assignment(cost_UU.numpy())
+    gain_UU = cost_UU.neg_()
     order_U = torch.as_tensor(columns, dtype=torch.int64)
     places = torch.arange(len(order_U))
     better = float(gain_UU[places, order_U].sum())
@@ -242,8 +371,6 @@ def _assign(gain_UU: Tensor) -> Tensor:
     return order_U if better > stay + noise else places
 
 
-def _permute(state: dict[str, Tensor], part: Sequence[Axis], order_U: Tensor) -> None:
-    for axis in part:
-        tensor = state[axis.key]
-        moved = tensor.narrow(axis.dim, axis.start, axis.size)
-        moved.copy_(moved.index_select(axis.dim, order_U.to(tensor.device)))
+def _permute(tensor: Tensor, axis: Axis, order_U: Tensor) -> None:
+    moved = tensor.narrow(axis.dim, axis.start, axis.size)
+    moved.copy_(moved.index_select(axis.dim, order_U.to(tensor.device)))

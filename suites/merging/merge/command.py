@@ -4,39 +4,48 @@
 
 A model is a `.safetensors` file, or a folder with `model.safetensors` or the shards that a
 `model.safetensors.index.json` lists. The first is the one to be evaluated: it gives every tensor
-outside of `--include`, and the files beside its weights (configuration, tokenizer). Any
-architecture will do, as long as the tensors that are merged have the same names and shapes.
+outside of `--include`, all integers, and the files beside its weights (configuration, tokenizer).
+Any architecture will do, as long as the floating-point tensors of `--include` are the same in all
+models, and their configurations say that they are read in the same way.
 
-DIR appears when it is complete, or not at all, with `model.safetensors` and `merge.json`: the
-recipe, and the sha256 of everything that went in and came out.
+Tensors are read, merged and written one by one. DIR appears when it is complete, or not at all,
+with its weights and `recipe.json`: method, options, and the sha256 of everything that went in and
+came out.
 """
 
 import argparse
 import json
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from pydantic import JsonValue
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
-from harness import tool
-from harness.errors import DataError, MethodError, StoreError, UsageError, brief
-from harness.store import file_digest, publish, write_atomic
-from harness.training import read_tensors
-from suites.merging.merge import rules
-from suites.merging.merge.alignment import align
-from suites.merging.policy.groups import GROUPS, select
+from harness import pretrained, tool, weights
+from harness.errors import DataError, MethodError, UsageError
+from harness.store import publish, read_json, write_atomic
+from harness.weights import INDEX, WEIGHTS, Weights
+from suites.merging.merge import probe, rules
+from suites.merging.merge.alignment import Aligned, products_agree
+from suites.merging.policy.groups import GROUPS, matches, select
 
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-RECIPE = "merge.json"
-_NOT_COPIED = (".safetensors", ".index.json", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5")
-"""Weights of the first model: beside the merged ones they would be stale."""
+_NOT_COPIED = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack")
+_STALE = (INDEX, pretrained.RECIPE, pretrained.CHECKSUM, "merge.json")
+"""Of the first model: beside the merged weights they would be stale."""
+_QUANTISED = (
+    "qweight", "qzeros", "scales", "weight_packed", "weight_scale", "weight_scale_inv", "absmax",
+    "quant_map", "SCB",
+)  # fmt: skip
+"""Last parts of names that weights of fewer bits come with."""
+_OF_THE_TASK = (
+    "id2label", "label2id", "problem_type", "num_labels", "finetuning_task", "vocab_size",
+    "task_specific_params", "state_mean", "state_std", "initializer_range",
+)  # fmt: skip
+"""Fields of a configuration that concern what is not merged, or show in shapes."""
+_ADVICE = "merge models that read their weights in one way"
 
 
 class Method(NamedTuple):
@@ -66,79 +75,180 @@ _OPTIONS = ("weights", "p", "base", "scale", "density", "drop", "seed", "informa
 
 
 class Model(NamedTuple):
-    """A checkpoint that has been read."""
+    """A checkpoint whose tensors are read when they are asked for."""
 
     path: Path
-    state: dict[str, Tensor]
-    digests: dict[str, str]
-    """sha256 of each of its weight files."""
-
-    @property
-    def recipe(self) -> JsonValue:
-        """How `merge.json` names it."""
-        return {"path": str(self.path), "sha256": {**self.digests}}
+    weights: Weights
+    state: Mapping[str, Tensor]
+    """The weights, or the weights aligned."""
+    shapes: dict[str, Tensor]
+    """All tensors on the meta device."""
 
 
 def read(path: Path) -> Model:
-    """The tensors of a `.safetensors` file, or of a folder with one or with shards and their index.
+    """A `.safetensors` file, or a folder with one or with shards and their index.
 
     Raises:
-        DataError: there is none, or it is corrupt.
+        DataError: there is none, it is corrupt, quantised, or an adapter.
     """
-    files, promised = _weight_files(path)
-    state: dict[str, Tensor] = {}
-    for file in files:
-        state |= read_tensors(file)
-    missing = sorted(promised - state.keys())
-    if missing or not state:
-        raise DataError(f"{path}: {missing[0] if missing else 'every tensor'} is missing")
-    return Model(path, state, {file.name: file_digest(file) for file in files})
-
-
-def _weight_files(path: Path) -> tuple[list[Path], set[str]]:
-    """The files that hold a model's tensors, and the names of tensors that an index promises."""
-    if path.is_file():
-        return [path], set()
-    if (path / WEIGHTS).is_file():
-        return [path / WEIGHTS], set()
-    index = path / INDEX
-    if not index.is_file():
-        raise DataError(f"{path}: no .safetensors file, nor a folder with {WEIGHTS} or {INDEX}")
-    try:
-        places = json.loads(index.read_text())["weight_map"]
-        names = sorted({Path(name).name for name in places.values()})  # shards lie beside the index
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{index}: not an index of shards ({brief(error)})") from None
-    return [path / name for name in names], set(places)
-
-
-def combine(
-    method: str, models: Sequence[Model], keys: Sequence[str], given: dict[str, Any]
-) -> dict[str, Tensor]:
-    """The merged state; `given` holds the options of the method, files read."""
-    states = [model.state for model in models]
-    match method:
-        case "average":
-            return rules.average(states, keys, given["weights"])
-        case "interpolate":
-            return rules.interpolate(states[0], states[1], keys, given["p"])
-        case "slerp":
-            return rules.slerp(states[0], states[1], keys, given["p"])
-        case "fisher":
-            return rules.fisher(states, keys, [m.state for m in given["information"]])
-        case "regmean":
-            return rules.regmean(states, keys, [m.state for m in given["grams"]])
-        case "task-arithmetic":
-            return rules.task_arithmetic(states, keys, given["base"].state, given["scale"])
-        case "ties":
-            base = given["base"].state
-            return rules.ties(states, keys, base, given["density"], given["scale"])
-        case _:
-            generator = torch.Generator().manual_seed(given["seed"])
-            base = given["base"].state
-            return rules.dare(
-                states, keys, base, given["drop"], given["scale"], generator=generator
+    opened = Weights(path)
+    if path.is_dir() and (path / pretrained.CONFIG).exists():
+        config = read_json(path / pretrained.CONFIG)
+        if not isinstance(config, dict):
+            raise DataError(f"{path / pretrained.CONFIG} is corrupt (not an object); get it again")
+        pretrained.check_plain(config, path / pretrained.CONFIG)
+    for name in opened:
+        if name.rpartition(".")[2] in _QUANTISED:
+            raise DataError(
+                f"{path}: {name} belongs to weights of fewer bits, which cannot be averaged; "
+                "convert the checkpoint to float32, float16 or bfloat16"
             )
+    return Model(path, opened, opened, opened.meta)
+
+
+def check_alike(models: Sequence[Model], include: Sequence[str], dtypes: bool) -> list[str]:
+    """The tensors to merge, which all models have and read in the same way.
+
+    Args:
+        dtypes: whether they have to be of one type.
+
+    Raises:
+        DataError: numbers that cannot be averaged, or a file beside the weights that is corrupt.
+        MethodError: naming the first difference.
+        SpecError: a group that does not exist or is empty.
+    """
+    first = models[0]
+    keys = select(first.shapes, include)
+    wanted = dict.fromkeys(keys)
+    for model in models[1:]:
+        floating = (k for k, v in model.shapes.items() if v.is_floating_point())
+        wanted |= dict.fromkeys(key for key in floating if matches(key, include))
+    for model in models:
+        there = [key for key in wanted if key in model.shapes]
+        weights.check_floating(model.shapes, there, model.path)
+    rules.check([m.shapes for m in models], [str(m.path) for m in models], wanted, dtypes)
+    folders = list(dict.fromkeys(model.path for model in models))
+    _check_configurations(folders)
+    if not all(matches(key, ["blocks"]) for key in keys):  # rows of embeddings belong to tokens
+        pretrained.check_tokenizers(folders, _ADVICE)
+    return keys
+
+
+def _check_configurations(folders: Sequence[Path]) -> None:
+    try:
+        pretrained.check_json(folders, pretrained.CONFIG, _ADVICE, _OF_THE_TASK, _reading)
+    except MethodError:  # two versions of transformers may write one configuration in two ways
+        pretrained.check_json(
+            folders, pretrained.CONFIG, _ADVICE, _OF_THE_TASK, lambda c: _reading(_whole(c))
+        )
+
+
+def _reading(config: dict[str, Any]) -> dict[str, Any]:
+    """What of a configuration decides how weights are read."""
+    rates = ("dropout", "drop", "pdrop", "dropout_prob")
+    kept = {key: value for key, value in config.items() if not key.endswith(rates)}
+    if isinstance(kept.get("shape"), dict):  # a policy of this suite
+        task = ("state_dim", "action_dim", "dropout")
+        kept["shape"] = {k: v for k, v in kept["shape"].items() if k not in task}
+    return kept
+
+
+def _whole(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with the defaults of its family, where transformers knows it."""
+    if "model_type" not in config:
+        return config
+    from transformers import AutoConfig
+
+    try:
+        kind = str(config["model_type"])
+        rest = {key: value for key, value in config.items() if key != "model_type"}
+        whole: dict[str, Any] = AutoConfig.for_model(kind, **rest).to_dict()
+    except Exception:  # whatever odd values make a family come up with: compared as they are
+        return config
+    return whole
+
+
+class Rule(NamedTuple):
+    """A method with its options, ready to merge one tensor after the other."""
+
+    method: str
+    given: Mapping[str, Any]
+    """Options, with models where they name files."""
+    known: Mapping[str, Any]
+    """What depends on all tensors together and was found beforehand."""
+
+    def __call__(self, models: Sequence[Model], key: str, dtype: torch.dtype | None) -> Tensor:
+        """The merged tensor of that name, rounded once."""
+
+        def of(model: Model) -> dict[str, Tensor]:
+            tensor = model.state[key]
+            return {key: tensor.double() if dtype is not None else tensor}
+
+        states, keys, given, known = [of(model) for model in models], [key], self.given, self.known
+        match self.method:
+            case "average":
+                merged = rules.average(states, keys, given["weights"])
+            case "interpolate":
+                merged = rules.interpolate(states[0], states[1], keys, given["p"])
+            case "slerp":
+                merged = rules.slerp(states[0], states[1], keys, given["p"])
+            case "fisher":
+                information = [{key: m.state[key]} for m in given["information"]]
+                merged = rules.fisher(states, keys, information, means=known["means"])
+            case "regmean":
+                grams = [m.state for m in given["grams"]]
+                merged = rules.regmean(states, keys, grams, transposed=known["transposed"])
+            case "task-arithmetic":
+                merged = rules.task_arithmetic(states, keys, of(given["base"]), given["scale"])
+            case "ties":
+                base, least = of(given["base"]), known["least"]
+                density, scale = given["density"], given["scale"]
+                merged = rules.ties(states, keys, base, density, scale, least)
+            case _:
+                generator = torch.Generator()
+                generator.set_state(known["generators"][key])
+                base, drop, scale = of(given["base"]), given["drop"], given["scale"]
+                merged = rules.dare(states, keys, base, drop, scale, generator=generator)
+        tensor = merged[key].to(dtype) if dtype is not None else merged[key]
+        if not weights.is_finite(tensor):
+            raise MethodError(
+                f"{key} is not finite once merged; a model has NaN in it, or {tensor.dtype} "
+                "is too small for the result"
+            )
+        return tensor
+
+
+def prepare(
+    method: str, given: Mapping[str, Any], models: Sequence[Model], keys: Sequence[str]
+) -> Rule:
+    """Finds what a method has to know of all tensors before it can merge the first one.
+
+    Raises:
+        MethodError: options, information or Gram matrices that do not fit.
+    """
+    known: dict[str, Any] = {}
+    shapes = models[0].shapes
+    if method == "fisher":
+        information = given["information"]
+        called = [str(m.path) for m in (models[0], *information)]
+        rules.check([shapes, *(m.shapes for m in information)], called, keys, dtypes=False)
+        known["means"] = [
+            rules.mean_information(m.state, number) for number, m in enumerate(information, 1)
+        ]
+    elif method == "regmean":
+        measured = [key for key in keys if any(key in gram.shapes for gram in given["grams"])]
+        known["transposed"] = rules.inputs_first(shapes, measured)
+    elif method == "ties":
+        base, density = given["base"].state, given["density"]
+        known["least"] = [rules.smallest_kept(m.state, keys, base, density) for m in models]
+    elif method == "dare":  # what a tensor drops must not depend on which was written before it
+        generator = torch.Generator().manual_seed(given["seed"])
+        known["generators"] = {}
+        for key in keys:
+            known["generators"][key] = generator.get_state()
+            for _ in models:
+                torch.rand(shapes[key].numel(), generator=generator)
+    return Rule(method, given, known)
 
 
 def merge(arguments: argparse.Namespace) -> str:
@@ -151,45 +261,92 @@ def merge(arguments: argparse.Namespace) -> str:
     given = _options(arguments, method)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"--out {out} is there already; name a folder that is new or empty")
+    dtype = weights.dtype_of(arguments.dtype) if arguments.dtype else None
     models = [read(Path(path)) for path in arguments.models]
-    if "base" in given:
-        given["base"] = read(Path(given["base"]))
-    for name in ("information", "grams"):
-        if name in given:
-            given[name] = [read(Path(path)) for path in given[name]]
-    include = arguments.include.split(",")
-    keys = select(models[0].state, include)
-    rules.check([m.state for m in models], [str(m.path) for m in models], keys)
-    if arguments.align:
-        heads = _heads(models[0].path)
-        first, *others = models
-        models = [first]
-        models += [m._replace(state=align(first.state, m.state, heads)) for m in others]
-    merged = combine(arguments.method, models, keys, given)
-    for key in keys:
-        if not merged[key].isfinite().all():
-            raise MethodError(
-                f"{key} is not finite once merged; a model has NaN in it, or {merged[key].dtype} "
-                "is too small for the result"
-            )
-    sizes = {key: value.numel() for key, value in merged.items()}
-    counts = {"merged": sum(sizes[key] for key in keys), "all": sum(sizes.values())}
-    recipe: dict[str, JsonValue] = {
-        "method": arguments.method,
-        "include": include,
-        "options": {
-            k: [m.recipe for m in v] if k in ("information", "grams") else getattr(v, "recipe", v)
-            for k, v in given.items()
-        },
-        "aligned": arguments.align,
-        "models": [model.recipe for model in models],
-        "parameters": {**counts},
+    options: dict[str, Any] = {
+        name: read(Path(value))
+        if name == "base"
+        else [read(Path(path)) for path in value]
+        if name in ("information", "grams")
+        else value
+        for name, value in given.items()
     }
-    _write(out, models[0], merged, recipe)
+    include = arguments.include.split(",")
+    base = [options["base"]] if "base" in options else []
+    keys = check_alike([*models, *base], include, dtypes=dtype is None)
+    first, *others = models
+    if arguments.align:
+        others = [aligned(first, other, arguments.max_shard_size) for other in others]
+    models = [first, *others]
+    rule = prepare(arguments.method, options, models, keys)
+    merging = set(keys)
+
+    def make(key: str) -> Tensor:
+        if key in merging:
+            return rule(models, key, dtype)
+        tensor = first.state[key]
+        return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+
+    shapes = {
+        key: value.to(dtype) if dtype is not None and value.is_floating_point() else value
+        for key, value in first.shapes.items()
+    }
+    sizes = {key: value.numel() for key, value in shapes.items()}
+    counts = {"merged": sum(sizes[key] for key in keys), "all": sum(sizes.values())}
+    read_from = [
+        m for v in (models, *options.values()) for m in (v if isinstance(v, list) else [v])
+    ]
+    with publish(out) as folder, ThreadPoolExecutor(1) as pool:
+        digests = {
+            id(m.weights): pool.submit(m.weights.digests) for m in read_from if isinstance(m, Model)
+        }
+        written = weights.write(folder, shapes, make, arguments.max_shard_size)
+
+        def named(value: Any) -> Any:
+            if isinstance(value, list):
+                return [named(member) for member in value]
+            if isinstance(value, Model):
+                return {"path": str(value.path), "sha256": digests[id(value.weights)].result()}
+            return value
+
+        recipe: dict[str, JsonValue] = {
+            "tool": "merge-checkpoints",
+            "method": arguments.method,
+            "include": include,
+            "options": {name: named(value) for name, value in options.items()},
+            "aligned": arguments.align,
+            "models": named(models),
+            "parameters": {**counts},
+        }
+        if dtype is not None:
+            recipe["dtype"] = arguments.dtype
+        _copy_beside(first.path, folder, arguments.dtype)
+        pretrained.write_recipe(folder, recipe, written)
+    where = out / WEIGHTS if len(written) == 1 else out
     return (
-        f"{out / WEIGHTS}: {len(keys)} of {len(merged)} tensors merged from {len(models)} models, "
+        f"{where}: {len(keys)} of {len(shapes)} tensors merged from {len(models)} models, "
         f"{counts['merged']:,} of {counts['all']:,} parameters"
     )
+
+
+def aligned(reference: Model, other: Model, size: int) -> Model:
+    """The other model with its units in the reference's order, and the same function.
+
+    Args:
+        size: bytes that a model may take that is built to make sure of it.
+
+    Raises:
+        MethodError: nothing can be aligned, or what came out is another function.
+    """
+    state = Aligned(reference.state, other.state, other.shapes, _heads(reference.path))
+    folder = other.path if other.path.is_dir() else other.path.parent
+    off = probe.difference(folder, other.state, state, size)
+    if (off is not None and not off < probe.TOLERANCE) or not products_agree(other.state, state):
+        by = f" (outputs differ by {off:.0%})" if off is not None else ""
+        raise MethodError(
+            f"{other.path}: aligned, it would be another function{by}; leave --align out"
+        )
+    return other._replace(state=state)
 
 
 def _options(arguments: argparse.Namespace, method: Method) -> dict[str, Any]:
@@ -223,28 +380,25 @@ def _heads(path: Path) -> int | None:
         return None  # the attention of other architectures is not aligned
 
 
-def _write(
-    out: Path, first: Model, merged: dict[str, Tensor], recipe: dict[str, JsonValue]
-) -> None:
-    """Fills a folder that becomes `out`."""
-    with publish(out) as folder:
-        weights = folder / WEIGHTS
-        tensors = {key: value.contiguous() for key, value in merged.items()}
-        # One entry alone: safetensors writes several in an order that changes from run to run.
-        try:
-            save_file(tensors, weights, {"format": "pt"})
-        except SafetensorError as error:
-            raise StoreError(f"cannot write {out}: {brief(error)}; free space") from None
-        recipe["sha256"] = {WEIGHTS: file_digest(weights)}
-        write_atomic(folder / RECIPE, json.dumps(recipe, indent=1).encode())
-        if first.path.is_dir():
-            for file in sorted(first.path.iterdir()):
-                if (
-                    file.is_file()
-                    and not file.name.startswith(".")
-                    and not file.name.endswith((*_NOT_COPIED, RECIPE))
-                ):
-                    shutil.copyfile(file, folder / file.name)
+def _copy_beside(source: Path, folder: Path, dtype: str | None) -> None:
+    """Copies what lies beside the weights of the first model."""
+    if not source.is_dir():
+        return
+    files = [
+        file
+        for file in sorted(source.iterdir())
+        if file.is_file()
+        and not file.name.startswith(".")
+        and not file.name.endswith((*_NOT_COPIED, *_STALE))
+    ]
+    pretrained.copy(files, folder)
+    config = folder / pretrained.CONFIG
+    if dtype is not None and config.exists():
+        document = read_json(config)
+        named = [key for key in ("dtype", "torch_dtype") if key in document]
+        if named:
+            text = json.dumps(document | dict.fromkeys(named, dtype), indent=2)
+            write_atomic(config, text.encode())
 
 
 def _parser() -> tool.Parser:
@@ -266,10 +420,15 @@ def _parser() -> tool.Parser:
     add("--scale", type=float, help="of the task vectors; ties: 1 by default")
     add("--density", type=float, help="share of a task vector that ties keeps; 0.2 by default")
     add("--drop", type=float, help="share of a task vector that dare drops; 0.5 by default")
-    add("--seed", type=int, help="of what dare drops; 0 by default")
+    add("--seed", type=tool.seed, help="of what dare drops; 0 by default")
     add("--information", nargs="+", help="Fisher information, one file per model, same names")
     add("--grams", nargs="+", help="Gram matrices of inputs, one file per model, same names")
     add("--align", action="store_true", help="first permute hidden units to match the first model")
+    add("--dtype", choices=weights.FLOATING, help="of the numbers that are written")
+    add(
+        "--max-shard-size", type=tool.size, default=weights.SHARD_SIZE, metavar="SIZE",
+        help="of a file of weights, such as 5GB",
+    )  # fmt: skip
     return parser
 
 

@@ -5,12 +5,15 @@ which the floating-point tensors named by `keys` are merged; all others are the 
 Nothing is changed in place. Sums are made in float64 and rounded once, to the models' own type, so
 that merging a model of float32 or less with itself gives that model to the last bit.
 
+A state may read its tensors when they are asked for: each is asked for once a pass. Large tensors
+are merged piece by piece, so that little more than the tensors themselves is in memory.
+
 Symbols: theta_i the tensors of model i of n, theta_0 those of `base`, tau_i = theta_i - theta_0
 the task vector.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -21,6 +24,12 @@ State = Mapping[str, Tensor]
 
 RIDGE = 1e-8
 """Share of a mean eigenvalue that RegMean adds to every Gram matrix."""
+
+_PIECE = 2**18
+"""Elements that are merged at a time."""
+
+Combine = Callable[[str, list[Tensor], slice], Tensor]
+"""Name, the models' elements in float64, and which elements these are: what they become."""
 
 
 def average(
@@ -38,7 +47,7 @@ def average(
             f"weights {shares} for {len(states)} models; "
             "give one per model, at least 0 and not all of them 0"
         )
-    return _merge(states, keys, lambda _, thetas: _weighted(shares, thetas) / sum(shares))
+    return _merge(states, keys, lambda _key, thetas, _: _weighted(shares, thetas) / sum(shares))
 
 
 def interpolate(a: State, b: State, keys: Sequence[str], p: float) -> dict[str, Tensor]:
@@ -48,7 +57,7 @@ def interpolate(a: State, b: State, keys: Sequence[str], p: float) -> dict[str, 
         MethodError: models that do not fit, or p outside [0, 1].
     """
     _within("p", p, 0, 1)
-    return _merge([a, b], keys, lambda _, thetas: _weighted([1 - p, p], thetas))
+    return _merge([a, b], keys, lambda _key, thetas, _: _weighted([1 - p, p], thetas))
 
 
 def slerp(a: State, b: State, keys: Sequence[str], p: float) -> dict[str, Tensor]:
@@ -62,7 +71,7 @@ def slerp(a: State, b: State, keys: Sequence[str], p: float) -> dict[str, Tensor
     """
     _within("p", p, 0, 1)
 
-    def combine(_: str, thetas: list[Tensor]) -> Tensor:
+    def combine(_key: str, thetas: list[Tensor], _: slice) -> Tensor:
         first, second = (theta.flatten() for theta in thetas)
         norms = float(first.norm() * second.norm())
         cosine = float(first @ second) / norms if norms else 1.0
@@ -72,7 +81,7 @@ def slerp(a: State, b: State, keys: Sequence[str], p: float) -> dict[str, Tensor
         shares = [math.sin((1 - p) * angle), math.sin(p * angle)]
         return _weighted(shares, thetas) / math.sin(angle)
 
-    return _merge([a, b], keys, combine)
+    return _merge([a, b], keys, combine, whole=True)
 
 
 def fisher(
@@ -81,6 +90,7 @@ def fisher(
     information: Sequence[State],
     floor: float = 1e-6,
     trace_normalised: bool = True,
+    means: Sequence[float] | None = None,
 ) -> dict[str, Tensor]:
     """sum_i f_i theta_i / sum_i f_i, element by element; f_i the diagonal Fisher information.
 
@@ -89,6 +99,10 @@ def fisher(
     Raffel, "Merging Models with Fisher-Weighted Averaging" (2022), Eq. 4. We differ: f_i is at
     least `floor` times the mean information of an element, so that what no model uses (where the
     formula reads 0/0) is averaged.
+
+    Args:
+        means: `mean_information` of each model, where it is known; `information` may then hold
+            the tensors of `keys` alone.
 
     Raises:
         MethodError: models or information that do not fit, information that is negative, not
@@ -103,33 +117,48 @@ def fisher(
     check(states, keys=keys)
     called = ["model 1", *(f"the information of model {n}" for n in range(1, len(states) + 1))]
     check([states[0], *information], called, keys, dtypes=False)
-    means = []
-    for number, f in enumerate(information, 1):
-        lowest = min(float(v.min()) for v in f.values())
-        mean = sum(float(v.double().sum()) for v in f.values()) / sum(v.numel() for v in f.values())
-        if not lowest >= 0 or not 0 < mean < math.inf:
-            raise MethodError(
-                f"information of model {number}: smallest {lowest}, mean {mean}; "
-                "it has to be finite, at least 0, and not 0 everywhere"
-            )
-        means.append(mean)
-    if not trace_normalised:
-        means = [sum(means) / len(means)] * len(means)
+    if means is None:
+        means = [mean_information(f, n) for n, f in enumerate(information, 1)]
+    scales = means if trace_normalised else [sum(means) / len(means)] * len(means)
 
-    def combine(key: str, thetas: list[Tensor]) -> Tensor:
-        fs = [
-            (f[key].double() / mean).clamp(min=floor)
-            for f, mean in zip(information, means, strict=True)
-        ]
-        return torch.stack([f * theta for f, theta in zip(fs, thetas, strict=True)]).sum(
-            0
-        ) / torch.stack(fs).sum(0)
+    def combine(key: str, thetas: list[Tensor], part: slice) -> Tensor:
+        upper, lower = torch.zeros_like(thetas[0]), torch.zeros_like(thetas[0])
+        for theta, f, scale in zip(thetas, information, scales, strict=True):
+            weight = (f[key].reshape(-1)[part].double() / scale).clamp(min=floor)
+            upper += weight * theta
+            lower += weight
+        return upper / lower
 
     return _merge(states, keys, combine)
 
 
+def mean_information(information: State, number: int) -> float:
+    """Mean information of an element over all tensors; `number` is what a message calls the model.
+
+    Raises:
+        MethodError: information that is negative, not finite or zero everywhere.
+    """
+    lowest, total, count = math.inf, 0.0, 0
+    for value in information.values():
+        if value.numel():
+            lowest = min(lowest, float(value.min()))
+            total += float(value.double().sum())
+            count += value.numel()
+    mean = total / max(count, 1)
+    if not lowest >= 0 or not 0 < mean < math.inf:
+        raise MethodError(
+            f"information of model {number}: smallest {lowest}, mean {mean}; "
+            "it has to be finite, at least 0, and not 0 everywhere"
+        )
+    return mean
+
+
 def regmean(
-    states: Sequence[State], keys: Sequence[str], grams: Sequence[State], shrink: float = 0.9
+    states: Sequence[State],
+    keys: Sequence[str],
+    grams: Sequence[State],
+    shrink: float = 0.9,
+    transposed: Collection[str] | None = None,
 ) -> dict[str, Tensor]:
     """The weights whose outputs lie closest to each model's on that model's own inputs.
 
@@ -139,38 +168,91 @@ def regmean(
     Language Models" (2023), Eq. 2 and section 4. We differ: every G_i has a ridge of 1e-8 of its
     mean eigenvalue over models, so that inputs that no model uses are averaged.
 
+    Args:
+        transposed: weights that are kept as [in, out] (GPT-2's); None: told by `inputs_first`.
+
     Raises:
-        MethodError: models or Gram matrices that do not fit, or shrink outside [0, 1].
+        MethodError: models or Gram matrices that do not fit, shrink outside [0, 1], or a square
+            weight of which it cannot be told which side its inputs are on.
     """
     _within("shrink", shrink, 0, 1)
     if len(grams) != len(states):
         raise MethodError(f"Gram matrices of {len(grams)} models for {len(states)}; one set each")
+    if transposed is None:
+        check(states, keys=keys)
+        transposed = inputs_first(states[0], [key for key in keys if key in grams[0]])
     for key in keys:
         for gram in grams:
-            wide = list(states[0][key].shape[1:]) if key in states[0] else []
+            shape = list(states[0][key].shape) if key in states[0] else []
+            wide = (shape[:1] if key in transposed else shape[1:]) * 2
             if (key in gram) != (key in grams[0]) or (
-                key in gram and list(gram[key].shape) != wide * 2
+                key in gram and list(gram[key].shape) != wide
             ):
                 found = list(gram[key].shape) if key in gram else "missing"
                 raise MethodError(
-                    f"Gram matrix of {key} is {found}; every model has to have it, "
-                    f"as {wide * 2} for a weight [out, in]"
+                    f"Gram matrix of {key} is {found}; every model has to have it, as {wide} "
+                    f"for a weight {'[in, out]' if key in transposed else '[out, in]'}"
                 )
 
-    def combine(key: str, thetas: list[Tensor]) -> Tensor:
+    def combine(key: str, thetas: list[Tensor], _: slice) -> Tensor:
         if key not in grams[0]:
             return _weighted([1.0] * len(thetas), thetas) / len(thetas)
-        gs = [g[key].double() for g in grams]
-        gs = [shrink * g + (1 - shrink) * torch.diag(g.diagonal()) for g in gs]
-        mean = sum(float(g.diagonal().mean()) for g in gs) / len(gs)
-        ridge = (RIDGE * mean or 1.0) * torch.eye(len(gs[0]), dtype=torch.float64)
-        gs = [g + ridge.to(g.device) for g in gs]
-        total_II = torch.stack(gs).sum(0)
-        target_OI = torch.stack([w @ g for w, g in zip(thetas, gs, strict=True)]).sum(0)
+        turned = key in transposed
+        mean = sum(float(_shrunk(g[key].diagonal(), shrink).mean()) for g in grams) / len(grams)
+        total_II = torch.zeros(grams[0][key].shape, dtype=torch.float64, device=thetas[0].device)
+        target_OI = torch.zeros_like(thetas[0].T if turned else thetas[0])
+        for theta, gram in zip(thetas, grams, strict=True):
+            own_II = shrink * gram[key].double()
+            own_II.diagonal().copy_(_shrunk(gram[key].diagonal(), shrink))
+            own_II.diagonal().add_(RIDGE * mean or 1.0)
+            total_II += own_II
+            target_OI += (theta.T if turned else theta) @ own_II
         solved: Tensor = torch.linalg.solve(total_II, target_OI, left=False)
-        return solved
+        return solved.T if turned else solved
 
-    return _merge(states, keys, combine)
+    return _merge(states, keys, combine, whole=True)
+
+
+def _shrunk(diagonal: Tensor, shrink: float) -> Tensor:
+    """The diagonal of a Gram matrix whose other elements are shrunk; rounded as the matrix is."""
+    return shrink * diagonal.double() + (1 - shrink) * diagonal.double()
+
+
+def inputs_first(shapes: State, keys: Iterable[str]) -> set[str]:
+    """Those of the weights `keys` that are kept as [in, out], as GPT-2's Conv1D keeps them.
+
+    The bias of a layer has its outputs' size. A square weight goes by the other layers of its
+    name, and else by all layers; without a bias a layer is a linear one, [out, in].
+
+    Args:
+        shapes: a whole model; its tensors may be on the meta device.
+
+    Raises:
+        MethodError: it cannot be told.
+    """
+    kinds: dict[str, bool] = {}
+    for name, weight in shapes.items():
+        bias = shapes.get(f"{name.removesuffix('weight')}bias")
+        if name.endswith(".weight") and bias is not None and weight.dim() == 2 and bias.dim() == 1:
+            rows, columns = weight.shape
+            if rows != columns and len(bias) in (rows, columns):
+                kinds[name] = len(bias) == columns
+    found = set()
+    for key in keys:
+        if key in kinds or f"{key.removesuffix('weight')}bias" not in shapes:
+            votes = {kinds.get(key, False)}
+        else:
+            leaf = key.split(".")[-2:]
+            votes = {kind for name, kind in kinds.items() if name.split(".")[-2:] == leaf}
+            votes = votes or set(kinds.values()) or {False}
+        if len(votes) > 1:
+            raise MethodError(
+                f"{key} is square, and layers of its model are kept as [out, in] and as [in, out]: "
+                "which side its inputs are on cannot be told; leave it out with --include"
+            )
+        if votes.pop():
+            found.add(key)
+    return found
 
 
 def task_arithmetic(
@@ -184,7 +266,7 @@ def task_arithmetic(
         MethodError: models that do not fit, or a scale that is not a finite number.
     """
     _within("scale", scale)
-    return _from_base(states, keys, base, lambda _, taus: scale * torch.stack(taus).sum(0))
+    return _from_base(states, keys, base, lambda _key, taus, _: scale * _total(taus))
 
 
 def ties(
@@ -193,6 +275,7 @@ def ties(
     base: State,
     density: float = 0.2,
     scale: float = 1.0,
+    least: Sequence[float] | None = None,
 ) -> dict[str, Tensor]:
     """theta_0 + scale tau: task vectors trimmed, their signs elected, what agrees averaged.
 
@@ -202,24 +285,58 @@ def ties(
     al., "TIES-Merging" (2023), Algorithm 1. Where a sum is exactly 0, so is tau, as in the
     algorithm (the released code takes the sign of the majority of elements).
 
+    Args:
+        least: `smallest_kept` of each model, where it is known.
+
     Raises:
         MethodError: models that do not fit, density outside (0, 1], or a scale that is not finite.
     """
-    _within("density", density, 0, 1)
+    _check_density(density)
     _within("scale", scale)
-    if density == 0:
-        raise MethodError("density 0 would keep nothing; give a share above 0, at most 1")
     check([*states, base], keys=keys)
-    thresholds = [_largest(_vectors(state, keys, base), density) for state in states]
+    bounds = least or [smallest_kept(state, keys, base, density) for state in states]
 
-    def combine(_: str, taus: list[Tensor]) -> Tensor:
-        trimmed = torch.stack(
-            [t.where(t.abs() >= least, 0.0) for t, least in zip(taus, thresholds, strict=True)]
-        )
-        agreeing = trimmed.sign() == trimmed.sum(0).sign()
-        return scale * (trimmed * agreeing).sum(0) / agreeing.sum(0).clamp(min=1)
+    def combine(_key: str, taus: list[Tensor], _: slice) -> Tensor:
+        trimmed = [t.where(t.abs() >= bound, 0.0) for t, bound in zip(taus, bounds, strict=True)]
+        sign = _total(trimmed).sign()
+        agreeing = [t.sign() == sign for t in trimmed]
+        total = _total([t * a for t, a in zip(trimmed, agreeing, strict=True)])
+        return scale * total / _total([a.double() for a in agreeing]).clamp(min=1)
 
     return _from_base(states, keys, base, combine)
+
+
+def smallest_kept(state: State, keys: Sequence[str], base: State, density: float) -> float:
+    """The smallest magnitude among the `density` largest of a task vector, over all `keys`.
+
+    Exact, found 16 bits at a time: the vector is gone through four times and never held.
+
+    Raises:
+        MethodError: density outside (0, 1].
+    """
+    _check_density(density)
+    size = sum(state[key].numel() for key in keys if state[key].is_floating_point())
+    rank, prefix = size - max(1, round(density * size)), 0  # from below
+    for shift in (48, 32, 16, 0):
+        counts = torch.zeros(2**16, dtype=torch.int64)
+        for bits in _magnitudes(state, keys, base):
+            inside = bits[bits >> (shift + 16) == prefix] if shift < 48 else bits
+            counts += torch.bincount((inside >> shift) & 0xFFFF, minlength=2**16).cpu()
+        below = counts.cumsum(0)
+        digit = int(torch.searchsorted(below, rank, right=True))
+        rank -= int(below[digit - 1]) if digit else 0
+        prefix = prefix << 16 | digit
+    return float(torch.tensor(prefix).view(torch.float64))
+
+
+def _magnitudes(state: State, keys: Sequence[str], base: State) -> Iterator[Tensor]:
+    """Pieces of |theta - theta_0|, as integers of the same order."""
+    for key in keys:
+        if state[key].is_floating_point():
+            own, origin = state[key].detach().reshape(-1), base[key].detach().reshape(-1)
+            for start in range(0, len(own), _PIECE):
+                part = slice(start, start + _PIECE)
+                yield (own[part].double() - origin[part].double()).abs().view(torch.int64)
 
 
 def dare(
@@ -245,11 +362,14 @@ def dare(
     _within("scale", scale)
     if drop == 1:
         raise MethodError("drop 1 would keep nothing; give a probability of at least 0, below 1")
+    masks: list[Tensor] = []
 
-    def combine(_: str, taus: list[Tensor]) -> Tensor:
-        kept = [torch.rand(tau.shape, generator=generator).to(tau.device) >= drop for tau in taus]
-        summed = torch.stack([tau * mask for tau, mask in zip(taus, kept, strict=True)]).sum(0)
-        return scale * summed / (1 - drop)
+    def combine(key: str, taus: list[Tensor], part: slice) -> Tensor:
+        if part.start == 0:  # those of the whole tensor, model after model
+            size = base[key].numel()
+            masks[:] = [torch.rand(size, generator=generator) >= drop for _ in taus]
+        kept = [tau * m[part].to(tau.device) for tau, m in zip(taus, masks, strict=True)]
+        return scale * _total(kept) / (1 - drop)
 
     return _from_base(states, keys, base, combine)
 
@@ -291,47 +411,63 @@ def check(
 
 
 def _merge(
-    states: Sequence[State],
-    keys: Sequence[str],
-    combine: Callable[[str, list[Tensor]], Tensor],
+    states: Sequence[State], keys: Sequence[str], combine: Combine, whole: bool = False
 ) -> dict[str, Tensor]:
+    """The first state with `keys` merged.
+
+    Args:
+        whole: `combine` wants tensors in their shape; else flat pieces of them.
+    """
     check(states, keys=keys)
-    merged = {key: value.detach().clone() for key, value in states[0].items()}
+    merging = set(keys)
+    merged = {k: v.detach().clone() for k, v in states[0].items() if k not in merging}
     for key in keys:
-        if merged[key].is_floating_point():
-            thetas = [state[key].detach().double() for state in states]
-            merged[key] = combine(key, thetas).to(merged[key].dtype)
-    return merged
+        thetas = [state[key].detach() for state in states]
+        first = thetas[0]
+        if not first.is_floating_point():
+            merged[key] = first.clone()
+        elif whole:
+            doubled = [theta.double() for theta in thetas]
+            merged[key] = combine(key, doubled, slice(0, None)).to(first.dtype).contiguous()
+        else:
+            result = torch.empty(first.shape, dtype=first.dtype, device=first.device)
+            flat, flats = result.view(-1), [theta.reshape(-1) for theta in thetas]
+            for start in range(0, len(flat), _PIECE):
+                part = slice(start, start + _PIECE)
+                flat[part] = combine(key, [theta[part].double() for theta in flats], part)
+            merged[key] = result
+    return {key: merged[key] for key in states[0]}
 
 
 def _from_base(
-    states: Sequence[State],
-    keys: Sequence[str],
-    base: State,
-    combine: Callable[[str, list[Tensor]], Tensor],
+    states: Sequence[State], keys: Sequence[str], base: State, combine: Combine
 ) -> dict[str, Tensor]:
     check([*states, base], [*(f"model {n}" for n in range(1, len(states) + 1)), "the base"], keys)
 
-    def on_base(key: str, thetas: list[Tensor]) -> Tensor:
-        origin = base[key].detach().double()
-        return origin + combine(key, [theta - origin for theta in thetas])
+    def on_base(key: str, thetas: list[Tensor], part: slice) -> Tensor:
+        origin = base[key].detach().reshape(-1)[part].double()
+        return origin + combine(key, [theta - origin for theta in thetas], part)
 
     return _merge(states, keys, on_base)
 
 
 def _weighted(weights: Sequence[float], thetas: Sequence[Tensor]) -> Tensor:
-    return torch.stack([w * theta for w, theta in zip(weights, thetas, strict=True)]).sum(0)
+    return _total(w * theta for w, theta in zip(weights, thetas, strict=True))
 
 
-def _vectors(state: State, keys: Sequence[str], base: State) -> Tensor:
-    floating = [key for key in keys if state[key].is_floating_point()]
-    return torch.cat([(state[k].double() - base[k].double()).flatten() for k in floating])
+def _total(terms: Iterable[Tensor]) -> Tensor:
+    """The sum, term after term: no more than two of them need to be there at a time."""
+    remaining = iter(terms)
+    total = next(remaining).clone()
+    for term in remaining:
+        total += term
+    return total
 
 
-def _largest(vector: Tensor, density: float) -> float:
-    """The smallest magnitude among the `density` largest."""
-    kept = max(1, round(density * len(vector)))
-    return float(vector.abs().kthvalue(len(vector) - kept + 1).values)
+def _check_density(density: float) -> None:
+    _within("density", density, 0, 1)
+    if density == 0:
+        raise MethodError("density 0 would keep nothing; give a share above 0, at most 1")
 
 
 def _within(name: str, value: float, low: float = -math.inf, high: float = math.inf) -> None:

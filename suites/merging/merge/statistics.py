@@ -298,7 +298,7 @@ def measure(arguments: argparse.Namespace) -> str:
             f"{arguments.data}: {sizes[0]} state and {sizes[1]} action components, the policy has "
             f"{shape.state_dim} and {shape.action_dim}; give data of its own environment"
         )
-    windows = Windows(data, statistics, shape.context, max_steps=shape.max_steps)
+    windows = Windows(data, statistics, shape.context)
     generator = torch.Generator().manual_seed(arguments.seed)
     batches = (windows.sample(arguments.batch, generator) for _ in range(arguments.batches))
     if arguments.kind == "grams":
@@ -327,7 +327,7 @@ def main(words: Sequence[str] | None = None) -> int:
     add("--include", default="blocks", help=f"with commas: {', '.join(GROUPS)}, or globs")
     add("--batches", type=int, default=100)
     add("--batch", type=int, default=64, help="windows in a batch")
-    add("--seed", type=int, default=0, help="of the windows, and of dropout")
+    add("--seed", type=tool.seed, default=0, help="of the windows, and of dropout")
     return tool.run(parser, measure, words)
 
 

@@ -173,7 +173,7 @@ class _Memory:
             states_BS[:, None], self._actions_BA[:, None], to_go_B[:, None, None]
         )
         times_2 = torch.tensor([max(step - 1, 0), step], device=states_BS.device)
-        before_D, now_D = self._policy.embed_time(times_2)
+        before_D, now_D = self._policy.at_time(times_2)
         parts = [self._tokens_BTD[:, max(self._tokens_BTD.size(1) + 3 - self._length, 0) :]]
         if step:  # the action is that of the step before
             parts.append(new_B13D[:, 0, 2:] + before_D)

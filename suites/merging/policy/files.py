@@ -42,6 +42,8 @@ def load(folder: Path) -> tuple[FastDecisionTransformer, Statistics]:
         statistics = Statistics(
             np.array(config["state_mean"], np.float32), np.array(config["state_std"], np.float32)
         )
+        if any(array.shape != (shape.state_dim,) for array in statistics):
+            raise ValueError(f"statistics of other sizes than {shape.state_dim} states")
         policy = FastDecisionTransformer(shape, torch.Generator())
         policy.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:

@@ -159,11 +159,16 @@ class DecisionTransformer(nn.Module):
             states_BKS: normalised.
             actions_BKA: only those before a step are looked at.
             returns_to_go_BK1: sums of coming rewards, divided by 1000.
-            timesteps_BK: absolute, from 0, below `max_steps`.
+            timesteps_BK: absolute, from 0.
         """
         tokens_BK3D = self.embed(states_BKS, actions_BKA, returns_to_go_BK1)
-        x_BK3D = tokens_BK3D + self.embed_time(timesteps_BK)[:, :, None]
+        x_BK3D = tokens_BK3D + self.at_time(timesteps_BK)[:, :, None]
         return self.at_states(x_BK3D.flatten(1, 2))
+
+    def at_time(self, timesteps: Tensor) -> Tensor:
+        """What is added to the tokens of these steps, [...,D]; late ones share the last row."""
+        embedded: Tensor = self.embed_time(timesteps.clamp(max=self.shape.max_steps - 1))
+        return embedded
 
     def embed(self, states_BKS: Tensor, actions_BKA: Tensor, returns_to_go_BK1: Tensor) -> Tensor:
         """The three tokens of each step before time is added, [B,K,3,D]."""

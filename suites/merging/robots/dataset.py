@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from harness.errors import DataError
 from harness.run import Context
 from harness.store import file_digest
 from suites.merging.robots import trajectories
@@ -43,12 +44,20 @@ def make(ctx: Context) -> dict[str, JsonValue]:
     if settings.source == "d4rl":
         file = f"{name}_{quality.replace('-', '_')}-v2.hdf5"
         path = ctx.dataset_file("d4rl", f"mujoco/d4rl/{file}")
-        read = trajectories.read_hdf5(path)
+        read, where = trajectories.read_hdf5(path), str(path)
         facts["sha256"] = file_digest(path)
     else:
-        read = trajectories.read_minari(f"mujoco/{name}/{quality}-v0")
+        where = f"mujoco/{name}/{quality}-v0"
+        read = trajectories.read_minari(where)
         facts["sha256"] = read.digest
-        ctx.contents[f"minari:mujoco/{name}/{quality}-v0"] = f"sha256:{read.digest}"
+        ctx.contents[f"minari:{where}"] = f"sha256:{read.digest}"
+    env = environment(name, settings.version)
+    sizes = (read.states_NS.shape[1], read.actions_NA.shape[1])
+    if sizes != (env.state_dim, env.action_dim):
+        raise DataError(
+            f"{where}: {sizes[0]} state and {sizes[1]} action components, {env.id} has "
+            f"{env.state_dim} and {env.action_dim}; give the data of this robot"
+        )
     facts |= {"episodes": read.count, "steps": len(read.rewards_N)}
     facts["return_mean"] = float(read.returns_T.mean())
     facts["return_sd"] = float(read.returns_T.std())

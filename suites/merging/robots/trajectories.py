@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import JsonValue
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save
 from torch import Tensor
 
-from harness.errors import DataError, MethodError, brief
+from harness.errors import DataError, HarnessError, MethodError, brief, one_line
 from harness.store import write_atomic
 
 Floats = NDArray[np.float32]
@@ -143,8 +143,10 @@ def load(path: Path) -> Trajectories:
             if missing:
                 raise DataError(f"{path}: no {', '.join(missing)}; not a file of trajectories")
             return Trajectories(*(file.get_tensor(name) for name in _ARRAYS))
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{path}: cannot be read as trajectories ({error})") from None
+    except HarnessError:
+        raise
+    except Exception as error:  # a foreign parser, and arrays that are not what they should be
+        raise DataError(f"{path}: cannot be read as trajectories ({brief(error)})") from None
 
 
 def concatenate(parts: Sequence[Trajectories]) -> Trajectories:
@@ -183,21 +185,64 @@ def read_hdf5(path: Path) -> Trajectories:
             missing = [key for key in keys if key not in file]
             if missing:
                 raise DataError(f"{path}: no {', '.join(missing)}; D4RL files hold {keys}")
-            states, actions, rewards, terminals, timeouts = (np.asarray(file[k]) for k in keys)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read as HDF5 ({brief(error)}); get it again") from None
-    if len({len(a) for a in (states, actions, rewards, terminals, timeouts)}) != 1:
-        raise DataError(f"{path}: arrays of different length; get it again")
+            arrays = {key: np.asarray(file[key]) for key in keys}
+    except DataError:
+        raise
+    except Exception as error:  # whatever the library meets in a corrupt file
+        raise DataError(
+            f"{path}: cannot be read as HDF5 ({one_line(str(error), 200)}); get it again"
+        ) from None
+    steps = len(arrays["observations"]) if arrays["observations"].ndim else 0
+    states, actions = (_numbers(path, key, arrays[key], steps, 2) for key in keys[:2])
+    rewards, terminals, timeouts = (_numbers(path, key, arrays[key], steps, 1) for key in keys[2:])
+    for key, flags_N in (("terminals", terminals), ("timeouts", timeouts)):
+        if not np.isin(flags_N, (0, 1)).all():
+            step = int((~np.isin(flags_N, (0, 1))).argmax())
+            raise DataError(
+                f"{path}: {key} is {flags_N[step]} at step {step}; it has to be 0 or 1; "
+                "get the file again"
+            )
     ends = np.flatnonzero(terminals.astype(bool) | timeouts.astype(bool)) + 1
     if not len(ends):
         raise DataError(f"{path}: there is no whole episode; one step or more is needed")
     return Trajectories(
         states[: ends[-1]].astype(np.float32),
         actions[: ends[-1]].astype(np.float32),
-        rewards[: ends[-1]].reshape(-1).astype(np.float32),
+        rewards[: ends[-1]].astype(np.float32),
         np.concatenate([[0], ends[:-1]]).astype(np.int64),
-        terminals.astype(np.bool_).reshape(-1)[ends - 1],
+        terminals.astype(np.bool_)[ends - 1],
     )
+
+
+def _numbers(path: Path, key: str, array: NDArray[Any], steps: int, dims: int) -> NDArray[Any]:
+    """An array [steps, ...] of finite float32 numbers; a column [steps, 1] may stand for a row.
+
+    Raises:
+        DataError: it has another shape, or something that is no such number.
+    """
+    if dims == 1 and array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if (
+        array.ndim != dims
+        or len(array) != steps
+        or not array.size
+        or array.dtype.kind not in "biuf"
+    ):
+        wanted = [steps, "width"][:dims]
+        raise DataError(
+            f"{path}: {key} is {array.dtype} {list(array.shape)}, it has to be numbers {wanted}; "
+            "get the file again"
+        )
+    if array.dtype.kind == "f":
+        # Also what is finite in float64 and not in float32; NaN compares as False.
+        bad = ~(np.abs(array) <= np.finfo(np.float32).max)
+        if bad.any():
+            step = int(bad.reshape(steps, -1).any(1).argmax())
+            raise DataError(
+                f"{path}: {key} holds {int(bad.sum())} values that are not finite float32 numbers, "
+                f"the first at step {step}; get the file again"
+            )
+    return array
 
 
 def read_minari(dataset_id: str) -> Trajectories:
@@ -215,17 +260,20 @@ def read_minari(dataset_id: str) -> Trajectories:
         ) from None
     try:
         dataset = minari.load_dataset(dataset_id)
-    except (FileNotFoundError, ValueError) as error:
-        raise DataError(
-            f"{dataset_id}: not here ({brief(error)}); get it with: minari download {dataset_id}"
-        ) from None
-    return Trajectories.of(
-        [
+        episodes = [
             # Minari keeps the state after the last action too.
             (e.observations[: len(e.actions)], e.actions, e.rewards, bool(e.terminations[-1]))
             for e in dataset.iterate_episodes()
         ]
-    )
+        with np.errstate(over="ignore"):  # what float32 does not hold is refused as infinite
+            return Trajectories.of(episodes)
+    except HarnessError:
+        raise
+    except Exception as error:  # whatever the library meets in a folder that is not its own
+        raise DataError(
+            f"{dataset_id}: not here, or corrupt ({one_line(str(error), 200)}); get it with: "
+            f"minari download {dataset_id}"
+        ) from None
 
 
 class Statistics(NamedTuple):
@@ -276,16 +324,15 @@ class Windows:
         statistics: Statistics,
         context: int,
         device: str | torch.device = "cpu",
-        max_steps: int = 1000,
     ) -> None:
-        """Times are clipped to `max_steps` - 1."""
+        """The data go to the device as a whole."""
         t = trajectories
         starts_N = np.repeat(t.starts_T, t.lengths_T)
         ends_N = starts_N + np.repeat(t.lengths_T, t.lengths_T)
         # Sum to the end of all data minus the sum behind the episode's own end.
         after_N1 = np.append(np.cumsum(t.rewards_N[::-1].astype(np.float64))[::-1], 0.0)
         to_go_N = (after_N1[:-1] - after_N1[ends_N]) / RETURN_SCALE
-        times_N = np.minimum(np.arange(len(starts_N)) - starts_N, max_steps - 1)
+        times_N = np.arange(len(starts_N)) - starts_N
         states_NS = (t.states_NS - statistics.mean_S) / statistics.std_S
 
         def tensor(array: NDArray[Any], dtype: torch.dtype) -> Tensor:

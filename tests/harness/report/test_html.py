@@ -92,7 +92,7 @@ def test_every_number_opens_the_records_behind_it(lab: Lab, records: list[Record
         for cell in table.cells:
             behind = seen.lists.get(f"p-{cell.method}/{cell.task}", [])
             assert [files[link] for link in behind] == [t.id for t in cell.trials]
-    for line in page.lines:
+    for line in (line for group in page.groups for line in group.lines):
         assert len(seen.lists[f"v-{line.name}"]) == len(line.trials) > 0
     anchors = {link[1:] for link in seen.links if link.startswith("#")}
     assert anchors <= set(seen.ids)

@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import special
 
-from harness import analysis, claims, digits, evidence, plan, registry, stats
+from harness import digits, effects, evidence, plan, registry, runs, stats
 from harness.record import Record
 from harness.report import cost, site, table
+from harness.stats import intervals, power, samples, spread, student
 from harness.store import Store
 from harness.suite import Competitive, Figure, Level, Mark, Suite, Table
 
@@ -25,19 +27,23 @@ Make = Callable[..., Record]
 Nudge = Callable[[float], float]
 ROOT = Path(__file__).parents[3]
 
+PARTS = (stats, intervals, power, samples, spread, student)
 COMPUTED = [
-    (stats, name)
+    (part, name)
+    for part in PARTS
     for name in (
         "mean_interval", "paired_interval", "welch_interval", "welch_p", "p_value", "paired_p",
+        "resampled_interval", "resampled_p",
         "holm", "t_power", "minimum_detectable_effect", "_detectable_in_sd",
         "spread_interval", "combined_spread", "spread_error", "minimum_detectable_spread",
-        "standard_deviation", "column_means", "raw_mean", "_power", "_centre", "_mean", "_sd",
-        "_standard_error", "_summary", "_quantile", "_t_interval", "_t_p", "_welch", "_log_ratio",
+        "standard_deviation", "column_means", "raw_mean", "_power", "centre", "mean_of", "sd_of",
+        "standard_error", "summary_of", "quantile", "t_interval", "t_p", "_welch", "_log_ratio",
         "_unexplained",
     )
+    if hasattr(part, name)
 ] + [
-    (claims, "sign_flip"), (evidence, "_weighted"), (analysis.Cell, "interval"),
-    (table, "paired_interval"),
+    (effects, "sign_flip"), (effects, "widened"), (effects, "i_squared"), (effects, "mean"),
+    (evidence, "_weighted"), (runs.Cell, "interval"), (table, "interval_of"),
     (cost, "median"), (cost, "mean"), (cost, "total"), (cost, "_ratio"),
     (digits, "mean"), (digits, "total"), (math, "fsum"), (math, "sqrt"), (math, "log"),
     (math, "exp"), (math, "sinh"), (math, "asinh"), (np, "mean"), (np, "sum"), (np, "std"),
@@ -83,7 +89,7 @@ class Special:
     """scipy.special with other last bits."""
 
     def __init__(self, nudge: Nudge) -> None:
-        self._nudge, self._real = nudge, stats.special
+        self._nudge, self._real = nudge, special
 
     def __getattr__(self, name: str) -> Any:
         return wrapped(getattr(self._real, name), self._nudge)
@@ -91,8 +97,10 @@ class Special:
 
 def disturb(patch: pytest.MonkeyPatch, nudge: Nudge, *more: tuple[Any, str]) -> None:
     """Every computed number from here on is a last bit off."""
-    stats._detectable_in_sd.cache_clear()
-    patch.setattr(stats, "special", Special(nudge))
+    power._detectable_in_sd.cache_clear()
+    for part in PARTS:
+        if hasattr(part, "special"):
+            patch.setattr(part, "special", Special(nudge))
     for owner, name in (*COMPUTED, *more):
         patch.setattr(owner, name, wrapped(getattr(owner, name), nudge))
 
@@ -166,11 +174,11 @@ def test_no_last_bit_shows(
     with pytest.MonkeyPatch.context() as patch:
         disturb(patch, nudge)
         site.generate([suite], records, tmp_path / "two")
-    stats._detectable_in_sd.cache_clear()
+    power._detectable_in_sd.cache_clear()
     one = tree(tmp_path / "one")
     assert differences(one, tree(tmp_path / "two")) == []
     assert b"at-the-margin" in one["lab/laptop/tables/claims.csv"]
-    assert len(one) == 2 + 2 + 5 * 3 + 2
+    assert len(one) == 2 + 2 + 6 * 3 + 2
     assert any(name.endswith(".svg") for name in one)
 
 
@@ -180,7 +188,7 @@ def test_the_disturbance_reaches_the_numbers(lab: Lab) -> None:
         disturb(patch, up)
         assert stats.mean_interval([0.1, 0.1]).low == up(up(0.1))
         assert stats.standard_deviation([0.5, 0.25, 0.75]) > 0.25
-        assert stats.special.stdtrit(1, 0.75) > 1
+        assert power.special.stdtrit(1, 0.75) > 1
 
 
 @pytest.fixture
@@ -214,7 +222,7 @@ def test_no_last_bit_shows_in_the_committed_results(
         with pytest.MonkeyPatch.context() as patch:
             disturb(patch, nudge, *own)
             two = made("two")
-        stats._detectable_in_sd.cache_clear()
+        power._detectable_in_sd.cache_clear()
         assert differences(one, two) == []
 
 

@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
+from harness.check import Floor
 from harness.errors import SpecError
 from harness.record import Cost, Record
 from harness.report import html, markdown
 from harness.report.page import Page, build, by_scale
 from harness.report.table import Listing
+from harness.report.verdict import counted
 from harness.suite import Suite, Table
 
 Lab = Callable[..., Suite]
@@ -50,10 +52,12 @@ def test_verdicts_keep_the_order_of_the_claims(lab: Lab, record: Make) -> None:
     assert " %" in first.measured
     assert len(first.trials) == 24
     assert page.lines[-1].measured == "counted 100, expected 100: equal"
-    exact = dict(zip(page.claims.columns, texts(page.claims)[-1], strict=True))
-    assert [exact[h] for h in ("Estimate", "95 % low", "n", "p", "By task")] == [
-        "100", "—", "—", "—", "shallow: 100",
-    ]  # fmt: skip
+    (exact,) = texts(page.exact)
+    assert exact[1:4] == ("100", "100", "equal")
+    assert "n" not in page.exact.columns
+    assert page.lines[-1].text not in [row[0] for row in texts(page.claims)]
+    assert [group.title for group in page.groups] == ["Secondary claims"]
+    assert "equal" not in counted(page.lines).replace("equivalent", "")
     row = dict(zip(page.claims.columns, texts(page.claims)[0], strict=True))
     assert row["p"] == "< 0.001"
     assert row["Margin"] == "0.5"
@@ -241,3 +245,26 @@ def test_scales_keep_the_order_of_the_suite(lab: Lab, record: Make) -> None:
     records = [record(suite, "gate", "deep", 0, scale=s) for s in ("gpu", "laptop", "smoke")]
     assert list(by_scale(suite, records)) == ["smoke", "laptop", "gpu"]
     assert by_scale(lab(name="other"), records) == {}
+
+
+def test_checks_and_what_the_authors_say_stand_on_the_page(lab: Lab, record: Make) -> None:
+    plain = lab()
+    first = plain.claims[0]
+    guarded = first.model_copy(
+        update={"checks": (Floor(method="gate", bound=0.0), Floor(method="gate", bound=1000.0))}
+    )
+    suite = lab(claims=(guarded, *plain.claims[1:]))
+    records = [
+        record(suite, m, t, s)
+        for m in ("gate", "plain", "odd")
+        for t in ("shallow", "deep")
+        for s in range(6)
+    ]
+    said = {first.name: "We disagree, for a reason."}
+    page = build(suite, "laptop", records, figures=False, responses=said)
+    assert page.lines[0].label.startswith("not testable here: ")
+    assert [row[4] for row in texts(page.checks)] == ["passes", "fails"]
+    for text in (markdown.report(page), html.report(page)):
+        assert "the authors: We disagree, for a reason." in text
+        assert "What the words mean" in text
+        assert "fails" in text

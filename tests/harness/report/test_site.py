@@ -40,7 +40,7 @@ def test_everything_is_made_and_made_again_alike(
     expected |= {f"{folder}/report.md", f"{folder}/report.html"}
     expected |= {
         f"{folder}/tables/{name}.{ending}"
-        for name in ("accuracy", "steps", "claims", "cost", "budget")
+        for name in ("accuracy", "steps", "claims", "exact", "cost", "budget")
         for ending in ("md", "tex", "csv")
     }
     expected |= {f"{folder}/figures/scatter.{ending}" for ending in ("svg", "png")}

@@ -94,6 +94,16 @@ def test_routed_attention_computes_fewer_queries_but_all_keys() -> None:
     assert uniform == (soft.attention, soft.ffn, 0)
 
 
+def test_a_shared_expert_is_read_by_every_token() -> None:
+    base = {"hidden_size": 8, "num_ffn_experts": 4, "vocab_size": 5, "num_hidden_layers": 1}
+    plain, shared = (BamConfig(**base, shared_expert_weight=w) for w in (0.0, 0.5))
+    one = 3 * 8 * plain.intermediate_size
+    for before, after in zip(counts.parameters(plain), counts.parameters(shared), strict=True):
+        assert after - before == one
+    flops = [counts.flops_per_token(config, 10).ffn for config in (plain, shared)]
+    assert flops == [2 * one, 4 * one]
+
+
 def test_the_method_returns_the_metrics_of_its_task() -> None:
     noted: dict[str, int] = {}
     ctx = SimpleNamespace(

@@ -24,6 +24,7 @@ from suites.gate.datasets import DATASETS, GraphFile
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # PyG scripts classes while it is imported
     import torch_geometric.data
+    from torch_geometric.transforms import NormalizeFeatures
     from torch_geometric.utils import to_undirected
 
 Arrays = dict[str, NDArray[Any]]
@@ -189,8 +190,8 @@ def test_citation_graphs_are_symmetric_and_normalised(tmp_path: Path) -> None:
     path = _write(tmp_path / "tiny.npz")
     cora = graphs.read_npz(path, SPEC._replace(name="cora"), 0)
     assert cora.edge_index_2E.shape == (2, 12)
-    rows = _arrays()["node_features"]
-    np.testing.assert_allclose(cora.x_NF, rows / rows.sum(axis=1, keepdims=True), rtol=1e-6)
+    data = torch_geometric.data.Data(x=torch.from_numpy(_arrays()["node_features"]))
+    assert torch.equal(cora.x_NF, NormalizeFeatures()(data).x)  # once: twice moves last bits
     assert torch.equal(cora.train_N, graphs.read_npz(path, SPEC, 0).train_N)
 
 
@@ -220,7 +221,7 @@ def test_protocols_decide_the_direction_of_edges(tmp_path: Path) -> None:
     assert both.T.tolist() == sorted([*map(list, pairs), *([v, u] for u, v in pairs)])
     again = graphs.with_protocol(graph._replace(edge_index_2E=both), "standard")
     assert torch.equal(again.edge_index_2E, both)
-    with pytest.raises(SpecError, match="allowed: standard, paper-code"):
+    with pytest.raises(SpecError, match=r"unknown protocol .*paper-code"):
         graphs.with_protocol(graph, "paper")  # type: ignore[arg-type]
 
 
@@ -269,7 +270,7 @@ def test_ogbn_arxiv_is_symmetric_and_has_its_training_mask(tmp_path: Path) -> No
         ("raw/edge", "0,1\n1,x\n", "unreadable"),
         ("raw/edge", "0,1,2\n", r"shape \(1, 3\); expected \(any, 2\)"),
         ("raw/node-feat", "1,1\n" * 4, r"shape \(4, 2\); expected \(5, 2\)"),
-        ("raw/node-feat", "1,nan\n" * 5, "NaN"),
+        ("raw/node-feat", "1,nan\n" * 5, "unreadable"),
         ("raw/node-label", "0\n1\n2\n3\n1\n", "labels from 0 to 3"),
         ("raw/node-label", "0\n1\n\n2.5\n1\n", "unreadable"),
         ("split/time/train", "0\n5\n", "out of range; expected 0 to 4"),

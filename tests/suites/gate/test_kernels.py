@@ -18,6 +18,7 @@ from suites.gate.kernels import (
     NEIGHBOUR,
     SELF,
     aggregate,
+    checked_edges,
     edge_scores,
     edge_softmax,
     warm_up,
@@ -234,6 +235,52 @@ def test_attention_gradient_is_accurate_over_many_edges(
     torch.testing.assert_close(got.double(), expected, rtol=2e-6, atol=0)
 
 
+@pytest.mark.parametrize("degree", [65, 1000, 1_000_000])
+def test_sums_over_hubs_are_accurate(
+    path: str, degree: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1e-6 of the terms' absolute sum, against float64; a plain float32 sum loses 1e-5 to 1e-2."""
+    monkeypatch.setattr(composite_kernels, "_BLOCK_ELEMENTS", 2**22)
+    rng = torch.Generator().manual_seed(0)
+    E, hub, others = degree, torch.full((degree,), 1), torch.arange(degree) % 977
+    x = torch.rand(977, 1, 2, generator=rng) + 0.1
+    alpha = torch.full((E, 1), 1 / E)
+
+    def relative(got: Tensor, exact: Tensor) -> float:
+        return float(((got.double() - exact) / exact).abs().max())
+
+    out = aggregate(x, alpha, others, hub, 3)[1]
+    terms = x.double()[others] * alpha.double()[:, None]
+    assert relative(out, terms.sum(0)) < 1e-6
+
+    grad_x, _ = OPS.aggregate_backward(x, x, alpha, hub, others)
+    assert relative(grad_x[1], terms.sum(0)) < 1e-6
+
+    att, kind = torch.rand(1, 2, generator=rng) + 0.1, torch.zeros(E, dtype=torch.uint8)
+    for src, dst, result in ((hub, others, 0), (others, hub, 1)):
+        grads = OPS.edge_scores_backward(alpha, x, x, att, att, src, dst, kind, 0.2)
+        assert relative(grads[result][1], alpha.double().sum() * att.double()) < 1e-6
+
+    weights = edge_softmax(torch.rand(E, 1, generator=rng), hub, 3)
+    assert abs(float(weights.double().sum()) - 1) < 1e-6
+
+
+def test_hubs_among_other_nodes_change_nothing_else(path: str) -> None:
+    """Hubs as sources and targets, in any order of edges, beside nodes of few edges and of none."""
+    rng = torch.Generator().manual_seed(3)
+    p = problem(S=40, T=30, E=3000, H=2, C=5, dtype=torch.float32)
+    heavy = torch.rand(3000, generator=rng) < 0.7
+    p = p._replace(
+        src=p.src.where(~heavy, p.src % 3), dst=p.dst.where(~heavy.flip(0), p.dst % 2 + 5)
+    )
+    assert p.src.bincount().max() > 500
+    assert 0 < p.dst.bincount(minlength=30)[:5].max() < 64
+    double = Problem(*(y.double() if y.is_floating_point() else y for y in p))
+    for got, exact in zip((layer(p), *gradients(p)), (layer(double), *gradients(double)),
+                          strict=True):  # fmt: skip
+        torch.testing.assert_close(got.double(), exact, rtol=2e-4, atol=2e-5)
+
+
 def test_second_derivatives_are_refused(path: str) -> None:
     p = leaves(problem(E=5))
     (grad,) = torch.autograd.grad(layer(p).square().sum(), p.s, create_graph=True)
@@ -343,10 +390,12 @@ def test_mixed_precision_is_promoted(path: str) -> None:
     assert aggregate(p.x.bfloat16(), e, p.src, p.dst, 7).dtype == torch.float32
 
 
-def test_indices_that_name_no_node_are_refused() -> None:
-    pytest.importorskip("numba")
-    p = problem()
-    alpha = torch.ones(40, 2, dtype=torch.float64)
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str
+)
+def test_indices_that_name_no_node_are_refused(path: str, dtype: torch.dtype) -> None:
+    p = problem(dtype=dtype)
+    alpha = torch.ones(40, 2, dtype=dtype)
     for bad in (-1, 9):
         wrong = p.src.clone()
         wrong[3] = bad
@@ -364,6 +413,32 @@ def test_indices_that_name_no_node_are_refused() -> None:
         ):
             with pytest.raises(MethodError, match=r"runs from .* but there are \d nodes"):
                 call()
+
+
+def test_wrong_dtypes_are_refused(path: str) -> None:
+    p = problem()
+    alpha = torch.ones(40, 2, dtype=torch.float64)
+    for call in (
+        lambda: edge_scores(*p.scores[:4], p.src.int(), p.dst, p.kind, 0.2),
+        lambda: edge_scores(*p.scores[:6], p.kind.long(), 0.2),
+        lambda: edge_softmax(alpha.long(), p.dst, 7),
+        lambda: edge_softmax(alpha, p.dst.float(), 7),
+        lambda: aggregate(p.x, alpha, p.src, p.dst.int(), 7),
+        lambda: OPS.aggregate(p.x, alpha.float(), p.src, p.dst, 7),
+        lambda: OPS.aggregate_backward(p.x.float()[:7], p.x, alpha, p.src, p.dst),
+    ):
+        with pytest.raises(MethodError, match="needs") as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
+def test_checked_edges_are_the_edges() -> None:
+    p = problem()
+    index = torch.stack((p.src, p.dst))
+    assert torch.equal(checked_edges(index, 9, 7), index)
+    for sizes, words in (((5, 7), "src runs from"), ((9, 3), "dst runs from")):
+        with pytest.raises(MethodError, match=words):
+            checked_edges(index, *sizes)
 
 
 def test_shapes_that_disagree_are_refused(path: str) -> None:
@@ -423,8 +498,10 @@ def run_all(kernels: Any, p: Problem) -> int:
 
 def test_no_tensor_of_edges_times_channels(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("numba")
-    p = problem(S=50, T=50, E=20_000, H=1, C=256, dtype=torch.float32)
+    p = problem(S=50, T=50, E=20_000, H=1, C=256)
     assert run_all(numba_kernels, p) == 20_000
+    p = problem(S=50, T=50, E=20_000, H=1, C=256, dtype=torch.float32)
+    assert run_all(numba_kernels, p) < 20_000 * 256 / 14  # hubs: a row for every 16 edges
     assert run_all(composite_kernels, p) == 20_000 * 256
     monkeypatch.setattr(composite_kernels, "_BLOCK_ELEMENTS", 2**16)
     assert run_all(composite_kernels, p) == 2**16

@@ -125,11 +125,40 @@ def test_global_dirichlet_energy_does_not_cancel() -> None:
 def test_mad_is_the_loop_over_neighbours(x_NF: Tensor, edges: Tensor) -> None:
     means = []
     for node in range(9):
-        heard = [u for u, v in edges.T.tolist() if v == node and u != node]
-        if heard:
-            means.append(sum(1 - _cosine(x_NF[u], x_NF[node]) for u in heard) / len(heard))
-    assert len(means) == 6
+        told = [v for u, v in edges.T.tolist() if u == node and v != node]
+        if told:
+            means.append(sum(1 - _cosine(x_NF[v], x_NF[node]) for v in told) / len(told))
+    assert len(means) == 8
     assert measures.mad(x_NF, edges) == pytest.approx(sum(means) / len(means))
+
+
+def released_mad(x_NF: Tensor, edge_index_2E: Tensor) -> float:
+    """The released measure, written from its definition on dense matrices."""
+    n = len(x_NF)
+    adjacency = torch.zeros(n, n, dtype=x_NF.dtype)
+    adjacency[edge_index_2E[0], edge_index_2E[1]] = 1
+    unit = x_NF / x_NF.norm(dim=1, keepdim=True)
+    distance = 1 - unit @ unit.T
+    return float(((adjacency * distance).sum(1) / (adjacency != 0).sum(1)).nanmean())
+
+
+def test_mad_on_one_way_edges_is_the_released_one() -> None:
+    x_NF = torch.randn(30, 5, generator=_generator(), dtype=torch.float64)
+    pairs = torch.combinations(torch.arange(30))
+    chosen = torch.randperm(len(pairs), generator=_generator())[:60]
+    one_way = pairs[chosen].T
+    assert measures.mad(x_NF, one_way) == pytest.approx(released_mad(x_NF, one_way))
+    assert measures.mad(x_NF, one_way) != pytest.approx(released_mad(x_NF, one_way.flip(0)))
+    both = torch.cat([one_way, one_way.flip(0)], dim=1)
+    assert measures.mad(x_NF, both) == pytest.approx(released_mad(x_NF, both))
+
+
+def test_one_zero_vector_makes_the_released_mad_nan_and_ours_not(
+    x_NF: Tensor, edges: Tensor
+) -> None:
+    loopless = edges[:, edges[0] != edges[1]]
+    assert math.isnan(released_mad(x_NF, loopless))
+    assert 0 <= measures.mad(x_NF, loopless) <= 2
 
 
 def test_global_mad_is_the_loop_over_pairs(x_NF: Tensor) -> None:

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from harness.errors import SpecError
 from suites.gate.conv import GATEConv
-from suites.gate.model import FAGCN, METHODS, Network, build, looks_linear_
+from suites.gate.methods import ABLATIONS
+from suites.gate.model import FAGCN, METHODS, Network, TunedGAT, build, looks_linear_
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # PyG scripts classes while it is imported
-    import torch_geometric.nn  # noqa: F401
+    from torch_geometric.nn import GATv2Conv
 
 NO_EDGES = torch.empty(2, 0, dtype=torch.int64)
 
@@ -43,7 +44,7 @@ def network(name: str, depth: int, *, width: int = 6, hidden: int = 8, seed: int
 @pytest.mark.parametrize("name", METHODS)
 def test_outputs(name: str, depth: int) -> None:
     x, edge_index = graph(10, 30, 6, 0)
-    model = network(name, depth)
+    model = network(name, depth).eval()  # without dropout
     logits = model(x, edge_index)
     assert logits.shape == (10, 3)
     representations = model.layers(x, edge_index)
@@ -55,7 +56,7 @@ def test_outputs(name: str, depth: int) -> None:
         assert all((r >= 0).all() for r in representations[1:-1])
     logits.square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-    assert not any("bias" in key for key in model.state_dict())
+    assert not any("bias" in key for key in model.state_dict() if not key.startswith("norms"))
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -69,6 +70,7 @@ def test_self_attention(name: str) -> None:
         "gate-shared": [1, 1, 1, 1, 1],
         "residual-gat": [1, 1, 1, 1, 1],
         "mlp-gat": [0, 1, 0, 1, 0],
+        **{key: [1, 1, 1, 1, 1] for key in ABLATIONS},
     }.get(name, [0, 0, 0, 0, 0])
     assert [int(alpha is not None) for alpha in weights] == attends
     uniform = 1.0 / (torch.bincount(edge_index[1], minlength=10).double() + 1)
@@ -76,7 +78,7 @@ def test_self_attention(name: str) -> None:
         if alpha is None:
             continue
         assert alpha.shape == (10,)
-        starts_uniform = name in ("gate", "gate-shared", "mlp-gat")
+        starts_uniform = name in {"gate", "gate-shared", "mlp-gat", "gate-leaky", "gat-zero"}
         assert torch.allclose(alpha, uniform) == starts_uniform
 
 
@@ -84,6 +86,89 @@ def test_self_attention(name: str) -> None:
 def test_rigid_places(depth: int, places: list[int]) -> None:
     stack = network("mlp-gat", depth).stack
     assert [i for i, layer in enumerate(stack, 1) if isinstance(layer, GATEConv)] == places
+
+
+def test_the_rigid_network_shares_weights_as_released() -> None:
+    """One matrix for value, source and target, no bias, attention that starts at 0."""
+    _, edge_index = graph(10, 30, 6, 0)
+    layer = network("mlp-gat", 5).stack[1]
+    released = GATv2Conv(8, 8, bias=False, share_weights=True).double()
+    assert set(dict(layer.named_parameters())) == {"att", "lin_value.weight"}
+    with torch.no_grad():
+        released.lin_l.weight.copy_(layer.lin_value.weight)  # type: ignore[union-attr, operator]
+        released.att.zero_()
+    h = torch.randn(10, 8, generator=generator(1), dtype=torch.float64)
+    torch.testing.assert_close(layer(h, edge_index), released(h, edge_index))
+
+
+# --- ablations -------------------------------------------------------------------------------
+
+
+def differing(one: Network, other: Network) -> set[str]:
+    """In what two networks from one seed differ: settings of layers, values, kinds of parts."""
+    settings = ("attention", "share_weights", "add_self_loops", "residual", "negative_slope",
+                "gate_slope", "heads", "dropout", "in_channels", "out_channels")  # fmt: skip
+    found = set()
+    for a, b in zip(one.stack, other.stack, strict=True):
+        found |= {name for name in settings if getattr(a, name) != getattr(b, name)}
+    mine, theirs = dict(one.named_parameters()), dict(other.named_parameters())
+    found |= {key.split(".")[0] for key in mine.keys() ^ theirs.keys()}
+    found |= {
+        key.split(".", 2)[2] for key in mine.keys() & theirs.keys()
+        if not torch.equal(mine[key], theirs[key])
+    }  # fmt: skip
+    return found | ({"dropout"} if (one.noise is None) != (other.noise is None) else set())
+
+
+@pytest.mark.parametrize(
+    ("name", "beside", "respect"),
+    [
+        ("gate-leaky", "gate", {"gate_slope"}),
+        ("gat-relu", "gat", {"negative_slope"}),
+        ("gat-zero", "gat", {"att"}),
+        ("gat-residual-tuned", "residual-gat", {"norms", "dropout"}),
+    ],
+)
+def test_an_ablation_differs_in_its_one_respect(name: str, beside: str, respect: set[str]) -> None:
+    assert differing(network(name, 4, seed=3), network(beside, 4, seed=3)) == respect
+
+
+def test_nonlinearities_of_the_ablations_are_the_other_layers() -> None:
+    x, edge_index = graph(10, 30, 6, 0)
+    leaky, gat = network("gate-leaky", 1).stack[0], network("gat", 1).stack[0]
+    relu, gate = network("gat-relu", 1).stack[0], network("gate", 1).stack[0]
+    assert (leaky.gate_slope, relu.negative_slope) == (gat.negative_slope, gate.gate_slope)
+    for conv, twin, slope in ((leaky, gat, 0.2), (relu, gate, 0.0)):
+        # With equal attention vectors and equal matrices both layers are one function.
+        g = generator(4)
+        att = torch.randn(1, 3, generator=g, dtype=torch.float64)
+        matrices = torch.randn(2, 3, 6, generator=g, dtype=torch.float64)
+        with torch.no_grad():
+            for layer in (conv, twin):
+                for key, parameter in layer.named_parameters():
+                    if key.startswith("att"):
+                        parameter.copy_(att)
+                    else:
+                        parameter.copy_(matrices[int("target" in key)])
+        torch.testing.assert_close(conv(x, edge_index), twin(x, edge_index))
+        assert conv._attention()[0] == slope
+
+
+def test_the_tuned_network_is_the_residual_one_with_norm_and_dropout() -> None:
+    x, edge_index = graph(50, 200, 6, 0)
+    model, plain = network("gat-residual-tuned", 2, seed=1), network("residual-gat", 2, seed=1)
+    assert isinstance(model, TunedGAT)
+    hidden = plain.stack[0](x, edge_index)
+    normed = (hidden - hidden.mean(0)) / (hidden.var(0, correction=0) + 1e-5).sqrt()
+    assert model.noise is not None
+    state = model.noise.get_state()
+    kept = torch.rand(50, 8, generator=model.noise) >= 0.2
+    expected = plain.stack[1](normed.relu() * kept / 0.8, edge_index)
+    model.noise.set_state(state)
+    torch.testing.assert_close(model(x, edge_index), expected)
+    assert not torch.equal(model(x, edge_index), expected)  # the next draw
+    model.eval()
+    assert torch.equal(model(x, edge_index), model(x, edge_index))
 
 
 def test_mlp_ignores_edges() -> None:
@@ -141,7 +226,8 @@ def test_weights_come_from_the_generator_alone(name: str) -> None:
     second = network(name, 3, seed=5).state_dict()
     other = network(name, 3, seed=6).state_dict()
     assert all(torch.equal(first[key], second[key]) for key in first)
-    assert all(not torch.equal(first[key], other[key]) for key in first if "weight" in key)
+    drawn = [key for key in first if "weight" in key and not key.startswith("norms")]
+    assert all(not torch.equal(first[key], other[key]) for key in drawn)
 
 
 def test_looks_linear_blocks() -> None:

@@ -7,6 +7,7 @@ import pytest
 from harness import registry
 from harness.suite import Level, Suite
 from suites.gate.datasets import DATASETS
+from suites.gate.methods import ABLATIONS
 from suites.gate.model import METHODS
 
 
@@ -34,10 +35,22 @@ def test_datasets_carry_sizes_and_digests_of_the_table(gate: Suite) -> None:
     assert set(roman.files.values()) == {None}  # a prefix of a digest is no digest
 
 
-def test_smoke_needs_no_data_and_runs_every_method(gate: Suite) -> None:
+def test_smoke_needs_no_data_and_runs_every_method_but_the_ablations(gate: Suite) -> None:
     pairs = gate.pairs(gate.scale("smoke"))
-    assert {m.name for m, _ in pairs} == set(METHODS)
+    assert {m.name for m, _ in pairs} == set(METHODS) - set(ABLATIONS)
     assert not any(t.datasets for _, t in pairs)
+
+
+def test_laptop_leaves_the_ablations_to_a_plan_of_their_own(gate: Suite) -> None:
+    assert not {m.name for m, _ in gate.pairs(gate.scale("laptop"))} & set(ABLATIONS)
+
+
+def test_versions_mark_what_computes_other_numbers_than_before(gate: Suite) -> None:
+    assert {m.name for m in gate.methods if m.version > 1} == {"mlp-gat"}
+    changed = {t.name for t in gate.tasks if t.version > 1}
+    one_way = {t.name for t in gate.tasks if t.protocol == "paper-code"}
+    citation = {t.name for t in gate.tasks if t.params["graph"] in {"cora", "citeseer", "pubmed"}}
+    assert changed == one_way | citation
 
 
 def test_laptop_covers_the_whole_synthetic_test_bed(gate: Suite) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from harness.errors import SpecError
@@ -335,3 +336,15 @@ def test_the_published_minesweeper_file_follows_the_recipe() -> None:
     for split in (0, 9):
         _check_minesweeper(read_npz(path, spec, split), 100)
     assert _reference_auc(read_npz(path, spec, 0)) == pytest.approx(0.832, abs=0.001)
+
+
+def test_own_features_tell_something_of_neighbour_dependent_labels() -> None:
+    """Not much, and not nothing: what the README says of them."""
+    gains = []
+    for seed in range(8):
+        graph = synthetic.neighbour_dependent(1, np.random.default_rng(seed))
+        x, y = graph.x_NF.numpy(), graph.y_N.numpy()
+        train, test = (graph.train_N | graph.val_N).numpy(), graph.test_N.numpy()
+        own = KNeighborsClassifier(50).fit(x[train], y[train]).score(x[test], y[test])
+        gains.append(own - (y[test] == np.bincount(y[train]).argmax()).mean())
+    assert 0.03 < np.mean(gains) < 0.15

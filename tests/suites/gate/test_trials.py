@@ -14,6 +14,7 @@ from harness.run import Context, Interrupted
 from harness.store import Store
 from suites.gate import trials
 from suites.gate.graphs import Graph
+from suites.gate.methods import ABLATIONS
 from suites.gate.model import build
 from suites.gate.settings import Epochs, GateSettings, Run
 
@@ -23,7 +24,12 @@ GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "losses.json").read_
 @pytest.fixture
 def context(tmp_path: Path) -> Any:
     def make(
-        method: str, task: str, seed: int = 0, run: dict[str, Any] | None = None, **more: Any
+        method: str,
+        task: str,
+        seed: int = 0,
+        run: dict[str, Any] | None = None,
+        released: bool = False,
+        **more: Any,
     ) -> Context:
         suite = registry.load("gate")
         scale = suite.scale("smoke")
@@ -31,20 +37,29 @@ def context(tmp_path: Path) -> Any:
         settings = GateSettings(
             **{"nodes": 200, "p": 0.05, "side": 16, "run": Run(**changed)} | more
         )
-        scale = scale.model_copy(update={"settings": settings, "tasks": ("*",)})
+        if released:
+            settings = GateSettings(run=None)
+        scale = scale.model_copy(update={"settings": settings, "tasks": ("*",), "exclude": ()})
         trial = plan.trials(suite, scale, "cpu", plan.Filters((method,), (task,), (seed,)))[0][0]
         return Context(trial, Store(tmp_path / "r", tmp_path / "c"), Sources(None, tmp_path))
 
     return make
 
 
-@pytest.mark.parametrize("method", ["gat", "gate-shared", "mlp", "sage", "fagcn", "gat-sep"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "gat", "gate-shared", "mlp", "sage", "fagcn", "gat-sep", "gate-leaky", "gat-relu",
+        "gat-zero", "gat-residual-tuned",
+    ],
+)  # fmt: skip
 def test_every_kind_of_network_returns_what_the_task_wants(context: Any, method: str) -> None:
     ctx = context(method, "self-er8-l5")
     metrics = trials.run(ctx)
     task = ctx.task
     assert set(task.metrics) <= set(metrics) <= set(task.reports)
-    assert ("alpha-middle" in metrics) == (method in {"gat", "gate-shared"})
+    attends = {"gat", "gate-shared", *ABLATIONS}
+    assert ("alpha-middle" in metrics) == (method in attends)
     assert ctx.counts["epochs"] == 20
     assert ctx.counts["flops"] > 0
     assert set(ctx.finished_series()) >= {"loss", "val", "energy-by-layer", "mad-by-layer"}
@@ -84,14 +99,15 @@ def test_training_stops_once_the_loss_is_fitted(context: Any) -> None:
     assert ctx.counts["epochs"] == losses[-1][0] < 500
 
 
+@pytest.mark.parametrize("method", ["gate", "gat-residual-tuned"])
 @pytest.mark.parametrize("stop_at", [1, 7, 19])
 def test_an_interrupted_training_goes_on_bit_for_bit(
-    context: Any, stop_at: int, monkeypatch: pytest.MonkeyPatch
+    context: Any, stop_at: int, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    straight = context("gate", "self-er8-l2")
+    straight = context(method, "self-er8-l2")
     expected = trials.run(straight)
 
-    first = context("gate", "self-er8-l2", seed=0)
+    first = context(method, "self-er8-l2", seed=0)
     ticks = iter(range(1, 100))
     tick = first.tick
 
@@ -103,7 +119,7 @@ def test_an_interrupted_training_goes_on_bit_for_bit(
     monkeypatch.setattr(first, "tick", stopping)
     with pytest.raises(Interrupted):
         trials.run(first)
-    second = context("gate", "self-er8-l2")
+    second = context(method, "self-er8-l2")
     assert trials.run(second) == expected
     assert second.finished_series() == straight.finished_series()
     assert second.counts == straight.counts
@@ -125,9 +141,47 @@ def test_a_diverging_network_is_reported_as_such(context: Any) -> None:
 
 
 def test_released_settings_come_from_the_task(context: Any) -> None:
-    ctx = context("gat", "neighbour3-l4")
-    ctx.scale = ctx.scale.model_copy(update={"settings": GateSettings(run=None)})
+    ctx = context("gat", "neighbour3-l4", released=True)
     assert trials.training_of(ctx)[:3] == (256, 0.005, 10_000)
+
+
+RIGID = {
+    "neighbour1-l1": (64, 0.0005, 5_000),
+    "roman-empire-l10": (64, 0.0005, 5_000),
+    "amazon-ratings-l5": (64, 0.001, 5_000),
+    "amazon-ratings-l10": (64, 0.0005, 5_000),
+    "questions-l5": (64, 0.001, 5_000),
+    "questions-l10": (64, 0.0005, 5_000),
+    "minesweeper-l5": (64, 0.0005, 5_000),
+    "minesweeper-l10": (64, 0.0005, 5_000),
+    "tolokers-l5": (64, 0.0005, 5_000),
+    "tolokers-l10": (64, 0.0005, 5_000),
+}
+"""The ten rows of the released `ExpSettings_RigidArch.csv`: width, rate, epochs."""
+
+
+@pytest.mark.parametrize("task", RIGID)
+def test_the_rigid_network_has_its_own_released_settings(context: Any, task: str) -> None:
+    ctx = context("mlp-gat", task, released=True)
+    assert trials.training_of(ctx)[:3] == RIGID[task]
+
+
+def test_the_tuned_network_is_scored_without_dropout(context: Any) -> None:
+    ctx = context("gat-residual-tuned", "self-er8-l2")
+    build_ = trials.build
+    modes: list[bool] = []
+
+    def watched(*args: Any) -> Any:
+        network = build_(*args)
+        network.register_forward_hook(lambda module, *_: modes.append(module.training))
+        return network
+
+    trials.build = watched  # type: ignore[assignment]
+    try:
+        trials.run(ctx)
+    finally:
+        trials.build = build_
+    assert modes[:42] == [True, False] * 21  # each epoch trains with noise and scores without
 
 
 def test_epochs_are_those_of_the_family(context: Any) -> None:

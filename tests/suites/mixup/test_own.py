@@ -141,7 +141,7 @@ def test_methods_on_an_encoder_join_the_suite(folder):
 @pytest.mark.parametrize("absent", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_a_folder_that_holds_no_encoder_is_refused(absent, folder):
     (folder / absent).unlink()
-    with pytest.raises(DataError, match="must hold config.json, ..safetensors and a tokenizer"):
+    with pytest.raises(DataError, match=r"must hold config.json, \*.safetensors and a tokenizer"):
         mixup.own_encoder("mine", folder)
     with pytest.raises(SpecError, match="unknown method 'vanila': did you mean 'vanilla'"):
         mixup.own_encoder("mine", folder, methods=("vanila",))

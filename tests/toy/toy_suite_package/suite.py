@@ -86,10 +86,10 @@ def _walks(**fields: Any) -> Suite:
     )
 
 
-def _beats(a: str, b: str, caveat: str = "") -> Claim:
+def _beats(a: str, b: str, **fields: Any) -> Claim:
     return Beats(
         name="higher", text=f"The {a} ends higher than the {b}.", source="table 1",
-        metric="height", tasks=("*",), a=a, b=b, margin=0.05, caveat=caveat,
+        metric="height", tasks=("*",), a=a, b=b, margin=0.05, **fields,
     )  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def false() -> Suite:
     return _walks(
         name="toy-false",
         summary="Claims the contrary.",
-        claims=(_beats("drift", "walk", "the walks are too short"),),
+        claims=(_beats("drift", "walk", caveat="the walks are too short", role="primary"),),
     )
 
 

@@ -125,6 +125,73 @@ def test_every_prefix_holds_the_shares_to_within_one_sequence(
         assert abs(found[number] - count * share / sum(shares)) < 2
 
 
+def _loop(weights: dict[str, float], first: int, count: int) -> list[tuple[str, int]]:
+    """Counted from the first sequence on."""
+    shares = {name: weight / sum(weights.values()) for name, weight in weights.items()}
+    places, taken = [], dict.fromkeys(shares, 0)
+    for n in range(first + count):
+        name = max(shares, key=lambda k: shares[k] * (n + 1) - taken[k])
+        places.append((name, taken[name]))
+        taken[name] += 1
+    return places[first:]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shares=st.lists(st.integers(1, 30), min_size=1, max_size=3),
+    unit=st.sampled_from([1.0, 0.1, 0.01, 1 / 3]),
+    first=st.integers(0, 5000),
+)
+def test_places_are_those_of_counting_from_the_start(
+    shares: list[int], unit: float, first: int
+) -> None:
+    weights = dict(zip("abc", (share * unit for share in shares), strict=False))
+    assert _stream(weights)._places(first, 40) == _loop(weights, first, 40)
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {"a": 0.7, "b": 0.1, "c": 0.2},
+        {"a": 1 / 3, "b": 1 / 3, "c": 1 / 3},
+        {"a": 0.25, "b": 0.25, "c": 0.5},
+    ],
+)
+def test_places_of_the_usual_shares(weights: dict[str, float]) -> None:
+    expected = _loop(weights, 0, 20_000)
+    stream = _stream(weights)
+    found = [place for first in range(0, 20_000, 8) for place in stream._places(first, 8)]
+    assert found == expected
+
+
+def test_the_work_of_a_batch_does_not_grow_with_its_number() -> None:
+    for weights in ({"a": 0.7, "b": 0.1, "c": 0.2}, {"a": 0.5**0.5, "b": 0.1, "c": 0.5}):
+        stream = _stream(weights)
+        compared = []
+        stream._shares = _Counted(stream._shares, compared)
+        costs = []
+        for first in (0, 10**6, 10**12):
+            compared.clear()
+            places = stream._places(first + 3, 8)
+            costs.append(len(compared))
+            share = sum(weights.values())
+            for name, index in places:
+                assert abs(index - first * weights[name] / share) < 12 + first * 1e-4
+        assert max(costs) <= 3 * (stream._period + 8) + 10
+
+
+class _Counted(dict[str, float]):
+    """Shares that note when they are read."""
+
+    def __init__(self, shares: dict[str, float], reads: list[str]) -> None:
+        super().__init__(shares)
+        self._reads = reads
+
+    def __getitem__(self, name: str) -> float:
+        self._reads.append(name)
+        return super().__getitem__(name)
+
+
 def test_every_sequence_comes_once_before_any_comes_again() -> None:
     stream = _stream({"a": 1.0})
     epochs = [stream.batch(first, 10) for first in (0, 10)]

@@ -54,7 +54,7 @@ def test_a_mixture_is_the_gated_sum_of_dense_layers(
         attention_routing=routing,
     )
     x = inputs()
-    out, gate = layer(x, angles())
+    out, gate, _ = layer(x, angles())
     assert gate is not None
     parts = [alone(layer, e)(x, angles())[0] * gate[:, :, e : e + 1] for e in range(3)]
     torch.testing.assert_close(out, torch.stack(parts).sum(0), rtol=1e-6, atol=1e-6)
@@ -66,7 +66,7 @@ def test_a_mixture_is_the_gated_sum_of_dense_layers(
 )
 def test_gates(routing: str, nonzero: int, whole: bool) -> None:
     layer = make(num_attention_experts=3, attention_routing=routing)
-    _, gate = layer(inputs(), angles())
+    _, gate, _ = layer(inputs(), angles())
     assert gate is not None
     assert ((gate > 0).sum(-1) == nonzero).all()
     assert ((gate.sum(-1) - 1).abs() < 1e-6).all() == whole
@@ -81,7 +81,7 @@ def test_gates(routing: str, nonzero: int, whole: bool) -> None:
 
 def test_renormalised_top_2_gates_sum_to_one() -> None:
     layer = make(num_attention_experts=3, attention_routing="top2", norm_topk_prob=True)
-    _, gate = layer(inputs(), angles())
+    _, gate, _ = layer(inputs(), angles())
     assert gate is not None
     torch.testing.assert_close(gate.sum(-1), torch.ones(2, 9))
 

@@ -354,15 +354,14 @@ def test_statistics_sum_as_they_should() -> None:
     assert make("dense")(tokens(), labels=tokens()).auxiliary_loss.item() == 0
 
 
-def test_logits_are_skipped_in_training_with_labels() -> None:
+def test_logits_are_there_unless_they_are_skipped() -> None:
     model, ids = make("btx"), tokens()
-    assert model(ids, labels=ids).logits is not None
-    assert model(ids, labels=ids, skip_logits=True).logits is None
-    model.train()
-    assert model(ids, labels=ids).logits is None
-    assert model(ids, labels=ids, skip_logits=False).logits is not None
-    assert model(ids).logits is not None
+    for mode in (model.train(), model.eval()):
+        assert mode(ids, labels=ids).logits.shape == (2, 7, 61)
+        assert mode(ids, labels=ids, skip_logits=True).logits is None
     assert model(ids, logits_to_keep=1).logits.shape == (2, 1, 61)
+    kept = model(ids, logits_to_keep=torch.tensor([0, 3])).logits
+    assert torch.equal(kept, model(ids).logits[:, [0, 3]])
 
 
 # --- as a model of transformers ----------------------------------------------------------------

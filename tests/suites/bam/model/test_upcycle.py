@@ -1,15 +1,19 @@
 """Upcycling tensor by tensor, what mixtures of equal experts compute, and the command line."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from harness.errors import MethodError
+from harness.errors import DataError, MethodError
+from harness.store import file_digest
 from suites.bam.model import checkpoints
 from suites.bam.model.causal_lm import BamForCausalLM
 from suites.bam.model.configuration import BamConfig
@@ -277,7 +281,7 @@ def _empty(folder: Path) -> None:
     ("spoil", "message"),
     [
         (_flip, "law/model.safetensors is corrupt"),
-        (_other_vocabulary, "law has another vocabulary"),
+        (_other_vocabulary, "tokenizer.json: model.type is 'BPE' in"),
         (_wider, "model.layers.0.feedforward.gate is [1, 12, 8] in"),
         (_empty, "law has no config.json"),
     ],
@@ -300,3 +304,131 @@ def test_command_line_errors_are_one_line(
 def test_command_line_does_not_overwrite(folders: list[str], capsys: Any) -> None:
     assert main(["--experts", *folders, "--out", folders[0]]) == 2
     assert "is there already" in capsys.readouterr().err
+
+
+# --- other people's files ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["bam", "bam-shared-kv", "btx", "average", "sparse"])
+@pytest.mark.parametrize("options", [{}, {"tie_word_embeddings": True, "qk_norm": True}])
+def test_streaming_writes_what_is_mixed_in_memory(
+    method: Method, options: dict[str, Any], tmp_path: Path
+) -> None:
+    models = [dense(seed, **options) for seed in range(3)]
+    folders = [tmp_path / str(number) for number in range(3)]
+    for model, folder in zip(models, folders, strict=True):
+        checkpoints.save(model, folder)
+    words = ["--experts", *map(str, folders), "--method", method, "--max-shard-size", "3KB"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    written, expected = checkpoints.load(tmp_path / "out"), mix(models, method)
+    assert (tmp_path / "out" / "model.safetensors.index.json").exists()
+    assert all(
+        torch.equal(written.state_dict()[name], tensor)
+        for name, tensor in expected.state_dict().items()
+    )
+    checkpoints.verify(tmp_path / "out")
+    recipe = json.loads((tmp_path / "out" / "recipe.json").read_text())
+    assert [Path(model["path"]).name for model in recipe["models"]] == ["0", "1", "2"]
+    assert recipe["models"][0]["sha256"] == {
+        "model.safetensors": file_digest(folders[0] / "model.safetensors")
+    }
+    assert recipe["sha256"].keys() == {f.name for f in (tmp_path / "out").glob("*.safetensors")}
+
+
+def test_unlike_precisions_need_a_choice(tmp_path: Path, capsys: Any) -> None:
+    models = [dense(0).bfloat16(), dense(1)]
+    for name, model in zip("AB", models, strict=True):
+        checkpoints.save(model, tmp_path / name)
+    words = ["--experts", *(str(tmp_path / n) for n in "AB"), "--method", "average"]
+    assert main([*words, "--out", str(tmp_path / "no")]) == 1
+    assert "choose one of them with --dtype" in capsys.readouterr().err
+    assert main([*words, "--dtype", "bfloat16", "--out", str(tmp_path / "out")]) == 0
+    mean = checkpoints.load(tmp_path / "out").state_dict()
+    for name, tensor in mean.items():
+        sources = [model.state_dict()[name].double() for model in models]
+        assert torch.equal(tensor, (sum(sources) / 2).to(torch.bfloat16)), "rounded once"
+
+
+def test_what_lies_beside_the_seed_comes_along(folders: list[str], tmp_path: Path) -> None:
+    seed = Path(folders[2])
+    settings = {"eos_token_id": [2, 7], "pad_token_id": 0, "repetition_penalty": 1.1}
+    (seed / "LICENSE.txt").write_text("free")
+    (seed / "checksum.json").unlink()
+    (seed / "generation_config.json").write_text(json.dumps(settings))
+    for folder in folders[:2]:
+        Path(folder, "checksum.json").unlink()
+        Path(folder, "generation_config.json").unlink()
+    out = tmp_path / "out"
+    assert main(["--experts", *folders, "--out", str(out)]) == 0
+    assert checkpoints.load(out).generation_config.eos_token_id == [2, 7]
+    assert (out / "LICENSE.txt").read_text() == "free"
+    checkpoints.verify(out)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("generation_config.json", '{"eos_token_id": 9}', "generation_config.json: eos_token_id"),
+        ("config.json", "version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        ("config.json", "[" * 100_000, "not JSON"),
+        ("config.json", '{"model_type": "llama", "vocab_size": "x"}', "config.json is corrupt"),
+        ("config.json", '{"model_type": "bam", "num_hidden_layers": 1000000000}', "1000000000"),
+        ("config.json", '{"model_type": "llama", "quantization_config": {"a": 1}}', "quantised"),
+        ("tokenizer.json", "<html>", "a web page"),
+    ],
+)
+def test_files_beside_the_weights_that_are_wrong_are_one_line(
+    name: str, content: str, message: str, folders: list[str], tmp_path: Path, capsys: Any
+) -> None:
+    for folder in folders:
+        Path(folder, "checksum.json").unlink()
+    Path(folders[2], "generation_config.json").write_text('{"eos_token_id": 2}')
+    Path(folders[0], name).write_text(content)
+    capsys.readouterr()
+    assert main(["--experts", *folders, "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_head_of_its_own_under_a_tied_configuration_is_refused(tmp_path: Path) -> None:
+    checkpoints.save(dense(0, tie_word_embeddings=True), tmp_path)
+    (tmp_path / "checksum.json").unlink()
+    path = tmp_path / "model.safetensors"
+    state = load_file(path)
+    save_file(state | {"lm_head.weight": state["model.embed_tokens.weight"].clone()}, path)
+    checkpoints.load(tmp_path)  # the same once more is no contradiction
+    save_file(state | {"lm_head.weight": torch.ones(40, 8)}, path)
+    with pytest.raises(DataError, match="differs from the embeddings"):
+        checkpoints.load(tmp_path)
+
+
+_PEAK = """
+import resource, sys
+import torch
+from safetensors.torch import load_file, save_file
+from suites.bam.model import upcycle
+own = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before = own()
+assert upcycle.main(sys.argv[1:]) == 0
+print(own() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["average", "bam"])
+def test_memory_is_a_shard_and_a_tensor_of_each_model(method: str, tmp_path: Path) -> None:
+    sizes = {"vocab_size": 8000, "hidden_size": 512, "intermediate_size": 2048, "head_dim": 128}
+    folders = [str(tmp_path / str(number)) for number in range(3)]
+    for number, folder in enumerate(folders):
+        checkpoints.save(dense(number, num_hidden_layers=5, **sizes), Path(folder))
+    words = ["--experts", *folders, "--method", method, "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-c", _PEAK, *words, "--max-shard-size", "40MB"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    shards = [file.stat().st_size for file in (tmp_path / "out").glob("*.safetensors")]
+    assert len(shards) > 2
+    tensor = 4 * 8000 * 512
+    assert int(done.stdout.split()[-1]) < 1.3 * max(shards) + 3 * tensor

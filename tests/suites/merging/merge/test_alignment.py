@@ -9,7 +9,13 @@ from torch.nn import functional as F
 
 from harness.errors import MethodError
 from suites.merging.merge import rules
-from suites.merging.merge.alignment import align, attention, feed_forward
+from suites.merging.merge.alignment import (
+    Aligned,
+    align,
+    attention,
+    feed_forward,
+    products_agree,
+)
 from suites.merging.policy.groups import select
 from suites.merging.policy.model import DecisionTransformer, Shape
 
@@ -267,3 +273,75 @@ def test_bad_input_is_one_line() -> None:
         align(state, state, heads=3)
     with pytest.raises(MethodError, match=r"^extra is not a tensor of this suite's policies.*$"):
         align(state, state | {"extra": torch.zeros(8)}, residual=True)
+
+
+def _layers(linear: bool, hidden: int, bias: bool = True, norm: bool = True) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(hidden)
+    up, down = (
+        torch.randn(hidden, 4, generator=generator),
+        torch.randn(4, hidden, generator=generator),
+    )
+    state = {"h.0.mlp.c_fc.weight": up, "h.0.mlp.c_proj.weight": down}
+    if not linear:
+        state = {key: value.T.contiguous() for key, value in state.items()}
+    if bias:
+        state |= {"h.0.mlp.c_fc.bias": torch.ones(hidden), "h.0.mlp.c_proj.bias": torch.ones(4)}
+    return state | ({"h.0.ln_2.weight": torch.ones(4)} if norm else {})
+
+
+@pytest.mark.parametrize("linear", [True, False])
+@pytest.mark.parametrize(("bias", "norm"), [(True, True), (True, False), (False, True)])
+def test_sizes_tell_a_linear_c_fc_from_a_transposed_one(
+    linear: bool, bias: bool, norm: bool
+) -> None:
+    (units,) = feed_forward(_layers(linear, 6, bias, norm))
+    axes = {axis.key: (axis.dim, axis.size) for axis in units.parts[0]}
+    assert axes["h.0.mlp.c_fc.weight"] == (0 if linear else 1, 6)
+    assert axes["h.0.mlp.c_proj.weight"] == (1 if linear else 0, 6)
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (_layers(True, 6, bias=False, norm=False), "fit two layouts"),
+        (_layers(True, 4), "fit two layouts"),
+        (_layers(True, 6) | {"h.0.mlp.c_fc.bias": torch.ones(5)}, "do not fit together"),
+        (
+            {"layers.0.fc1.weight": torch.ones(6, 4), "layers.0.fc2.weight": torch.ones(4, 5)},
+            "do not fit together",
+        ),
+        (
+            {
+                "layers.0.fc1.weight": torch.ones(6, 4),
+                "layers.0.fc2.weight": torch.ones(4, 6),
+                "layers.0.inner.scale": torch.ones(6),
+            },
+            "layers.0.inner.scale has as many elements as the hidden units",
+        ),
+    ],
+)
+def test_what_cannot_be_told_is_not_guessed(state: dict[str, Tensor], message: str) -> None:
+    with pytest.raises(MethodError, match=message) as caught:
+        align(state, state)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_product_over_the_units_tells_a_wrong_permutation() -> None:
+    generator = torch.Generator().manual_seed(0)
+    one, two = (
+        {
+            "layers.0.fc1.weight": torch.randn(6, 4, generator=generator),
+            "layers.0.fc2.weight": torch.randn(4, 6, generator=generator),
+        }
+        for _ in range(2)
+    )
+    aligned = Aligned(one, two, two)
+    assert aligned.moved == set(two)
+    assert products_agree(two, aligned)
+    product = two["layers.0.fc2.weight"] @ two["layers.0.fc1.weight"]
+    after = aligned["layers.0.fc2.weight"] @ aligned["layers.0.fc1.weight"]
+    torch.testing.assert_close(
+        torch.linalg.svdvals(after), torch.linalg.svdvals(product), rtol=1e-5, atol=1e-6
+    )
+    aligned._moves.pop("layers.0.fc2.weight")
+    assert not products_agree(two, aligned)

@@ -76,7 +76,7 @@ def test_an_average_of_a_folder_a_file_and_shards(
     )
     assert same(merged(out), rules.average([state(1), state(2), state(3)], KEYS))
     assert sorted(p.name for p in out.iterdir()) == [
-        "config.json", "merge.json", "model.safetensors", "tokenizer.json",
+        "config.json", "model.safetensors", "recipe.json", "tokenizer.json",
     ]  # fmt: skip
     with safe_open(out / "model.safetensors", "pt") as file:
         assert file.metadata() == {"format": "pt"}
@@ -88,8 +88,9 @@ def test_the_recipe_names_everything_that_went_in_and_came_out(
 ) -> None:
     base = tmp_path / "base.safetensors"
     assert run("ties", models, tmp_path / "o", "--base", str(base), "--density", "0.5") == 0
-    recipe = json.loads((tmp_path / "o" / "merge.json").read_text())
+    recipe = json.loads((tmp_path / "o" / "recipe.json").read_text())
     assert recipe == {
+        "tool": "merge-checkpoints",
         "method": "ties",
         "include": ["all"],
         "options": {
@@ -183,7 +184,7 @@ def test_every_method_is_its_rule_and_repeats_to_the_byte(
     for name in ("once", "again"):
         assert run(method, models[:2], tmp_path / name, *more) == 0
     assert same(merged(tmp_path / "once"), rule())
-    for file in ("model.safetensors", "merge.json"):
+    for file in ("model.safetensors", "recipe.json"):
         assert (tmp_path / "once" / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
 
 
@@ -206,7 +207,7 @@ def test_policies_are_aligned_with_the_heads_of_their_configuration(tmp_path: Pa
     assert not same(merged(tmp_path / "plain"), policy)
     assert run("average", both, tmp_path / "aligned", "--include", "blocks", "--align") == 0
     assert same(merged(tmp_path / "aligned"), policy)
-    assert json.loads((tmp_path / "aligned" / "merge.json").read_text())["aligned"] is True
+    assert json.loads((tmp_path / "aligned" / "recipe.json").read_text())["aligned"] is True
 
 
 def write(path: Path, tensors: dict[str, Tensor]) -> str:
@@ -261,9 +262,9 @@ def bad_index(t: Path, m: list[str]) -> list[str]:
         (with_nan, [], 1, f"{KEYS[0]} is not finite once merged"),
         (truncated, [], 1, "cut.safetensors is not an intact safetensors file"),
         (lost_shard, [], 1, "model-00002-of-00002.safetensors does not exist"),
-        (short_shard, [], 1, "C: transformer.h.0.attn.bias is missing"),
+        (short_shard, [], 1, "model-00002-of-00002.safetensors holds other, other than"),
         (bad_index, [], 1, "model.safetensors.index.json: not an index of shards"),
-        (lambda t, m: [m[0], str(t / "D")], [], 1, "D: no .safetensors file, nor a folder with"),
+        (lambda t, m: [m[0], str(t / "D")], [], 1, "D does not exist; give a .safetensors"),
         (lambda _, m: m[:1], [], 2, "--method average needs two models or more"),
         (lambda _, m: m[:2], ["--include", "atn"], 2, "unknown group 'atn': did you mean 'attn'"),
         (lambda _, m: m[:2], ["--include", "ln"], 2, "group 'ln' holds none of the 3 floating"),
@@ -325,7 +326,7 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(merge, "save_file", full)
+    monkeypatch.setattr(merge.weights, "write", full)
     before = sorted(tmp_path.rglob("*"))
     assert run("average", models, tmp_path / "out") == 4
     assert capsys.readouterr().err == (
@@ -348,3 +349,127 @@ def test_the_command_runs_as_a_module(models: list[str], tmp_path: Path) -> None
     )  # fmt: skip
     assert (bad.returncode, bad.stdout) == (2, "")
     assert bad.stderr.startswith("merge-checkpoints: --out ")
+
+
+# -- other people's files --------------------------------------------------------------------------
+
+
+def folder(path: Path, tensors: dict[str, Tensor], **files: str) -> str:
+    path.mkdir()
+    save_file(tensors, path / "model.safetensors")
+    for name, content in files.items():
+        (path / name.replace("__", ".")).write_text(content)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("other", "include", "line"),
+    [
+        ({"h.1.attn.q.weight": torch.ones(2)}, "attn", "h.1.attn.q.weight is nothing in"),
+        ({"h.0.attn.q.bias": torch.ones(2)}, "all", "h.0.attn.q.bias is nothing in"),
+        ({"h.0.attn.k.weight": torch.ones(2).to(torch.float8_e5m2)}, "attn", "is float8_e5m2"),
+        ({"h.0.attn.q.qweight": torch.ones(2, dtype=torch.int32)}, "attn", "fewer bits"),
+    ],
+)
+def test_tensors_that_the_first_model_lacks_are_not_forgotten(
+    other: dict[str, Tensor], include: str, line: str, tmp_path: Path, capsys: Any
+) -> None:
+    own = {"h.0.attn.q.weight": torch.ones(2), "head": torch.ones(3)}
+    both = [folder(tmp_path / "A", own), folder(tmp_path / "B", own | other)]
+    for order in (both, both[::-1]):
+        assert run("average", order, tmp_path / "out", "--include", include) == 1
+        assert line.partition(" is ")[0] in capsys.readouterr().err
+
+
+def test_a_head_outside_of_what_is_merged_may_be_a_models_own(tmp_path: Path) -> None:
+    own = {"h.0.attn.q.weight": torch.ones(2)}
+    one = folder(tmp_path / "A", own)
+    other = folder(tmp_path / "B", {"h.0.attn.q.weight": torch.zeros(2), "head": torch.ones(3)})
+    assert run("average", [one, other], tmp_path / "out", "--include", "attn") == 0
+    assert merged(tmp_path / "out").keys() == own.keys()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "line"),
+    [
+        ('{"n_head": 1}', '{"n_head": 4}', "config.json: n_head is 1 in"),
+        (
+            '{"shape": {"heads": 1, "state_dim": 3}}',
+            '{"shape": {"heads": 2, "state_dim": 5}}',
+            "config.json: shape.heads is 1 in",
+        ),
+        (
+            '{"model_type": "llama", "rope_theta": 10000.0}',
+            '{"model_type": "llama", "rope_theta": 500.0}',
+            "config.json: rope_",
+        ),
+        ('{"quantization_config": {"bits": 4}}', "{}", "quantised weights"),
+        ("version https://git-lfs.github.com/spec/v1", "{}", "git lfs pull"),
+        ("[]", "{}", "not an object"),
+    ],
+)
+def test_models_that_read_their_weights_differently_are_refused(
+    one: str, other: str, line: str, tmp_path: Path, capsys: Any
+) -> None:
+    own = {"h.0.attn.q.weight": torch.ones(2)}
+    both = [
+        folder(tmp_path / name, own, config__json=text)
+        for name, text in (("A", one), ("B", other))
+    ]  # fmt: skip
+    assert run("average", both, tmp_path / "out", "--include", "attn") == 1
+    error = capsys.readouterr().err
+    assert line in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_concerns_the_task_alone_may_differ(tmp_path: Path) -> None:
+    own = {"h.0.attn.q.weight": torch.ones(2)}
+    both = [
+        folder(tmp_path / "A", own, config__json='{"shape": {"heads": 1, "state_dim": 3}}'),
+        folder(
+            tmp_path / "B",
+            own,
+            config__json='{"shape": {"heads": 1, "state_dim": 5}, "attn_pdrop": 0.1}',
+            checksum__json="{}",
+            recipe__json="{}",
+        ),
+    ]
+    assert run("average", both[::-1], tmp_path / "out", "--include", "attn") == 0
+    names = sorted(file.name for file in (tmp_path / "out").iterdir())
+    assert names == ["config.json", "model.safetensors", "recipe.json"]
+    assert json.loads((tmp_path / "out" / "recipe.json").read_text())["method"] == "average"
+
+
+def test_unlike_types_are_cast_to_the_one_that_is_chosen(tmp_path: Path) -> None:
+    key = "h.0.attn.q.weight"
+    one, two = torch.randn(50), torch.randn(50).bfloat16()
+    both = [
+        folder(tmp_path / "A", {key: one, "head": torch.ones(2)}, config__json='{"dtype": "x"}'),
+        folder(tmp_path / "B", {key: two}),
+    ]
+    more = ["--include", "attn", "--dtype", "bfloat16"]
+    assert run("average", both, tmp_path / "out", *more) == 0
+    found = merged(tmp_path / "out")
+    assert torch.equal(found[key], ((one.double() + two.double()) / 2).bfloat16()), "rounded once"
+    assert found["head"].dtype == torch.bfloat16
+    assert json.loads((tmp_path / "out" / "config.json").read_text()) == {"dtype": "bfloat16"}
+
+
+@pytest.mark.parametrize("method", merge.METHODS)
+def test_shards_change_no_number(method: str, models: list[str], tmp_path: Path) -> None:
+    options, rule = EXPECTED[method]
+    more = ["--include", "attn,mlp", *options(tmp_path), "--max-shard-size", "100B"]
+    assert run(method, models[:2], tmp_path / "out", *more) == 0
+    files = sorted((tmp_path / "out").glob("*.safetensors"))
+    assert len(files) > 2
+    found: dict[str, Tensor] = {}
+    for file in files:
+        found |= load_file(file)
+    assert same(found, rule())
+
+
+@pytest.mark.parametrize("seed", [str(2**70), "-" + "9" * 30, "x", "1e3"])
+def test_seeds_that_are_none_are_one_line(seed: str, models: list[str], tmp_path: Path) -> None:
+    more = ["--base", models[0], "--scale", "1", "--seed", seed]
+    assert run("dare", models, tmp_path / "out", *more) == 2

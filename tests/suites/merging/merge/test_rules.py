@@ -365,3 +365,81 @@ TWO: Any = [model(0), model(1)]
 def test_bad_input_is_one_line(call: Callable[[], object], line: str) -> None:
     with pytest.raises(MethodError, match=rf"^({line}).*$"):
         call()
+
+
+@pytest.mark.parametrize("density", [0.01, 0.2, 0.5, 1.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_smallest_that_ties_keeps_is_found_without_the_whole_vector(
+    density: float, dtype: torch.dtype
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    keys = ["a", "b", "c"]
+    state, base = (
+        {k: torch.randn(7, n, generator=generator).to(dtype) for n, k in enumerate(keys, 40)}
+        for _ in range(2)
+    )
+    vector = torch.cat([(state[k].double() - base[k].double()).flatten() for k in keys]).abs()
+    kept = max(1, round(density * len(vector)))
+    expected = float(vector.kthvalue(len(vector) - kept + 1).values)
+    assert rules.smallest_kept(state, keys, base, density) == expected
+
+
+def test_pieces_are_merged_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    made = [{"a": torch.randn(9, 5, generator=generator)} for _ in range(4)]
+    *states, base = made
+
+    def merged() -> list[Tensor]:
+        f = [{"a": s["a"].abs()} for s in states]
+        drawn = torch.Generator().manual_seed(1)
+        return [
+            rules.average(states, ["a"], [1, 2, 3])["a"],
+            rules.fisher(states, ["a"], f)["a"],
+            rules.ties(states, ["a"], base)["a"],
+            rules.dare(states, ["a"], base, 0.3, 0.5, generator=drawn)["a"],
+        ]
+
+    whole = merged()
+    monkeypatch.setattr(rules, "_PIECE", 7)
+    assert all(map(torch.equal, whole, merged()))
+
+
+def test_regmean_of_gpt2_layers_is_that_of_linear_ones() -> None:
+    # Conv1D keeps [in, out]; its bias tells, and square weights go by their siblings.
+    generator = torch.Generator().manual_seed(0)
+    names = {"h.0.mlp.c_fc": (4, 6), "h.0.mlp.c_proj": (6, 4), "h.0.attn.c_proj": (4, 4)}
+
+    def model() -> dict[str, Tensor]:
+        state = {}
+        for name, (ins, outs) in names.items():
+            state[f"{name}.weight"] = torch.randn(outs, ins, generator=generator)
+            state[f"{name}.bias"] = torch.randn(outs, generator=generator)
+        return state
+
+    linear = [model(), model()]
+    turned = [{k: v.T.contiguous() if v.dim() == 2 else v for k, v in m.items()} for m in linear]
+    grams = []
+    for _ in linear:
+        x = {n: torch.randn(20, i, generator=generator).double() for n, (i, _) in names.items()}
+        grams.append({f"{name}.weight": v.T @ v for name, v in x.items()})
+    keys = list(linear[0])
+    assert rules.inputs_first(linear[0], keys) == set()
+    assert rules.inputs_first(turned[0], [k for k in keys if "weight" in k]) == {
+        f"{name}.weight" for name in names
+    }
+    one, other = rules.regmean(linear, keys, grams), rules.regmean(turned, keys, grams)
+    for key in keys:
+        expected = one[key].T if one[key].dim() == 2 else one[key]
+        torch.testing.assert_close(other[key], expected, rtol=1e-5, atol=1e-6)
+    mixed = {**{f"a.{k}": v for k, v in linear[0].items()}, **turned[0]}
+    with pytest.raises(MethodError, match="cannot be told; leave it out with --include"):
+        rules.inputs_first(
+            mixed | {"x.odd.weight": torch.ones(3, 3), "x.odd.bias": torch.ones(3)},
+            ["x.odd.weight"],
+        )
+
+
+def test_information_of_an_empty_tensor_says_nothing() -> None:
+    states = [{"a": torch.ones(2), "e": torch.empty(0)}, {"a": torch.zeros(2), "e": torch.empty(0)}]
+    f = [{"a": torch.ones(2), "e": torch.empty(0)}] * 2
+    assert rules.fisher(states, ["a", "e"], f)["a"].tolist() == [0.5, 0.5]

@@ -298,8 +298,12 @@ def files(tmp_path: Path) -> Path:
     ]
     data = Trajectories.of(episodes)
     data.save(tmp_path / "data.safetensors")
-    for name, heads in (("A", 1), ("B", 2)):
-        save(policy(heads, dropout=0.2), statistics(data), tmp_path / name)
+    for name, scale in (("A", 1.0), ("B", 0.5)):
+        made = policy(1, dropout=0.2)
+        with torch.no_grad():
+            for parameter in made.parameters():
+                parameter.mul_(scale)
+        save(made, statistics(data), tmp_path / name)
     return tmp_path
 
 

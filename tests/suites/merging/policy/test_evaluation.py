@@ -93,7 +93,7 @@ class _Shivering:
         padded_BKS = torch.nn.functional.pad(actions_BKA, (0, 8))
         return torch.stack([torch.zeros_like(states_BKS), states_BKS, padded_BKS], dim=2)
 
-    def embed_time(self, times_T: torch.Tensor) -> torch.Tensor:
+    def at_time(self, times_T: torch.Tensor) -> torch.Tensor:
         return torch.zeros(len(times_T), 11)
 
     def act(self, x_BTS: torch.Tensor) -> torch.Tensor:
@@ -187,3 +187,20 @@ def test_a_policy_of_another_environment_is_told() -> None:
     assert "\n" not in str(e.value)
     with pytest.raises(MethodError, match="one seed or more"):
         evaluate(_policy(), HOPPER, STATISTICS, seeds=[], context=CONTEXT)
+
+
+def test_episodes_may_be_longer_than_the_table_of_times() -> None:
+    shape = Shape(11, 3, width=8, layers=1, heads=1, context=4, max_steps=20)
+    made = DecisionTransformer(shape, torch.Generator().manual_seed(0))
+    found = evaluate(made, SHORT, STATISTICS, seeds=[1], context=4)
+    with torch.no_grad():  # one with a longer table, whose late rows are the last one
+        longer = DecisionTransformer(
+            dataclasses.replace(shape, max_steps=99), torch.Generator().manual_seed(0)
+        )
+        table = made.embed_time.weight
+        rows = torch.cat([table, table[-1:].expand(79, -1)])
+        longer.load_state_dict(made.state_dict() | {"embed_time.weight": rows})
+    assert found.returns_E == evaluate(longer, SHORT, STATISTICS, seeds=[1], context=4).returns_E
+    inputs = torch.zeros(1, 4, 11), torch.zeros(1, 4, 3), torch.zeros(1, 4, 1)
+    late, last = torch.tensor([[18, 19, 20, 50]]), torch.tensor([[18, 19, 19, 19]])
+    assert torch.equal(made.eval()(*inputs, late), made(*inputs, last))

@@ -49,7 +49,7 @@ def data(seed: int = 0, dims: tuple[int, int] = (3, 2)) -> Windows:
         actions = np.tanh(states[:, : dims[1]] * 2).astype(np.float32)
         episodes.append((states, actions, rng.random(length).astype(np.float32), False))
     made = Trajectories.of(episodes)
-    return Windows(made, statistics(made), 4, max_steps=60)
+    return Windows(made, statistics(made), 4)
 
 
 def fresh(seed: int = 0) -> DecisionTransformer:

@@ -1,5 +1,6 @@
 """Trajectories: cutting, checks, files good and bad, windows against a plain loop."""
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import torch
 from gymnasium.spaces import Box
 
-from harness.errors import DataError, MethodError
+from harness.errors import DataError, HarnessError, MethodError
 from suites.merging.robots import trajectories
 from suites.merging.robots.trajectories import Statistics, Trajectories, Windows
 
@@ -144,9 +145,9 @@ def test_d4rl_files_are_cut_at_terminals_and_timeouts(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"timeouts": None}, "no timeouts"),
-        ({"rewards": np.zeros(6)}, "different length"),
+        ({"rewards": np.zeros(6)}, r"rewards is float64 \[6\]"),
         ({"terminals": np.zeros(7), "timeouts": np.zeros(7)}, "no whole episode"),
-        ({"actions": np.full((7, 1), np.nan)}, "NaN"),
+        ({"actions": np.full((7, 1), np.nan)}, "not finite float32 numbers"),
     ],
 )
 def test_bad_d4rl_files_are_one_clear_line(
@@ -260,10 +261,75 @@ def test_draws_are_uniform_over_steps_and_repeat_with_the_generator() -> None:
     assert all(torch.equal(a, b) for a, b in zip(drawn, again, strict=True))
 
 
-def test_late_steps_share_the_last_time() -> None:
-    t = _tiny((12,))
-    windows = Windows(t, trajectories.statistics(t), 2, max_steps=5)
-    assert windows.at(torch.tensor([3, 8])).timesteps_BK.tolist() == [[3, 4], [4, 4]]
+def test_times_count_from_the_start_of_the_episode() -> None:
+    t = _tiny((12, 5))
+    windows = Windows(t, trajectories.statistics(t), 2)
+    assert windows.at(torch.tensor([3, 8, 13])).timesteps_BK.tolist() == [[3, 4], [8, 9], [1, 2]]
+
+
+@pytest.mark.parametrize("columns", [("rewards",), ("terminals",), ("terminals", "timeouts")])
+def test_a_column_of_a_d4rl_file_is_read_as_a_row(columns: tuple[str, ...], tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        for key, value in _d4rl().items():
+            file[key] = value[:, None] if key in columns else value
+    read = trajectories.read_hdf5(tmp_path / "a.hdf5")
+    assert read.lengths_T.tolist() == [6, 6]
+    assert read.terminated_T.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("observations", np.nan, "observations holds 3 values .* first at step 7"),
+        ("actions", 1e300, "actions holds 2 values .* first at step 7"),
+        ("rewards", -np.inf, "rewards holds 1 values .* first at step 7"),
+        ("terminals", 3, "terminals is 3 at step 7; it has to be 0 or 1"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_d4rl_file_with_impossible_numbers_is_one_line(
+    key: str, value: float, message: str, tmp_path: Path
+) -> None:
+    h5py = pytest.importorskip("h5py")
+    arrays = _d4rl()
+    arrays[key] = arrays[key].astype(np.int64 if key == "terminals" else np.float64)
+    arrays[key][7] = value
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+    with pytest.raises(DataError, match=message) as caught:
+        trajectories.read_hdf5(tmp_path / "a.hdf5")
+    assert "a.hdf5" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_broken_d4rl_file_is_one_line_or_a_value(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "a.hdf5"
+    with h5py.File(path, "w") as file:
+        for key, array in _d4rl().items():
+            file.create_dataset(key, data=array, compression="gzip")
+    whole = path.read_bytes()
+    broken = [whole[:cut] for cut in range(0, len(whole), 997)]
+    broken += [
+        whole[:at] + bytes([whole[at] ^ 0x41]) + whole[at + 1 :] for at in range(0, len(whole), 61)
+    ]
+    for data in broken:
+        path.write_bytes(data)
+        with contextlib.suppress(HarnessError):
+            trajectories.read_hdf5(path)
+
+
+def _d4rl() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {
+        "observations": rng.normal(size=(12, 3)),
+        "actions": rng.normal(size=(12, 2)),
+        "rewards": rng.normal(size=12),
+        "terminals": np.arange(12) == 5,
+        "timeouts": np.arange(12) == 11,
+    }
 
 
 def test_drawing_a_batch_takes_less_than_a_millisecond() -> None:
