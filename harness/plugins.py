@@ -29,6 +29,7 @@ from harness.suite import (
     Artifact,
     Claim,
     Dataset,
+    Exact,
     Method,
     Metric,
     Name,
@@ -318,7 +319,7 @@ def _marked(part: Plugin, kind: str, mark: str) -> list[Spec]:
             update["note"] = "; ".join(filter(None, (thing.note, mark)))
         elif kind == "claims":
             update["text"] = f"{thing.text} ({mark})"
-            if "role" in type(thing).model_fields:  # never among those that the paper makes
+            if not isinstance(thing, Exact):  # never among those that the paper makes
                 update["role"] = "additional"
         marked.append(thing.model_copy(update=update))
     return marked

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import JsonValue
 
 from harness.errors import DataError, SpecError, brief, unknown
-from harness.files import file_digest
 from harness.plugins import Plugin
+from harness.store import file_digest
 from harness.suite import Artifact, Dataset, Method, Table
 from suites.merging.robots.environments import ENVIRONMENTS
 from suites.merging.settings import Merge, Robot

@@ -16,10 +16,10 @@ from pydantic import JsonValue
 
 from harness import rows
 from harness.errors import DataError, SpecError, unknown
-from harness.files import file_digest
 from harness.plugins import Kept, Plugin, keep
 from harness.rows import Field, Row, Schema
 from harness.settings import Settings
+from harness.store import file_digest
 from harness.suite import Artifact, Dataset, Table, Task
 from suites.mixup.methods import methods as all_methods
 from suites.mixup.settings import Pooling, TextTask
