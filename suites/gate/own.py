@@ -79,7 +79,14 @@ def graph_task(
     stored = keep(save(graph), ".safetensors")
     own = Own(dataset=name, file=stored.file, classes=classes, splits=count)
     released = Released(hidden=64, lr=0.005, epochs=5_000)
-    tasks = tuple(task(name, own, depth, metric, released, (name,)) for depth in depths)
+    overlap: dict[str, object] = {}
+    if count > 1:  # splits of one graph: intervals are those of the corrected t
+        train, test = (round(float(graph[part].mean()), 4) for part in ("train", "test"))
+        overlap = {"splits": "resampled", "train_share": train, "test_share": test}
+    tasks = tuple(
+        task(name, own, depth, metric, released, (name,)).model_copy(update=overlap)
+        for depth in depths
+    )
     return Plugin(
         suite="gate",
         tasks=tasks,

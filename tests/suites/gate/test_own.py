@@ -92,6 +92,9 @@ def test_random_splits_cover_every_node_once_and_never_change():
         assert parts.sum(dim=0).tolist() == [1] * 12
         assert parts.sum(dim=1).tolist() == [6, 3, 3]
     assert not torch.equal(stored(plugin, 0).train_N, stored(plugin, 1).train_N)
+    task = plugin.tasks[0]  # its intervals are corrected for splits that overlap
+    assert (task.splits, task.train_share, task.test_share) == ("resampled", 0.5, 0.25)
+    assert gate.graph_task("mine", graph(masks=False), splits=1).tasks[0].splits == "independent"
 
 
 def test_it_joins_the_suite_and_meets_its_methods():
@@ -102,7 +105,8 @@ def test_it_joins_the_suite_and_meets_its_methods():
         (m.name, t.name) for m, t in suite.pairs(suite.scale("smoke")) if t.name.startswith("mine-")
     }
     assert {task for _, task in met} == {"mine-l2", "mine-l5"}
-    assert {method for method, _ in met} == {m.name for m in suite.methods if m.name[:2] == "ga"}
+    own_methods = {m.name for m, _ in registry.load("gate").pairs(suite.scale("smoke"))}
+    assert {method for method, _ in met} == {name for name in own_methods if name[:2] == "ga"}
     trials, _ = plan.trials(suite, suite.scale("smoke"))
     spec = next(t.spec for t in trials if t.task.name == "mine-l2")
     assert str(own.Path.home()) not in str(spec)  # no path of this machine is part of an identity
