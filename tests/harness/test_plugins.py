@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness import plan, plugins, registry
+from harness.analysis import frame
+from harness.claims import judge
 from harness.errors import HarnessError, SpecError, UsageError
 from harness.store import Store
 
@@ -140,6 +142,23 @@ def test_scales_and_pairs_are_as_the_plugin_says(write, toys):
     assert ("walk", "zz-own") in new
     assert ("drift", "zz-own") not in new
     assert not any("zz" in m.name + t.name for m, t in suite.pairs(suite.scale("laptop")))
+
+
+def test_verdicts_of_the_suites_own_claims_stay(write, toys, record_of):
+    def verdicts(suite):
+        records = [
+            record_of(t, metrics={"height": len(t.method.name) + t.seed % 3 / 9 + n / 1e3})
+            for n, t in enumerate(plan.trials(suite, suite.scale("laptop"))[0])
+            if "zz" not in t.method.name + t.task.name
+        ]
+        return {v.claim: v for v in judge(suite, "laptop", frame(records, suite), records)}
+
+    before = verdicts(registry.load("toy"))
+    registry.use([write(adds("toy"))])
+    suite = registry.load("toy")
+    after = verdicts(suite)
+    assert after.pop("zz-higher").role == suite.claims[-1].role == "additional"
+    assert after == before
 
 
 FAULTS = {
