@@ -1,5 +1,6 @@
 """What several commands share: arguments and options, and the suites and records behind them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -36,6 +37,12 @@ Results = Annotated[Path, folder_option("--results", "Folder of the records.")]
 Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", help="NAME=VALUE: a variant of the scale, with records of its own."),
+]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin", help="A Python file or installed plugin that adds to a suite; repeatable."
+    ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")]
 Data = Annotated[
@@ -108,6 +115,21 @@ def records_of(store: Store, suite: Suite, strict: bool = True) -> list[Record]:
             "`harness run` repeats their trials"
         )
     return loaded.records
+
+
+def of_unloaded(records: Sequence[Record]) -> dict[str, int]:
+    """How many records are of plugins that are not loaded, by the plugin's name."""
+    return dict(Counter(name for r in records for name in registry.unloaded(r.spec)))
+
+
+def tell_unloaded(records: Sequence[Record]) -> None:
+    """Says which records belong to plugins that are not loaded; they stay as they are."""
+    for name, count in sorted(of_unloaded(records).items()):
+        err.print(
+            f"{count} {'record is' if count == 1 else 'records are'} of plugin {name}, which is "
+            "not loaded: left out; name it with --plugin",
+            markup=False,
+        )
 
 
 def tell_damaged(damaged: Sequence[Corrupt]) -> None:

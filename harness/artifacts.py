@@ -73,7 +73,7 @@ class Artifacts(Cache):
         for folder in self.artifacts():
             with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError, StoreError):
                 spec = json.loads(_manifest(folder) or b"")["spec"]
-                yield {"suite": spec["suite"], "scale": dict(spec["scale"])}
+                yield {**spec, "scale": dict(spec["scale"]), "suite": spec["suite"]}
 
     def artifact_seconds(self, suite: str, scale: str) -> list[tuple[str, float]]:
         """What each finished artifact of a suite's scale is named and took by the wall clock.

@@ -96,12 +96,13 @@ class Checkpoints(Cache):
         return None
 
     def checkpoint_specs(self) -> Iterator[Mapping[str, Any]]:
-        """The suite and scale of each unfinished trial; corrupt checkpoints are passed over."""
+        """Coordinates of each unfinished trial, and its `folder`; corrupt ones are passed over."""
         for folder in self.unfinished():
             for path in self.states(folder.name):
                 with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
                     spec = json.loads(read_plain(path) or b"")["meta"]["spec"]
-                    yield {"suite": spec["suite"], "scale": dict(spec["scale"])}
+                    where = {"suite": spec["suite"], "scale": dict(spec["scale"])}
+                    yield {**spec, **where, "folder": folder.name}
 
     def clear_checkpoints(self, identity: str) -> None:
         """Forgets how far a trial or artifact had come.

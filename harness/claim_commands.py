@@ -10,6 +10,7 @@ from harness import console, plan, registry
 from harness.arguments import (
     Assignments,
     Names,
+    Plugins,
     Results,
     named_suites,
     open_store,
@@ -41,8 +42,10 @@ def claims(
     text: Annotated[
         bool, typer.Option("--text", help="The sentences, the reasons and what the words mean.")
     ] = False,
+    plugin: Plugins = None,
 ) -> None:
     """The verdict on every claim."""
+    registry.use(plugin)
     from harness import number
     from harness.analysis import frame
     from harness.claims import Verdict, judge

@@ -17,6 +17,8 @@ from harness import (
     claim_commands,
     console,
     data_commands,
+    list_commands,
+    new,
     number,
     options,
     plan,
@@ -33,6 +35,7 @@ from harness.arguments import (
     Device,
     Names,
     Pick,
+    Plugins,
     Rerun,
     Results,
     ScaleName,
@@ -44,12 +47,12 @@ from harness.arguments import (
     records_of,
     sizes,
     tell_damaged,
+    tell_unloaded,
     varied,
 )
 from harness.errors import StoreError, UsageError, quoted, unknown
 from harness.record import Record
 from harness.rounds import Rounds, summarise, tell_looks
-from harness.settings import rows as setting_rows
 from harness.suite import SEPARATOR, Scale, Suite
 from harness.terminal import err, out
 
@@ -62,85 +65,13 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_commands.app, name="data")
+app.command("list")(list_commands.list_suites)
+app.command("show")(list_commands.show)
 app.command("doctor")(upkeep_commands.doctor)
 app.command("gc")(upkeep_commands.gc)
+app.command("new")(new.new)
 app.command("migrate")(upkeep_commands.migrate_records)
 app.command("claims")(claim_commands.claims)
-
-
-@app.command("list")
-def list_suites() -> None:
-    """Suites, papers, scales, number of trials, estimated cost."""
-    rows = []
-    for suite in registry.every():
-        for scale in suite.scales:
-            trials = suite.trial_count(scale)
-            hours = scale.expected_seconds * trials
-            rows.append(
-                (
-                    suite.name,
-                    f"{suite.paper.title} ({suite.paper.arxiv})",
-                    scale.name,
-                    trials,
-                    len(suite.artifacts),
-                    f"{number.seconds(hours)} of one core",
-                )
-            )
-    console.table(("suite", "paper", "scale", "trials", "artifacts", "estimate"), rows, out)
-
-
-@app.command()
-def show(
-    name: Annotated[str, typer.Argument(help="A suite.")],
-    scale: Annotated[str, typer.Option(help="Show the settings of this scale instead.")] = "",
-    assignments: Assignments = None,
-) -> None:
-    """Methods, tasks, claims, published numbers, and what differs from the paper."""
-    suite = registry.load(name)
-    if scale or assignments:
-        chosen = varied(suite, scale or "smoke", assignments)[1]
-        settings = [
-            (row.name, variants.text(row.value), row.meaning)
-            for row in setting_rows(chosen.settings)
-        ]
-        out.print(f"{suite.name} at {chosen.name} scale; replace a setting with --set NAME=VALUE")
-        console.table(("setting", "value", "meaning"), settings, out)
-        return
-    paper = suite.paper
-    out.print(
-        f"{paper.title}. {paper.authors}. {paper.venue} {paper.year}. arXiv {paper.arxiv}\n"
-        f"{suite.summary}\n",
-        markup=False,
-    )
-    rows: list[tuple[object, ...]] = [
-        (m.name, m.kind, m.label, " ".join((*m.deviations, m.note))) for m in suite.methods
-    ]
-    console.table(("method", "kind", "label", "differs from the paper"), rows, out)
-    out.print()
-    rows = [
-        (t.name, t.protocol, ", ".join(t.metrics), ", ".join(t.datasets) or "generated", t.note)
-        for t in suite.tasks
-    ]
-    console.table(("task", "protocol", "metrics", "data", "note"), rows, out)
-    out.print()
-    rows = [(c.name, c.kind, c.source, c.text) for c in suite.claims]
-    console.table(("claim", "kind", "source", "what it says"), rows, out)
-    out.print()
-    rows = [
-        (s.name, suite.trial_count(s), len(s.seeds), " ".join(s.deviations)) for s in suite.scales
-    ]
-    console.table(("scale", "trials", "seeds", "differs from the paper"), rows, out)
-    for title, lines in (("Differs everywhere", suite.deviations), ("Defects", suite.defects)):
-        for line in lines:
-            out.print(f"{title}: {line}", markup=False)
-    printed = registry.references(suite)
-    if printed:
-        out.print(f"\n{len(printed)} published numbers in {suite.references}:")
-        rows = [
-            (r.table, r.task, r.method, r.metric, number.spread(r.value, r.spread), r.source)
-            for r in printed
-        ]
-        console.table(("table", "task", "method", "metric", "value", "source"), rows, out)
 
 
 @app.command("plan")
@@ -155,10 +86,13 @@ def show_plan(
     results: Results = Path("results"),
     rerun: Rerun = "none",
     every: Annotated[bool, typer.Option("--all", help="A line for every trial.")] = False,
+    *,
     assignments: Assignments = None,
     claims: Claims = None,
+    plugin: Plugins = None,
 ) -> None:
     """What would run, and why each trial will or will not; the MDE of each claim."""
+    registry.use(plugin)
     store, filters = open_store(results), options.filters(methods, tasks, seeds, claims)
     rounds = Rounds(store, open_data(data), device, rerun)
     for suite, size in sizes(named_suites(names, scale), scale, assignments, filters):
@@ -211,8 +145,10 @@ def run(
         int, typer.Option(min=5, max=10_000, help="With --until: seeds at which to stop.")
     ] = 40,
     claims: Claims = None,
+    plugin: Plugins = None,
 ) -> None:
     """Runs what has no record yet; interrupted trials resume from their checkpoint."""
+    registry.use(plugin)
     store = open_store(results)
     store.sweep(upkeep.STALE_SECONDS)
     deadline = None if limit is None else time.monotonic() + options.seconds(limit)
@@ -234,8 +170,14 @@ def run(
 
 
 @app.command()
-def status(names: Names = None, results: Results = Path("results"), data: Data = None) -> None:
+def status(
+    names: Names = None,
+    results: Results = Path("results"),
+    data: Data = None,
+    plugin: Plugins = None,
+) -> None:
     """Progress of each suite, at every scale that has records."""
+    registry.use(plugin)
     suites, store = named_suites(names, None), open_store(results, read=True)
     sources = open_data(data)
     rows = []
@@ -244,6 +186,7 @@ def status(names: Names = None, results: Results = Path("results"), data: Data =
         loaded = store.load(suite.name)
         damaged += len(loaded.damaged)
         tell_damaged(loaded.damaged)
+        tell_unloaded(loaded.records)
         own = {scale.name: scale.seeds for scale in suite.scales}  # others may be incomplete
         for scale in variants.added(suite, [r.spec for r in loaded.records]).scales:
             if not any(r.scale == scale.name for r in loaded.records):
@@ -272,14 +215,18 @@ def report(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail where the reports are out of date.")
     ] = False,
+    plugin: Plugins = None,
 ) -> None:
     """Writes tables, figures and pages from the records alone."""
+    registry.use(plugin)
     from harness import looks
     from harness.report import site
 
     store = open_store(results, read=True)
     suites = named_suites(None, None)
-    records = [r for suite in suites for r in records_of(store, suite)]
+    every = [r for suite in suites for r in records_of(store, suite)]
+    tell_unloaded(every)
+    records = [r for r in every if not registry.unloaded(r.spec)]
     if not any(SEPARATOR not in r.scale for r in records):  # those of variants stand alone
         raise StoreError(f"no records in {results}: nothing to report; {reports} stays as it is")
     keep = site.orphans(suites, results, reports)
@@ -317,8 +264,10 @@ def compare(
     tasks: Pick = None,
     results: Results = Path("results"),
     assignments: Assignments = None,
+    plugin: Plugins = None,
 ) -> None:
     """Two methods side by side: paired differences on every task that both have run."""
+    registry.use(plugin)
     from harness.analysis import compare as paired
     from harness.analysis import frame
 

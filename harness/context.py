@@ -83,7 +83,9 @@ class Context(Inputs):
         named = tuple(spec["data"])
         reader = node.artifact.name if node else trial.method.name
         super().__init__(reader, named, trial.suite.datasets, sources)
-        self._coordinates = {name: spec[name] for name in ("suite", "scale")}
+        self._coordinates: dict[str, JsonValue] = {
+            name: spec[name] for name in ("suite", "scale", "plugins") if name in spec
+        }
         self._suite = trial.suite
         self._scale = trial.scale
         self.device = trial.device

@@ -37,7 +37,7 @@ class Found(NamedTuple):
     folder: Path
     """The folder that the dataset's file paths are relative to."""
     origin: str
-    """`local` or `hub`."""
+    """`local`, `hub`, or `plugin` for the folder of one that brought it."""
 
 
 class Snapshot(NamedTuple):
@@ -79,7 +79,12 @@ class Sources(NamedTuple):
         Raises:
             Unreadable: that cannot be told: no permission, a failing disk, ...
         """
-        for folder, origin in ((self.local, "local"), (self.hub, "hub")):
+        places: tuple[tuple[Path | None, str], ...] = (
+            ((Path(dataset.folder), "plugin"),)
+            if dataset.folder
+            else ((self.local, "local"), (self.hub, "hub"))
+        )
+        for folder, origin in places:
             if folder is not None and all(
                 is_file(folder / file, strict=False) for file in dataset.files
             ):
@@ -227,6 +232,8 @@ class Sources(NamedTuple):
     def missing(self, dataset: Dataset) -> str:
         """What to do about a dataset that is not there."""
         file = next(iter(dataset.files), dataset.name)
+        if dataset.folder:
+            return f"{Path(dataset.folder) / file} not found; its plugin says that it is there"
         fetch = f", or `harness data prepare {dataset.name}` online" if dataset.fetch else ""
         return f"{file} not found; point --data or HARNESS_DATA at a folder that has it{fetch}"
 

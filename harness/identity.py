@@ -87,6 +87,7 @@ class Recipes:
         spec = self._common(seed, task.datasets, needs) | {
             "method": _identified(method),
             "task": _identified(task),
+            **self._plugins(method, task),
         }
         return Identity(spec, digest(spec), needs)
 
@@ -104,6 +105,11 @@ class Recipes:
             "data": {name: self._datasets[name].files for name in data},
             "artifacts": needs,
         }
+
+    def _plugins(self, *things: Method | Task | Artifact | None) -> dict[str, Any]:
+        """Names of the plugins behind it: equal names in two plugins are two things."""
+        names = self._suite.plugins_of(*things)
+        return {"plugins": list(names)} if names else {}
 
     def _resolve(self, names: Sequence[str], task: Task, seed: int) -> dict[str, str]:
         """The identities of artifacts for a trial; their nodes, and those they need, are there.
@@ -147,6 +153,7 @@ class Recipes:
         spec = self._common(over_seed, data, needs) | {
             "artifact": _identified(artifact),
             "task": _identified(over_task) if over_task else None,
+            **self._plugins(artifact, over_task),
         }
         made = Node(artifact, over_task, over_seed, spec, digest(spec), needs)
         self.nodes.setdefault(made.id, made)

@@ -4,7 +4,7 @@ Order: seed 0 of every method before seed 1 of any, so that a stopped run leaves
 """
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -13,7 +13,7 @@ from harness.check import methods_of
 from harness.claim import sides_of
 from harness.data import Sources
 from harness.errors import HarnessError, UsageError, quoted, unknown
-from harness.identity import Node, Recipes
+from harness.identity import Node, Recipes, digest
 from harness.record import Record
 from harness.store import Store
 from harness.suite import Method, Scale, Suite, Task, select
@@ -208,7 +208,8 @@ def is_stale(record: Record, method: Method) -> bool:
 def leftovers(store: Store) -> list[Path]:
     """Folders of the cache that no suite refers to any more, or whose trial has its record.
 
-    What may be of a suite that is not here (`strangers`) is none. Nor is what is in use.
+    What may be of a suite that is not here (`strangers`) or of a plugin that is not loaded is none.
+    Nor is what is in use.
 
     Raises:
         StoreError: the cache is not the harness's own, or records cannot be read.
@@ -223,6 +224,8 @@ def leftovers(store: Store) -> list[Path]:
         if name not in strange:
             own = [spec for spec in specs if spec["suite"] == name]
             wanted |= _identities(variants.added(registry.load(name), own))
+    wanted |= _of_unloaded(specs)
+    half_done = {str(s["folder"]) for s in specs if "folder" in s and registry.unloaded(s)}
     finished = {r.id for r in records if r.status == "ok"}
     made, pending = {key[:12] for key in wanted}, {key[:32] for key in wanted - finished}
     recorded = {key[:32] for key in finished}
@@ -237,11 +240,28 @@ def leftovers(store: Store) -> list[Path]:
         *(
             folder
             for folder in store.unfinished()
-            if (folder.name in recorded or not strange)
+            if (folder.name in recorded or not (strange or folder.name in half_done))
             and (folder.name not in pending or folder.name[:12] in built)
             and not store.locked(folder.name)
         ),
     ]
+
+
+def _of_unloaded(specs: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Identities of artifacts that plugins stand on which are not loaded here."""
+    specs = list(specs)
+    known = {digest(dict(spec)): spec for spec in specs if "artifact" in spec}
+    pending = [key for key, spec in known.items() if registry.unloaded(spec)]
+    for spec in specs:
+        if registry.unloaded(spec):
+            pending += dict(spec.get("artifacts", {})).values()
+    seen: set[str] = set()
+    while pending:
+        key = pending.pop()
+        if key not in seen:
+            seen.add(key)
+            pending += dict(known.get(key, {}).get("artifacts", {})).values()
+    return seen
 
 
 def strangers(store: Store) -> dict[str, str]:

@@ -9,14 +9,14 @@ import importlib
 import importlib.metadata
 import importlib.util
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from harness import source
+from harness import plugins, source
 from harness.errors import HarnessError, SpecError, UsageError, described, one_line, unknown
 from harness.identity import digest
 from harness.settings import fault
@@ -140,9 +140,57 @@ def _sorted_out() -> tuple[list[Suite], dict[str, str]]:
     return suites, faults
 
 
+_used: list[plugins.Loaded] = []
+"""The plugins of this process, in the order in which they were named."""
+
+
+def use(words: Sequence[str] | None) -> None:
+    """Adds plugins to the suites of this process from now on, in place of those used before.
+
+    Args:
+        words: what `--plugin` names, see `harness.plugins.locate`; none: suites as they are.
+
+    Raises:
+        UsageError: there is no such plugin, or two have one name.
+        SpecError: one cannot be imported or does not fit; one line says which.
+    """
+    places = [plugins.locate(word) for word in dict.fromkeys(words or ())]
+    if places == [item.place for item in _used]:
+        return
+    names = [place.name for place in places]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"two plugins are named {twice}; rename one of the files")
+    found = [plugins.load(place, origins()) for place in places]
+    _used[:] = found
+    load.cache_clear()
+
+
+def used() -> tuple[plugins.Loaded, ...]:
+    """The plugins that suites have in this process."""
+    return tuple(_used)
+
+
+def plugin_lines() -> Iterator[str]:
+    """What plugins there are, a line for each: those in use, then others that are installed."""
+    for item in _used:
+        suites = ", ".join(dict.fromkeys(part.suite for part in item.parts))
+        yield f"plugin {item.place.name} {item.version} adds to {suites}"
+    used = {item.place.name for item in _used}
+    for name, place in sorted(plugins.offered().items()):
+        if name not in used:
+            yield f"plugin {name} ({place.module}) is installed: add it with --plugin {name}"
+
+
+def unloaded(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the plugins behind a specification that this process does not use."""
+    here = {item.place.name for item in _used}
+    names = spec.get("plugins")
+    return tuple(str(n) for n in names if n not in here) if isinstance(names, list | tuple) else ()
+
+
 @functools.cache
 def load(name: str) -> Suite:
-    """The suite of that name, validated.
+    """The suite of that name, validated, with what the plugins of this process add to it.
 
     Raises:
         UsageError: no suite has that name, or none is offered at all.
@@ -174,7 +222,7 @@ def load(name: str) -> Suite:
         raise SpecError(f"{where}: {one_line(str(error))}") from None
     except BaseException as error:  # a suite's own code may raise anything, and call sys.exit
         raise SpecError(f"{where} cannot be loaded: {described(error)}") from error
-    return whole
+    return plugins.extended(whole, _used)
 
 
 def _validated(suite: Suite) -> Suite:
@@ -319,14 +367,17 @@ def source_digest(import_path: str) -> str:
     return source.digest(import_path)
 
 
-def trees(suite: Suite) -> tuple[Path, ...]:
+def trees(suite: Suite, plugins: Sequence[str] = ()) -> tuple[Path, ...]:
     """The packages that hold the source of a suite: first its own, then those of its functions.
+
+    And those of the plugins of these names; of others nothing counts.
 
     Raises:
         SpecError: a function has no source file.
     """
     origin = origins().get(suite.name)  # None: made by hand, in a test for instance
     paths = [origin.module] if origin else []
-    paths += [method.run for method in suite.methods]
-    paths += [artifact.make for artifact in suite.artifacts]
+    paths += [method.run for method in suite.methods if not suite.plugins_of(method)]
+    paths += [artifact.make for artifact in suite.artifacts if not suite.plugins_of(artifact)]
+    paths += [added.source for added in suite.plugins if added.name in plugins]
     return source.trees(dict.fromkeys(paths))

@@ -70,6 +70,10 @@ class Job(NamedTuple):
     dirty: bool | None
     source_digest: str
     """Of the method, or of what makes the artifact; see `harness.registry.source_digest`."""
+    plugins: tuple[str, ...] = ()
+    """What the process needs to have the suite that the plan had; see `harness.registry.use`."""
+    marks: tuple[tuple[str, str], ...] = ()
+    """Version and digest of each plugin behind the trial, for its provenance."""
     force: bool = False
     """Run although there is a record."""
 
@@ -271,7 +275,7 @@ def _record(
             job.source_digest,
             job.device,
             job.threads,
-            contents,
+            {**dict(job.marks), **contents},
         ),
         **outcome,
     )
@@ -285,6 +289,7 @@ def _keep_traceback(context: Context, problem: BaseException) -> str:
 
 
 def _rebuild(job: Job) -> tuple[Trial, Node | None]:
+    registry.use(job.plugins)
     suite = registry.load(job.suite)
     scale = variants.restored(suite, job.scale, job.settings, job.seed)
     if scale is None:

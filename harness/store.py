@@ -203,7 +203,7 @@ class Store(Artifacts, Checkpoints):
         return Loaded(records, damaged)
 
     def specs(self) -> list[Mapping[str, Any]]:
-        """Suite and scale of all artifacts and unfinished trials in the cache."""
+        """Specifications of all artifacts, coordinates of unfinished trials in the cache."""
         return [*self.artifact_specs(), *self.checkpoint_specs()]
 
     def find(self, identity: str, suite: str, scale: str) -> Record | None:

@@ -190,6 +190,18 @@ class Scale(Spec):
 T = TypeVar("T", Method, Task, Claim)
 
 
+class Added(Spec):
+    """What one plugin added to a suite, by name; see `harness.plugins`."""
+
+    name: Name
+    version: str
+    source: ImportPath
+    """The function that was asked; its module's source is the plugin's."""
+    methods: tuple[Name, ...] = ()
+    tasks: tuple[Name, ...] = ()
+    artifacts: tuple[Name, ...] = ()
+
+
 class Suite(Spec):
     """One paper's experiment, whole."""
 
@@ -222,6 +234,8 @@ class Suite(Spec):
     former: ImportPath | None = None
     """`former(spec) -> spec`: today's specification as it was hashed before; for `harness
     migrate`."""
+    plugins: tuple[Added, ...] = ()
+    """What is not its own; filled by the engine."""
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
@@ -336,6 +350,17 @@ class Suite(Spec):
                 fnmatch.fnmatchcase(f"{method.name}/{task.name}", glob) for glob in scale.exclude
             )
         )
+
+    def plugins_of(self, *things: Method | Task | Artifact | None) -> tuple[str, ...]:
+        """Names of the plugins that added some of these, sorted; none for what is its own."""
+        kinds = {Method: "methods", Task: "tasks", Artifact: "artifacts"}
+        names = {
+            added.name
+            for added in self.plugins
+            for thing in things
+            if thing is not None and thing.name in getattr(added, kinds[type(thing)])
+        }
+        return tuple(sorted(names))
 
     def constant(self, method: Method) -> bool:
         """Whether no seed touches a method, neither its own run nor its artifacts."""

@@ -72,6 +72,9 @@ class Dataset(Spec):
     splits: str
     fetch: ImportPath | None = None
     """`fetch(dataset, folder) -> None` gets it from a public hub; None: it cannot be fetched."""
+    folder: str = ""
+    """Where the files lie, of a dataset that a plugin brings; empty: in one of the data folders.
+    No part of any identity."""
     note: str = ""
 
 

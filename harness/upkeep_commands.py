@@ -15,6 +15,7 @@ from harness.arguments import (
     open_data,
     open_store,
     records_of,
+    tell_unloaded,
 )
 from harness.data_commands import tell
 from harness.errors import DataError, StoreError
@@ -38,6 +39,7 @@ def doctor(
     beyond = tell(inventory.check(open_data(None), absent=False), all_of_them=False)
     beyond += tell(inventory.shipped())
     known = set(registry.origins())
+    tell_unloaded(loaded.records)
     for record in loaded.records:
         if record.suite not in known:
             err.print(f"{record.suite}/{record.file_name}: no suite of that name", markup=False)

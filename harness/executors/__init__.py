@@ -5,9 +5,10 @@ beside `local.py` and needs nothing else, since a job names everything by plain 
 result is the record that it commits to the shared store.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import harness
 from harness import registry
@@ -16,7 +17,7 @@ from harness.plan import Plan, Rerun, Trial, unmade, users
 from harness.provenance import Commit
 from harness.run import Job, Outcome, Progress
 from harness.store import Store
-from harness.suite import Artifact
+from harness.suite import Added, Artifact
 
 
 class Work(NamedTuple):
@@ -58,11 +59,17 @@ def work(made: Plan, store: Store, sources: Sources, rerun: Rerun = "none") -> l
     if not made.todo:
         return []
     engine = Path(harness.__file__).parent
-    commit = Commit.read(*registry.trees(made.suite), engine)
+    commits = functools.cache(
+        lambda *plugins: Commit.read(*registry.trees(made.suite, plugins), engine)
+    )
+    known = {added.name: added for added in made.suite.plugins}
+    used = tuple(item.place.word for item in registry.used())
     for key, node in made.nodes.items():
         store.artifact(made.suite.name, node.artifact.name, key)  # says so if it is corrupt
 
-    def job(trial: Trial, identity: str, artifact: Artifact | None) -> Job:
+    def job(trial: Trial, identity: str, artifact: Artifact | None, spec: dict[str, Any]) -> Job:
+        names = spec.get("plugins", ())
+        commit = commits(*names)
         return Job(
             suite=made.suite.name,
             scale=made.scale.name,
@@ -81,14 +88,22 @@ def work(made: Plan, store: Store, sources: Sources, rerun: Rerun = "none") -> l
             commit=commit.commit,
             dirty=commit.dirty,
             source_digest=registry.source_digest(artifact.make if artifact else trial.method.run),
+            plugins=used,
+            marks=tuple((f"plugin {name}", _state(known[name])) for name in names),
             force=artifact is None and rerun != "none",
         )
 
     user = users(made.todo, made.nodes)
     first = [
-        Work(job(user[node.id], node.id, node.artifact), frozenset(node.needs.values()))
+        Work(job(user[node.id], node.id, node.artifact, node.spec), frozenset(node.needs.values()))
         for node in unmade(made, store)
     ]
     return first + [
-        Work(job(trial, trial.id, None), frozenset(trial.needs.values())) for trial in made.todo
+        Work(job(trial, trial.id, None, trial.spec), frozenset(trial.needs.values()))
+        for trial in made.todo
     ]
+
+
+def _state(added: Added) -> str:
+    """A plugin's version and digest, as `Provenance.packages` holds them."""
+    return f"{added.version} sha256:{registry.source_digest(added.source)}"

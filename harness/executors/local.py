@@ -4,6 +4,7 @@ Each job has a supervisor, which ends all of it; see `harness.executors.supervis
 """
 
 import contextlib
+import json
 import multiprocessing
 import os
 import signal
@@ -40,6 +41,8 @@ from harness.store import Store
 
 PRELOAD = "HARNESS_PRELOAD"
 """Environment variable that tells the fork server which suites to load before it forks."""
+PLUGINS = "HARNESS_PLUGINS"
+"""Environment variable that tells it with which plugins, a JSON list."""
 _SAME_SECONDS = 0.5
 """Signals so close to each other are one: a terminal and a wrapper pass on the same Ctrl-C."""
 _NOT_RUN = "not run: an artifact that it needs failed"
@@ -88,6 +91,7 @@ class Local:
         )
         context = multiprocessing.get_context("forkserver")
         os.environ[PRELOAD] = ",".join(sorted({item.job.suite for item in work}))
+        os.environ[PLUGINS] = json.dumps(work[0].job.plugins)
         context.set_forkserver_preload(["harness.executors.local", "harness.executors.preload"])
         self._stops, self._full = 0, False
         self._last_stop = float("-inf")

@@ -8,15 +8,16 @@ each trial imports for itself, and can say what is wrong.
 
 import contextlib
 import importlib
+import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from harness import provenance, registry
 from harness.executors import family
-from harness.executors.local import PRELOAD
+from harness.executors.local import PLUGINS, PRELOAD
 from harness.run import settle_libraries
 from harness.suite import Suite
 
@@ -24,9 +25,11 @@ _SECONDS = 120.0
 """For all imports of the child that tries."""
 
 
-def warm_up(names: Iterable[str]) -> None:
-    """Calls and imports what the suites of these names ask for."""
+def warm_up(names: Iterable[str], plugins: Sequence[str]) -> None:
+    """Calls and imports what the suites of these names ask for, with what plugins add to them."""
     modules: dict[str, None] = {}
+    with contextlib.suppress(Exception, SystemExit):
+        registry.use(plugins)
     for name in names:
         # What goes wrong here goes wrong again in the trial, which can say so. A suite's function
         # may raise anything, and here it would take the fork server down with it.
@@ -72,6 +75,8 @@ def _harmless(modules: Iterable[str]) -> bool:
     return False
 
 
-warm_up(filter(None, os.environ.get(PRELOAD, "").split(",")))
+warm_up(
+    filter(None, os.environ.get(PRELOAD, "").split(",")), json.loads(os.environ.get(PLUGINS, "[]"))
+)
 provenance.versions()  # reads the lists of installed packages
 settle_libraries(threads=1, device="cpu")

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from harness.record import Record
+from harness.registry import unloaded
 from harness.suite import Suite
 
 
@@ -69,6 +70,8 @@ def sort_out(
     scales = {str(s.name) for s in suite.scales}
 
     def reason(record: Record) -> str:
+        if absent := unloaded(record.spec):
+            return f"of plugin {', '.join(absent)}, which is not loaded"
         if record.scale not in scales:
             return f"scale {record.scale} is no longer in the suite"
         if record.method not in methods:

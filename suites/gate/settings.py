@@ -35,7 +35,7 @@ class Epochs(Settings):
                 return self.neighbour_dependent
             case Minesweeper():
                 return self.generated
-            case Real():
+            case Real() | Own():
                 return self.real
 
 
@@ -125,7 +125,22 @@ class Real(Settings):
     """Name in `suites.gate.datasets.DATASETS`."""
 
 
-Source = SelfSufficient | NeighbourDependent | Minesweeper | Real
+class Own(Settings):
+    """A graph that a plugin brings, as `suites.gate.own` has stored it."""
+
+    family: Literal["own"] = "own"
+    """Which kind of graph this is."""
+    dataset: str
+    """Name of the dataset."""
+    file: str
+    """The file in it, named by its digest."""
+    classes: int = Field(ge=2)
+    """Number of labels."""
+    splits: int = Field(ge=1)
+    """Number of splits; seed s uses split s mod splits."""
+
+
+Source = SelfSufficient | NeighbourDependent | Minesweeper | Real | Own
 
 
 class GraphTask(Settings):

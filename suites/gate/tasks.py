@@ -42,7 +42,7 @@ def tasks() -> tuple[Task, ...]:
     return (*_self_sufficient(), *_neighbour_dependent(), *_heterophilic(), *_homophilic())
 
 
-def _task(
+def task(
     graph: str,
     source: Source,
     depth: int,
@@ -53,6 +53,7 @@ def _task(
     proxy: str = "",
     version: int = 1,
 ) -> Task:
+    """One graph at one depth."""
     suffix = "" if protocol == "standard" else f"-{protocol}"
     shares = SHARES.get(graph)
     resampled: dict[str, Any] = {}
@@ -85,7 +86,7 @@ def _self_sufficient() -> Iterator[Task]:
         ("self-cora-random", SelfSufficient(structure="cora", labels="random", classes=7), cora),
     ):
         for depth in (1, 2, 5):
-            yield _task(graph, source, depth, "accuracy", released, datasets)
+            yield task(graph, source, depth, "accuracy", released, datasets)
 
 
 def _neighbour_dependent() -> Iterator[Task]:
@@ -93,23 +94,23 @@ def _neighbour_dependent() -> Iterator[Task]:
         released = Released(hidden=256 if hops == 3 else 64, lr=0.005, epochs=10_000)
         for depth in range(hops, hops + 3):
             source = NeighbourDependent(hops=hops)
-            yield _task(f"neighbour{hops}", source, depth, "accuracy", released)
+            yield task(f"neighbour{hops}", source, depth, "accuracy", released)
 
 
 def _heterophilic() -> Iterator[Task]:
     for depth in (2, 5):
         released = Released(hidden=64, lr=0.001, epochs=5_000)
-        yield _task("minesweeper-generated", Minesweeper(), depth, "roc-auc", released)
+        yield task("minesweeper-generated", Minesweeper(), depth, "roc-auc", released)
     for name in ("minesweeper", *SMALL, *LARGE):
         metric = DATASETS[name].metric
         hard: Score = "hard-roc-auc" if metric == "roc-auc" else metric
         for depth in (2, 5, 10):
             released = Released(hidden=64, lr=0.0005 if depth == 10 else 0.001, epochs=5_000)
             source, beyond = Real(dataset=name), BEYOND if name in SMALL else ""
-            yield _task(name, source, depth, metric, released, (name,), proxy=beyond)
+            yield task(name, source, depth, metric, released, (name,), proxy=beyond)
             # Version 2: MAD averages over the nodes that a node tells, as released.
             code = "paper-code"
-            yield _task(name, source, depth, hard, released, (name,), code, beyond, version=2)
+            yield task(name, source, depth, hard, released, (name,), code, beyond, version=2)
 
 
 def _homophilic() -> Iterator[Task]:
@@ -118,6 +119,6 @@ def _homophilic() -> Iterator[Task]:
             slow = 0.0005 if name == "cora" else 0.0001
             released = Released(hidden=64, lr=slow if depth > 5 else 0.005, epochs=5_000)
             # Version 2: features are divided by their row sum once; twice moved last bits.
-            yield _task(name, Real(dataset=name), depth, "accuracy", released, (name,), version=2)
+            yield task(name, Real(dataset=name), depth, "accuracy", released, (name,), version=2)
     name, released = "ogbn-arxiv", Released(hidden=256, lr=0.001, epochs=2_000)
-    yield _task(name, Real(dataset=name), 12, "accuracy", released, (name,))
+    yield task(name, Real(dataset=name), 12, "accuracy", released, (name,))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from harness.run import Context
 from harness.training import State, count_flops, finite, parameters
-from suites.gate import kernels, measures, synthetic
+from suites.gate import kernels, measures, own, synthetic
 from suites.gate.conv import GATEConv
 from suites.gate.datasets import DATASETS
 from suites.gate.graphs import Graph, check_digest, read_npz, read_ogbn_arxiv, with_protocol
@@ -31,6 +31,7 @@ from suites.gate.settings import (
     Minesweeper,
     NeighbourDependent,
     NetworkSettings,
+    Own,
     Real,
     SelfSufficient,
 )
@@ -113,6 +114,8 @@ def _graph(ctx: Context) -> Graph:
             return synthetic.minesweeper(rng, side=settings.side)
         case Real(dataset=name):
             return _real(ctx, name, ctx.seed)
+        case Own() as source:
+            return own.read(ctx.dataset(source.dataset), source, ctx.seed % source.splits)
 
 
 def _real(ctx: Context, name: str, split: int) -> Graph:

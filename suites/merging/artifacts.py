@@ -65,7 +65,7 @@ def make_policy(ctx: Context) -> dict[str, JsonValue]:
         evaluate_at=evenly(recipe, settings.evaluations) if wanted.watched else [recipe.updates],
     )
     files.save(policy, stats, ctx.out)
-    return _keep_curve(ctx, curve)
+    return keep_curve(ctx, curve)
 
 
 def make_multitask(ctx: Context) -> dict[str, JsonValue]:
@@ -100,7 +100,7 @@ def make_multitask(ctx: Context) -> dict[str, JsonValue]:
     )
     for name, policy in policies.items():
         files.save(policy, stats[name], ctx.out / name)
-    return _keep_curve(ctx, curve)
+    return keep_curve(ctx, curve)
 
 
 def make_finetuned(ctx: Context) -> dict[str, JsonValue]:
@@ -126,7 +126,7 @@ def make_finetuned(ctx: Context) -> dict[str, JsonValue]:
         evaluate_at=[recipe.updates],
     )
     files.save(policy, stats, ctx.out)
-    return _keep_curve(ctx, curve)
+    return keep_curve(ctx, curve)
 
 
 # -- what methods use too --------------------------------------------------------------------------
@@ -193,6 +193,15 @@ def read_curve(folder: Path) -> list[tuple[int, dict[str, list[float]]]]:
     ]
 
 
+def keep_curve(
+    ctx: Context, curve: Sequence[tuple[int, dict[str, list[float]]]]
+) -> dict[str, JsonValue]:
+    """Keeps the evaluations of a policy beside it; what its artifact says of itself."""
+    write_atomic(ctx.out / "curve.json", json.dumps(curve).encode())
+    last = {name: sum(line) / len(line) for name, line in curve[-1][1].items()}
+    return {"returns": dict(last), "counts": dict(ctx.counts)}
+
+
 def _shape(ctx: Context, states: int, actions: int, size: str = "standard") -> Shape:
     settings = ctx.settings(MergingSettings)
     return Shape(
@@ -242,11 +251,3 @@ def _term(
             generator=generator,
         )
     raise SpecError(unknown("extra term", extra, ("start", "centres", "text")))
-
-
-def _keep_curve(
-    ctx: Context, curve: Sequence[tuple[int, dict[str, list[float]]]]
-) -> dict[str, JsonValue]:
-    write_atomic(ctx.out / "curve.json", json.dumps(curve).encode())
-    last = {name: sum(line) / len(line) for name, line in curve[-1][1].items()}
-    return {"returns": dict(last), "counts": dict(ctx.counts)}

@@ -209,10 +209,10 @@ def load(
     """The encoder of that name, its weights as they were published.
 
     Args:
-        name: `minilm-<layers>`, `tiny`, `mlm` or `hub:<name>`.
+        name: `minilm-<layers>`, `tiny`, `mlm`, `hub:<name>` or `own:<artifact>` of a plugin.
         generator: draws the weights of `tiny`.
         pooling: only `pooler` keeps an encoder's pooler.
-        folder: where `mlm` lies, or a snapshot of `hub:<name>`.
+        folder: where `mlm` or a plugin's own lies, or a snapshot of `hub:<name>`.
 
     Of an encoder-decoder it is the encoder. Weights are float32, whatever they were stored in.
 
@@ -235,6 +235,8 @@ def load(
         return Pretrained(_stored(folder, pooling), tokenizer(str(folder)))
     if name.startswith("hub:"):
         return _published(name, str(folder) if folder else name.removeprefix("hub:"), pooling)
+    if name.startswith("own:") and folder is not None:
+        return _published(name, str(folder), pooling)
     there = (f"minilm-<1..{MINILM_LAYERS}>", "tiny", "mlm (pretrained by this suite)")
     raise SpecError(unknown("encoder", name, (*there, "hub:<Hugging Face name>")))
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from harness.errors import SpecError, unknown
 from harness.run import Context
 from harness.training import parameters
-from suites.mixup import encoder, generated, kernels, scores, texts
+from suites.mixup import encoder, generated, kernels, own, scores, texts
 from suites.mixup.datasets import CORPORA
 from suites.mixup.finetuning import METHODS
 from suites.mixup.finetuning.loop import Finetune, predict
@@ -67,7 +67,9 @@ def run(ctx: Context) -> dict[str, float]:
 def stored(ctx: Context, name: str) -> Path | None:
     """Where an encoder's files lie, verified and noted; None where its package knows."""
     if name == "mlm":
-        return ctx.artifact("encoder")
+        return ctx.artifact("mlm")
+    if name.startswith("own:"):
+        return ctx.artifact(name.removeprefix("own:"))
     if name.startswith("hub:"):
         return ctx.snapshot(name.removeprefix("hub:"), *encoder.HUB_FILES)
     if name.startswith("minilm-"):
@@ -99,6 +101,9 @@ def load(ctx: Context) -> tuple[Texts, Texts]:
                 "suites/mixup/scales.py"
             )
         return generated.make(name, sizes.train, rng), generated.make(name, sizes.test, rng)
+    if "train_file" in ctx.task.params:  # what a plugin brings
+        whole, test = own.load(ctx.dataset(name), name, ctx.settings(own.OwnTexts))
+        return texts.subsample(whole, task.n or 0, task.sampling, rng), test
     source, target = CORPORA[name], CORPORA[task.test]
     if source.train is None or target.dev is None:
         raise SpecError(

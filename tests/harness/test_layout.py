@@ -56,11 +56,13 @@ ALLOWED = {
     "variants": {"errors", "identity", "settings", "suite"},
     "analysis": {"errors", "identity", "record", "stats", "suite"},
     "looks": {"errors", "files", "identity", "settings", "suite"},
-    "registry": {"errors", "identity", "settings", "source", "suite"},
-    "data": {"cache", "errors", "files", "identity", "registry", "suite"},
-    "inventory": {"contents", "data", "errors", "registry"},
     "evidence": {"analysis", "claim", "digits", "errors", "stats", "suite"},
     "margins": {"claim", "errors", "files", "record", "settings", "suite"},
+    "plugins": {"cache", "errors", "files", "identity", "settings", "suite"},
+    "registry": {"errors", "identity", "plugins", "settings", "source", "suite"},
+    "new": {"errors", "files", "registry", "suite", "terminal"},
+    "data": {"cache", "errors", "files", "identity", "registry", "suite"},
+    "inventory": {"contents", "data", "errors", "registry"},
     "tiers": {"analysis", "claim", "digits", "errors", "registry", "suite"},
     "checks": {"analysis", "check", "digits", "errors", "record", "registry", "suite"},
     "effects": {
@@ -100,6 +102,9 @@ ALLOWED = {
     "console": {
         "errors", "executors", "identity", "number", "plan", "record", "run", "store", "suite",
     },
+    "list_commands": {
+        "arguments", "console", "number", "registry", "settings", "terminal", "variants",
+    },
     "data_commands": {
         "arguments", "console", "data", "errors", "inventory", "registry", "store", "terminal",
     },
@@ -117,7 +122,7 @@ ALLOWED = {
     },
     "report": {
         "analysis", "axes", "claim", "claims", "digits", "drawing", "effects", "errors", "files",
-        "number", "record", "registry", "suite", "wording",
+        "looks", "number", "record", "registry", "stats", "suite", "wording",
     },
     "claim_commands": {
         "analysis", "arguments", "claim", "claims", "console", "errors", "looks", "number", "plan",
@@ -130,14 +135,14 @@ ALLOWED = {
     },
     "cli": {
         "analysis", "arguments", "claim_commands", "console", "data_commands", "design", "errors",
-        "number", "options", "plan", "record", "registry", "report", "rounds", "settings", "suite",
-        "terminal", "upkeep", "upkeep_commands", "variants",
+        "list_commands", "looks", "new", "number", "options", "plan", "record", "registry",
+        "report", "rounds", "suite", "terminal", "upkeep", "upkeep_commands", "variants",
     },
 }  # fmt: skip
 FOR_SUITES = {
     "analysis", "check", "claim", "contents", "context", "data", "digits", "drawing", "errors",
-    "lazy", "number", "pretrained", "record", "rows", "run", "settings", "stats", "store", "suite",
-    "tool", "training", "weights",
+    "lazy", "number", "plugins", "pretrained", "record", "rows", "run", "settings", "stats",
+    "store", "suite", "tool", "training", "weights",
 }  # fmt: skip
 
 

@@ -271,7 +271,7 @@ def test_the_first_trial_that_needs_an_artifact_makes_it(make_suite):
 
 
 def test_work_of_many_trials_over_shared_artifacts_is_linear(make_suite, there, monkeypatch):
-    monkeypatch.setattr(registry, "trees", lambda suite: ())  # it has no source
+    monkeypatch.setattr(registry, "trees", lambda suite, plugins: ())  # it has no source
     store, sources = there
     artifacts = chain(1000)
     suite = make_suite(

@@ -15,10 +15,10 @@ WINGS = {"robots": set(), "policy": {"robots"}, "merge": {"robots", "policy"}}
 
 
 @pytest.mark.parametrize("name", suites.merging.__all__)
-def test_public_names_are_functions_of_the_merge_wing(name: str) -> None:
+def test_public_names_are_functions_of_the_merge_wing_or_for_plugins(name: str) -> None:
     function = getattr(suites.merging, name)
     assert callable(function)
-    assert function.__module__.startswith("suites.merging.merge.")
+    assert function.__module__.startswith(("suites.merging.merge.", "suites.merging.own"))
     assert name in dir(suites.merging)
 
 

@@ -1,0 +1,88 @@
+"""The commands that say what there is: `harness list` and `show`."""
+
+from typing import Annotated
+
+import typer
+
+from harness import console, number, registry, variants
+from harness.arguments import Assignments, Plugins, varied
+from harness.settings import rows as setting_rows
+from harness.terminal import out
+
+
+def list_suites(plugin: Plugins = None) -> None:
+    """Suites, papers, scales, number of trials, estimated cost; plugins."""
+    registry.use(plugin)
+    rows = []
+    for suite in registry.every():
+        for scale in suite.scales:
+            trials = suite.trial_count(scale)
+            hours = scale.expected_seconds * trials
+            rows.append(
+                (
+                    suite.name,
+                    f"{suite.paper.title} ({suite.paper.arxiv})",
+                    scale.name,
+                    trials,
+                    len(suite.artifacts),
+                    f"{number.seconds(hours)} of one core",
+                )
+            )
+    console.table(("suite", "paper", "scale", "trials", "artifacts", "estimate"), rows, out)
+    for line in registry.plugin_lines():
+        out.print(line, markup=False)
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="A suite.")],
+    scale: Annotated[str, typer.Option(help="Show the settings of this scale instead.")] = "",
+    assignments: Assignments = None,
+    plugin: Plugins = None,
+) -> None:
+    """Methods, tasks, claims, published numbers, and what differs from the paper."""
+    registry.use(plugin)
+    suite = registry.load(name)
+    if scale or assignments:
+        chosen = varied(suite, scale or "smoke", assignments)[1]
+        settings = [
+            (row.name, variants.text(row.value), row.meaning)
+            for row in setting_rows(chosen.settings)
+        ]
+        out.print(f"{suite.name} at {chosen.name} scale; replace a setting with --set NAME=VALUE")
+        console.table(("setting", "value", "meaning"), settings, out)
+        return
+    paper = suite.paper
+    out.print(
+        f"{paper.title}. {paper.authors}. {paper.venue} {paper.year}. arXiv {paper.arxiv}\n"
+        f"{suite.summary}\n",
+        markup=False,
+    )
+    rows: list[tuple[object, ...]] = [
+        (m.name, m.kind, m.label, " ".join((*m.deviations, m.note))) for m in suite.methods
+    ]
+    console.table(("method", "kind", "label", "differs from the paper"), rows, out)
+    out.print()
+    rows = [
+        (t.name, t.protocol, ", ".join(t.metrics), ", ".join(t.datasets) or "generated", t.note)
+        for t in suite.tasks
+    ]
+    console.table(("task", "protocol", "metrics", "data", "note"), rows, out)
+    out.print()
+    rows = [(c.name, c.kind, c.source, c.text) for c in suite.claims]
+    console.table(("claim", "kind", "source", "what it says"), rows, out)
+    out.print()
+    rows = [
+        (s.name, suite.trial_count(s), len(s.seeds), " ".join(s.deviations)) for s in suite.scales
+    ]
+    console.table(("scale", "trials", "seeds", "differs from the paper"), rows, out)
+    for title, lines in (("Differs everywhere", suite.deviations), ("Defects", suite.defects)):
+        for line in lines:
+            out.print(f"{title}: {line}", markup=False)
+    printed = registry.references(suite)
+    if printed:
+        out.print(f"\n{len(printed)} published numbers in {suite.references}:")
+        rows = [
+            (r.table, r.task, r.method, r.metric, number.spread(r.value, r.spread), r.source)
+            for r in printed
+        ]
+        console.table(("table", "task", "method", "metric", "value", "source"), rows, out)
