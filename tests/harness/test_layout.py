@@ -397,7 +397,13 @@ def test_one_engine_module_alone_needs_torch_and_one_matplotlib():
 
 
 def test_listing_suites_takes_little_time():
-    # Half a second on a quiet machine; the bound leaves room for a busy one.
+    # As a ratio: a busy machine slows both. Four times on a quiet one.
+    libraries = python(
+        "import json, time\n"
+        "import pydantic, rich.console, rich.table, typer.main\n"
+        "class Model(pydantic.BaseModel):\n    x: int = 1\n"
+        "print(json.dumps(time.process_time()))"
+    )
     seconds = python(
         "import json, sys, time\n"
         "sys.argv = ['harness', 'list']\n"
@@ -408,4 +414,4 @@ def test_listing_suites_takes_little_time():
         "    assert not end.code, end.code\n"
         "print(json.dumps(time.process_time()))"
     )
-    assert seconds < 1.5
+    assert seconds < 8 * libraries
