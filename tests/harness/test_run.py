@@ -535,7 +535,7 @@ def test_a_failing_method_leaves_a_record(job: Any, store: Store, method: str, s
         (ValueError("the allocation is negative"), "failed", "ValueError: the allocation"),
         (SystemExit(0), "failed", "SystemExit: 0"),
         (KeyboardInterrupt(), "failed", "KeyboardInterrupt: "),
-        (ValueError("x" * 10**6), "failed", f"ValueError: {'x' * 267}...{'x' * 133}"),
+        (ValueError("x" * 10**6), "failed", f"ValueError: {'x' * 334}...{'x' * 166}"),
         (
             OSError(2, "Gone", "/home/me/data/a.txt"),
             "failed",
