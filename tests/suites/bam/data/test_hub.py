@@ -83,10 +83,10 @@ def test_a_second_download_is_of_the_first_ones_revision(
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     for name in ("common-crawl", "pile-of-law-contracts"):
-        sources = Sources(None, tmp_path)
+        sources = Sources(None, tmp_path / "data")
         sources.fetch(dataset(name))
         (file,) = dataset(name).files
-        (tmp_path / file).unlink()
+        (sources.hub / file).unlink()
         monkeypatch.setattr(hub, "newest", lambda *_: "f" * 40)
         sources.fetch(dataset(name))
         monkeypatch.setattr(hub, "newest", lambda *_: REVISION)
