@@ -32,6 +32,7 @@ MODULES = {
 """Modules that have another name today."""
 
 ATTRIBUTES = {
+    "suites.bam": {"upcycle": "suites.bam.model"},
     "suites.bam.model": {"BamForCausalLM": "suites.bam.model.causal_lm"},
     "suites.bam.downstream": {
         "evaluate": "suites.bam.downstream.evaluate",
@@ -44,7 +45,7 @@ ATTRIBUTES = {
     },
     "suites.merging.policy.model": {"save": "suites.merging.policy.files"},
 }
-"""Names that a module had and that live in another one today."""
+"""Names that a module had, and the module, or package of a module, where they live today."""
 
 
 def _rows(path: Path, columns: list[str] | None) -> list[dict[str, Any]]:
@@ -56,13 +57,20 @@ def _rows(path: Path, columns: list[str] | None) -> list[dict[str, Any]]:
     return [row.values for row in read(path, schema)]
 
 
+def _home(home: str, name: str) -> Any:
+    module = importlib.import_module(home)
+    if hasattr(module, "__path__"):
+        return importlib.import_module(f"{home}.{name}")
+    return getattr(module, name)
+
+
 class _WithFormerNames(ModuleType):
     """A module that has its former names besides today's; set, they are set where they live."""
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__
         homes = ATTRIBUTES[found("__name__")]
-        return getattr(importlib.import_module(homes[name]), name) if name in homes else found(name)
+        return _home(homes[name], name) if name in homes else found(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         home = ATTRIBUTES[self.__name__].get(name)
