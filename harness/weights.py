@@ -50,7 +50,7 @@ class _Place(NamedTuple):
 
 
 class Weights(Mapping[str, "Tensor"]):
-    """The tensors of a file or folder, each read anew whenever it is asked for.
+    """The tensors of a file or folder, each read again whenever it is asked for.
 
     Names are sorted, so that nothing depends on how the tensors are spread over files.
 

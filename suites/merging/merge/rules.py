@@ -223,7 +223,7 @@ def inputs_first(shapes: State, keys: Iterable[str]) -> set[str]:
     """Those of the weights `keys` that are kept as [in, out], as GPT-2's Conv1D keeps them.
 
     The bias of a layer has its outputs' size. A square weight goes by the other layers of its
-    name, and else by all layers; without a bias a layer is a linear one, [out, in].
+    name, and else by all layers; a layer without a bias is a linear one, [out, in].
 
     Args:
         shapes: a whole model; its tensors may be on the meta device.
