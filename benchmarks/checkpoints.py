@@ -2,12 +2,12 @@
 
     python benchmarks/checkpoints.py [--width 512] [--layers 8] [--models 3] [--rounds 3]
 
-Every row is a process of its own: its peak of resident memory beyond what its imports take, in
-bytes, and its time after the imports, as a multiple of the plain way's: all
-checkpoints loaded with safetensors, averaged in their own precision, and saved. All ways are
-measured in turn, round after round; times are medians, of the clock and of the processor, which
-other work on the machine disturbs less. The bound on
-memory is 1.3 times the largest shard that is written plus the largest tensor of each model.
+Every row is a process of its own: its peak of resident memory beyond what its imports take, and
+its time after the imports, as a multiple of the plain way's: all checkpoints loaded with
+safetensors, averaged in their own precision, and saved. All ways are measured in turn, round after
+round; times are medians, of the clock and of the processor, which other work on the machine
+disturbs less. The bound on memory is 1.3 times the largest shard that is written plus the largest
+tensor of each model; Fisher information and Gram matrices come on top.
 mergekit's linear merge is measured too where it is installed.
 """
 
