@@ -1,21 +1,25 @@
 """Memory and time of upcycling and merging checkpoints, beside a plain load-average-save.
 
-    python benchmarks/checkpoints.py [--width 512] [--layers 8] [--models 3] [--shard 1GB]
+    python benchmarks/checkpoints.py [--width 512] [--layers 8] [--models 3] [--rounds 3]
 
-Every row is a process of its own: its peak of resident memory beyond what its imports take, in
-bytes of the checkpoint, and its time after the imports, as a multiple of the plain way's: all
-checkpoints loaded with safetensors, averaged in their own precision, and saved. The bound on
-memory is 1.3 times the largest shard that is written plus the largest tensor of each model.
+Every row is a process of its own: its peak of resident memory beyond what its imports take, and
+its time after the imports, as a multiple of the plain way's: all checkpoints loaded with
+safetensors, averaged in their own precision, and saved. All ways are measured in turn, round after
+round; times are medians, of the clock and of the processor, which other work on the machine
+disturbs less. The bound on memory is 1.3 times the largest shard that is written plus the largest
+tensor of each model; Fisher information and Gram matrices come on top.
 mergekit's linear merge is measured too where it is installed.
 """
 
 import argparse
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from statistics import median
 
 import torch
 from safetensors.torch import save_file
@@ -34,11 +38,11 @@ def watch():
     while not done.wait(0.002):
         peak[0] = max(peak[0], resident())
 watcher = threading.Thread(target=watch); watcher.start()
-start = time.perf_counter()
+start, spent = time.perf_counter(), time.process_time()
 {work}
-seconds = time.perf_counter() - start
+seconds, spent = time.perf_counter() - start, time.process_time() - spent
 done.set(); watcher.join()
-print(json.dumps(dict(seconds=seconds, bytes=max(peak[0] - before, 0))))
+print(json.dumps(dict(seconds=seconds, cpu=spent, bytes=max(peak[0] - before, 0))))
 """
 _PLAIN = (
     "from safetensors.torch import load_file, save_file\nimport torch",
@@ -122,7 +126,9 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--vocabulary", type=int, default=32_000)
     parser.add_argument("--models", type=int, default=3)
-    parser.add_argument("--shard", type=tool.size, default=10**9)
+    parser.add_argument("--shard", type=tool.size, default=10**9, metavar="SIZE")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", default=[""], help="beginnings of the ways' names")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
@@ -148,18 +154,30 @@ def main() -> None:
         print(
             f"{args.models} checkpoints of {size / 1e6:.0f} MB, largest tensor {tensor / 1e6:.0f}"
         )
-        print(f"{'':24}{'seconds':>9}{'x plain':>9}{'MB':>8}{'bound':>8}")
-        plain = 0.0
-        for name, (way, options) in ways.items():
-            out = folder / name.replace(" ", "-")
-            found = measured(way, out, models, *options)
-            plain = plain or found["seconds"]
-            largest = max(f.stat().st_size for f in out.glob("*.safetensors"))
-            bound = 1.3 * largest + args.models * tensor
-            print(
-                f"{name:24}{found['seconds']:9.2f}{found['seconds'] / plain:9.2f}"
-                f"{found['bytes'] / 1e6:8.0f}{bound / 1e6:8.0f}"
-            )
+        ways = {n: w for n, w in ways.items() if n == "plain" or n.startswith(tuple(args.only))}
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        cpu: dict[str, list[float]] = {name: [] for name in ways}
+        peaks: dict[str, list[float]] = {name: [] for name in ways}
+        largest = {}
+        for _ in range(args.rounds):
+            for name, (way, options) in ways.items():
+                out = folder / name.replace(" ", "-")
+                found = measured(way, out, models, *options)
+                seconds[name].append(found["seconds"])
+                cpu[name].append(found["cpu"])
+                peaks[name].append(found["bytes"])
+                largest[name] = max(f.stat().st_size for f in out.glob("*.safetensors"))
+                shutil.rmtree(out)
+        print("| way | seconds | times plain | CPU seconds | times plain | peak MB | bound MB |")
+        print("|---|---|---|---|---|---|---|")
+        for name in ways:
+            cells = [name]
+            for kind in (seconds, cpu):
+                ratios = [s / p for s, p in zip(kind[name], kind["plain"], strict=True)]
+                cells += [f"{median(kind[name]):.2f}", f"{median(ratios):.2f}"]
+            bound = 1.3 * largest[name] + args.models * tensor
+            cells += [f"{max(peaks[name]) / 1e6:.0f}", f"{bound / 1e6:.0f}"]
+            print(f"| {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

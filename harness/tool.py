@@ -8,6 +8,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import NoReturn
 
 from harness.errors import HarnessError, UsageError, quoted
@@ -43,10 +44,9 @@ def seed(text: str) -> int:
 def size(text: str) -> int:
     """A number of bytes such as 5GB, 300MB or 1GiB, for `add_argument(type=...)`."""
     parts = _SIZE.fullmatch(text.strip())
-    number = float(f"{parts[1]}.{parts[2] or 0}") if parts else 0.0
-    unit = parts[3].lower() if parts else ""
-    base = 1024 if "i" in unit else 1000
-    count = int(number * base ** " kmgt".index(unit[:1] or " ")) if unit != "b" else int(number)
+    number = Decimal(f"{parts[1]}.{parts[2] or 0}") if parts else Decimal(0)
+    unit = (parts[3] if parts else "").lower().removesuffix("b")
+    count = int(number * (1024 if "i" in unit else 1000) ** " kmgt".index(unit[:1] or " "))
     if count < 1:
         raise argparse.ArgumentTypeError(
             f"{quoted(text)} is no size; give bytes, or a number with KB, MB, GB, KiB, MiB or GiB"

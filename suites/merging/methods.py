@@ -16,6 +16,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "common": {"init": "common"},
     "pretrained": {"init": "pretrained"},
     "regularised": {"init": "pretrained", "extras": ("start",)},
+    "recommended": {"init": "pretrained", "extras": ("start", "early-centres")},
     "cotrained": {"init": "pretrained", "extras": ("start", "centres", "text")},
     "narrow": {"init": "common", "size": "narrow"},
 }
@@ -26,6 +27,7 @@ STARTS = {
     "common": "shared random initialisation",
     "pretrained": "language model",
     "regularised": "language model, regularised",
+    "recommended": "language model, regularised and toward its centres",
     "cotrained": "language model, co-trained",
     "narrow": "shared random initialisation, half the width",
 }

@@ -25,7 +25,8 @@ def scales() -> tuple[Scale, ...]:
     """Smoke for CI, laptop for two cores, gpu for one GPU, paper as released."""
     # Methods of three robots have no policy for the fourth.
     exclude = tuple(f"{m.name}/ant" for m in methods() if not m.name.startswith("four-"))
-    return (_smoke(exclude), _laptop(exclude), _gpu(exclude), _paper(exclude))
+    small = (*exclude, *(f"{m.name}/*" for m in methods() if m.name.endswith("-recommended")))
+    return (_smoke(small), _laptop(small), _gpu(exclude), _paper(exclude))
 
 
 def _sizes(width: int, layers: int, narrow: int, multi: tuple[int, int]) -> Sizes:

@@ -7,7 +7,7 @@ from pydantic import Field
 from harness.settings import AdamW, Settings, factor
 
 Init = Literal["different", "common", "pretrained"]
-Extra = Literal["start", "centres", "text"]
+Extra = Literal["start", "centres", "early-centres", "text"]
 SizeName = Literal["standard", "narrow", "multi"]
 
 
@@ -168,7 +168,8 @@ class PolicyOf(Robot):
     init: Init
     """Random initialisation of its own, one shared by all, or a language model."""
     extras: tuple[Extra, ...] = ()
-    """Further terms of the loss: toward the initialisation, k-means, a language model's loss."""
+    """Further terms of the loss: toward the initialisation, k-means, k-means that fades three times
+    as fast, a language model's loss."""
     size: SizeName = "standard"
     """Which of the scale's sizes."""
     watched: bool = False

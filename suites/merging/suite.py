@@ -214,12 +214,13 @@ def suite() -> Suite:
             "A byte-level language model trained on Python's reference manual takes the place of "
             "ChibiT, which is not on any package index.",
             "The activation is relu for every initialisation; ChibiT's is gelu.",
-            "No method starts from the language model with the k-means term and the regularisation "
-            "toward the initialisation alone, as the README of the released code recommends: "
-            "`regularised` leaves the k-means term out, `cotrained` adds joint training on text.",
-            "The k-means term takes cosines and fades to half after 7.5 % of the updates; the "
-            "released joint training takes plain inner products there, its other trainer takes "
-            "cosines and fades three times as fast.",
+            "The README of the released code recommends the language model with the k-means term "
+            "and the regularisation toward the initialisation: the methods `*-recommended`, which "
+            "the smoke and laptop scales leave out. `regularised` has no k-means term, `cotrained` "
+            "trains on text too.",
+            "The k-means term takes cosines. So does the released trainer, which `recommended` "
+            "follows; the released joint training takes plain inner products, where `cotrained` "
+            "takes cosines.",
             "AdamW has an epsilon of 1e-8 everywhere; the released code has 1e-6 for policies that "
             "start from a language model.",
             "`norm-identity` resets the two norms of every block. The released filter looks for "

@@ -259,15 +259,6 @@ def _distributions() -> tuple[importlib.metadata.Distribution, ...]:
     return tuple(named[name] for name in sorted(named))
 
 
-def _name(distribution: importlib.metadata.Distribution) -> str:
-    """Of an installed package; empty where its metadata cannot be read: it is left out."""
-    try:
-        distribution.read_text("METADATA")
-        return str(distribution.name or "")
-    except Exception:  # not UTF-8, no folder, ...: another package's fault
-        return ""
-
-
 def _files(distribution: importlib.metadata.Distribution) -> list[importlib.metadata.PackagePath]:
     try:
         return sorted(distribution.files or [], key=str)

@@ -28,7 +28,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from harness.errors import MethodError
@@ -359,6 +358,8 @@ def _units(tensor: Tensor, axis: Axis) -> Tensor:
 
 def _assign(gain_UU: Tensor) -> Tensor:
     """The assignment of the largest total gain; the order as it is, where none is better."""
+    from scipy.optimize import linear_sum_assignment  # a third of the start of a command line
+
     # Costs, not gains: to maximise, the solver would first copy the matrix.
     cost_UU = gain_UU.contiguous().neg_()
     _, columns = linear_sum_assignment(cost_UU.numpy())

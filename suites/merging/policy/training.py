@@ -163,18 +163,23 @@ def toward_start(policy: DecisionTransformer, strength: float) -> Term:
 
 
 def toward_centres(
-    policies: Mapping[str, DecisionTransformer], centres_CD: Tensor, strength: float, updates: int
+    policies: Mapping[str, DecisionTransformer],
+    centres_CD: Tensor,
+    strength: float,
+    updates: int,
+    gone: float = 0.15,
 ) -> Term:
     """Pulls input tokens toward the nearest centre of a language model's token embeddings.
 
-    Minus the mean over tokens of the largest cosine, fading out: half strength after 7.5 % of the
-    updates. Source: Reid et al., "Can Wikipedia Help Offline Reinforcement Learning?" (2022). We
-    differ: the time scale is a share of the training; the released code counts updates.
+    Minus the mean over tokens of the largest cosine, fading out: a logistic curve with half of the
+    strength at half of `gone`, a share of the updates. Source: Reid et al., "Can Wikipedia Help
+    Offline Reinforcement Learning?" (2022). We differ: the time scale is a share of the training;
+    the released code counts updates.
     """
     unit_CD = nn.functional.normalize(centres_CD, dim=-1)
 
     def loss(done: int, batches: Batches) -> Tensor:
-        fading = 1 / (1 + math.exp(5 - (0.15 - done / updates) / 0.015))
+        fading = 1 / (1 + math.exp(5 - (gone - done / updates) / (gone / 10)))
         nearest = []
         for name, batch in batches.items():
             x_BK3D = policies[name].embed(

@@ -63,8 +63,10 @@ def test_artifacts_that_start_from_the_language_model_need_it(merging: Suite) ->
 
 
 def test_smoke_needs_no_data_and_runs_every_method(merging: Suite) -> None:
+    """But those of the recommended recipe, whose terms of the loss other methods have too."""
     scale = merging.scale("smoke")
-    assert {m.name for m, _ in merging.pairs(scale)} == {m.name for m in merging.methods}
+    wanted = {m.name for m in merging.methods if not m.name.endswith("-recommended")}
+    assert {m.name for m, _ in merging.pairs(scale)} == wanted
     assert scale.settings.plain()["source"] == "shipped"
     files = {d.name: d.files for d in merging.datasets}
     assert not any(files[name] for a in merging.artifacts for name in a.datasets)

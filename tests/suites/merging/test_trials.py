@@ -1,6 +1,7 @@
 """Artifacts and methods through the engine's own context, at a scale below smoke."""
 
 import json
+import math
 import platform
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from suites.merging import trials as methods
 from suites.merging.policy import files, language
 from suites.merging.policy.model import DecisionTransformer
 from suites.merging.robots.environments import environment, normalised
+from suites.merging.robots.trajectories import statistics
 from suites.merging.settings import Merge
 
 OTHERS = {"hopper": "halfcheetah", "halfcheetah": "walker2d", "walker2d": "hopper"}
@@ -199,9 +201,7 @@ def test_other_merges_and_changes_touch_what_they_name(
     if method == "attention-off":
         assert not moved
     elif method == "norm-identity":
-        assert moved
-        assert all(".ln_" in name for name in moved)
-        assert torch.equal(found["blocks.0.ln_1.weight"], torch.ones_like(own["ln_f.weight"]))
+        _are_identities_in_the_blocks_alone(own, found)
     else:
         groups = [f".{group}." for group in ctx.settings(Merge).groups or ()]
         assert moved
@@ -209,6 +209,27 @@ def test_other_merges_and_changes_touch_what_they_name(
     assert set(metrics) <= set(ctx.task.reports)
     if method.startswith("fisher"):
         assert len(ctx.finished_series()["information-mlp"].y) == 2
+
+
+def _are_identities_in_the_blocks_alone(
+    own: dict[str, torch.Tensor], found: dict[str, torch.Tensor]
+) -> None:
+    """Weights of 1 and biases of 0 in `ln_1` and `ln_2` of every block, the rest as it was.
+
+    The released filter takes every norm with `ln` in its name, the final one and that of the
+    embeddings too: the declared deviation.
+    """
+    of_blocks = {f"blocks.{n}.ln_{k}.{kind}" for n in (0, 1) for k in (1, 2)
+                 for kind in ("weight", "bias")}  # fmt: skip
+    assert of_blocks <= own.keys()
+    for name, value in found.items():
+        wanted = own[name]
+        if name in of_blocks:
+            wanted = torch.full_like(value, float(name.endswith("weight")))
+        assert torch.equal(value, wanted), name
+    released = {name for name in own if "ln_" in name or "embed_norm" in name}
+    assert {name.rpartition(".")[0] for name in released - of_blocks} == {"ln_f", "embed_norm"}
+    assert any("`norm-identity`" in line for line in registry.load("merging").deviations)
 
 
 def test_switched_off_attention_is_switched_off(
@@ -224,6 +245,63 @@ def test_switched_off_attention_is_switched_off(
     monkeypatch.setattr(methods, "returns", keep)
     smoke.run("attention-off")
     assert off == [True, True]
+
+
+def test_the_recommended_recipe_has_both_pulls_and_no_text() -> None:
+    """The released README's: --gpt_kmeans 1000 --gpt_kmeans_const 0.1 --init_reg 1e-4."""
+    suite = registry.load("merging")
+    (made,) = (a for a in suite.artifacts if a.name == "policy-hopper-recommended")
+    assert made.params["init"] == "pretrained"
+    assert made.params["extras"] == ["start", "early-centres"]
+    for scale in suite.scales:
+        found = {m.name for m, _ in suite.pairs(scale) if "recommended" in m.name}
+        assert bool(found) == (scale.name in ("gpu", "paper"))
+        settings: Any = scale.settings
+        assert (settings.centres_strength, settings.start_strength) == (0.1, 1e-4)
+    assert {"individual-recommended", "average-attn-recommended", "average-mlp-recommended",
+            "average-attn-mlp-recommended"} == found  # fmt: skip
+
+
+def test_the_recommended_loss_is_the_released_formula(smoke: World) -> None:
+    """Squared error - 0.1 sigmoid((5000 - step) / 500 - 5) mean max cos + 1e-4 sum ||p - p_0||,
+
+    with the times of the released 100,000 updates as shares of the training.
+    """
+    smoke.context("average-attn-pretrained")
+    trial, nodes = smoke.trial("average-attn-pretrained", "hopper")
+    node = next(n for n in nodes.values() if n.artifact.name == "policy-hopper-pretrained")
+    ctx = Context(trial, smoke.store, Sources(None, smoke.store.cache), node=node)
+    env = artifacts.world(ctx, "hopper")
+    policy = artifacts.fresh(ctx, env, "pretrained", "standard").eval()
+    pulls = [artifacts._term(ctx, extra, env, policy) for extra in ("start", "early-centres")]
+    trajectories = artifacts.read_data(ctx, env)
+    windows = artifacts.windows(ctx, trajectories, statistics(trajectories), policy.shape)
+    batch = windows.at(torch.arange(7))
+    start = {k: v.double() for k, v in policy.state_dict().items()}
+    with torch.no_grad():
+        for p in policy.parameters():
+            p.add_(0.01 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1)))
+    state = policy.state_dict()
+    norms = sum(float((state[n].double() - start[n]).norm()) for n in state if "blocks." in n)
+    embeddings = language_model(ctx)["embed_token.weight"]
+    centres = language.centres(
+        embeddings, 16, ctx.torch_generator("batch", "early-centres", "hopper")
+    )
+    tokens = policy.embed(batch.states_BKS, batch.actions_BKA, batch.returns_to_go_BK1)
+    cosines = [
+        max(torch.cosine_similarity(x, c, dim=0).item() for c in centres)
+        for x in tokens[batch.mask_BK].flatten(0, 1)
+    ]
+    for update in (0, 1, 2, 20):
+        step = update / 30 * 100_000
+        fading = 1 / (1 + math.exp(-((5000 - step) / 500 - 5)))
+        wanted = 1e-4 * norms - 0.1 * fading * sum(cosines) / len(cosines)
+        found = sum(pull.loss(update, {"hopper": batch}).item() for pull in pulls)
+        assert found == pytest.approx(wanted, rel=1e-4)
+
+
+def language_model(ctx: Context) -> dict[str, torch.Tensor]:
+    return load_file(ctx.artifact("language-model") / "model.safetensors")
 
 
 def test_bodies_start_as_their_names_say(smoke: World) -> None:

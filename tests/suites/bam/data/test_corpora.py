@@ -122,12 +122,24 @@ def test_plain_text_is_one_document(tmp_path: Path) -> None:
     assert list(corpora.parse(tmp_path / "book.txt")) == [Document("book.txt", "one\ntwo")]
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        "Name: legacy\nAuthor: José\n\n".encode("latin-1"),
+        "Name: legacy\nAuthor: José\n\n".encode("utf-16"),
+        b"Author: nobody\n\n",
+        b"",
+        b"\0" * 100,
+    ],
+    ids=["Latin-1", "UTF-16", "no name", "empty", "zeros"],
+)
 def test_packages_with_corrupt_metadata_are_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metadata: bytes
 ) -> None:
     folder = tmp_path / "legacy-1.0.dist-info"
     folder.mkdir()
-    (folder / "METADATA").write_bytes(b"Name: legacy\nAuthor: Jos\xe9\n\n" + b"word " * 100)
+    (folder / "METADATA").write_bytes(metadata + b"word " * 100 * bool(metadata))
+    (folder / "RECORD").write_bytes("legacy/José.py,,\n".encode("latin-1"))
     monkeypatch.syspath_prepend(tmp_path)
     corpora._distributions.cache_clear()
     try:

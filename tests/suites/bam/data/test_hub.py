@@ -86,7 +86,7 @@ def test_a_second_download_is_of_the_first_ones_revision(
         sources = Sources(None, tmp_path / "data")
         sources.fetch(dataset(name))
         (file,) = dataset(name).files
-        (tmp_path / "data" / file).unlink()
+        (sources.hub / file).unlink()
         monkeypatch.setattr(hub, "newest", lambda *_: "f" * 40)
         sources.fetch(dataset(name))
         monkeypatch.setattr(hub, "newest", lambda *_: REVISION)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM
 from harness.errors import DataError, MethodError
 from harness.store import file_digest
 from suites.bam.model import checkpoints
+from suites.bam.model import upcycle as upcycling
 from suites.bam.model.causal_lm import BamForCausalLM
 from suites.bam.model.configuration import BamConfig
 from suites.bam.model.upcycle import Method, main, upcycle
@@ -123,6 +125,20 @@ def test_mean_of_equal_tensors_is_exact() -> None:
     model = dense(3)
     mean = mix([model] * 7, "average").state_dict()
     assert all(torch.equal(mean[name], tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("shape", [(), (0, 3), (7,), (8,), (5, 13)])
+def test_a_mean_in_pieces_is_the_mean_rounded_once(
+    dtype: torch.dtype, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upcycling, "_CHUNK", 7)
+    generator = torch.Generator().manual_seed(0)
+    tensors = [torch.randn(shape, generator=generator).to(dtype) for _ in range(3)]
+    before = [tensor.clone() for tensor in tensors]
+    wanted = np.mean([tensor.double().numpy() for tensor in tensors], axis=0)
+    assert torch.equal(upcycling.average(tensors), torch.as_tensor(wanted).to(dtype))
+    assert all(map(torch.equal, tensors, before))
 
 
 def test_additional_experts_are_the_seeds() -> None:

@@ -16,6 +16,7 @@ from harness.errors import Diverged
 from harness.run import Context, Interrupted
 from harness.settings import AdamW
 from harness.store import Store
+from suites.merging import artifacts
 from suites.merging.policy import training
 from suites.merging.policy.fast import FastDecisionTransformer
 from suites.merging.policy.model import DecisionTransformer, Shape
@@ -255,6 +256,65 @@ def test_the_pull_toward_centres_is_the_largest_cosine_and_fades() -> None:
     assert half == pytest.approx(-0.1 * 0.5 * np.mean(cosines), rel=1e-4)
     assert abs(term.loss(999, {"hopper": batch}).item()) < 1e-3 * abs(half)
     assert term.loss(0, {"hopper": batch}).item() == pytest.approx(2 * half, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("extra", "gone_at", "scale"), [("centres", 15_000, 1_500), ("early-centres", 5_000, 500)]
+)
+def test_the_pull_toward_centres_fades_as_the_released_trainers_have_it(
+    extra: str, gone_at: int, scale: int
+) -> None:
+    """Over the released 100,000 updates: sigmoid((gone_at - step) / scale - 5)."""
+    windows, policy = data(), fresh().eval()
+    batches = {"hopper": windows.sample(3, torch.Generator().manual_seed(0))}
+    centres = torch.randn(4, 16, generator=torch.Generator().manual_seed(1))
+    term = training.toward_centres(
+        {"hopper": policy}, centres, 0.1, 100_000, artifacts.FADES[extra]
+    )
+    unfaded = term.loss(-(10**9), batches).item()
+    for step in (0, gone_at // 2 - scale, gone_at // 2, gone_at // 2 + 2 * scale, gone_at):
+        released = torch.tensor((gone_at - step) / scale - 5.0, dtype=torch.float64).sigmoid()
+        assert term.loss(step, batches).item() == pytest.approx(unfaded * float(released), rel=1e-5)
+
+
+def test_the_pull_toward_centres_knows_no_lengths() -> None:
+    """Cosines: the declared deviation from the inner products of the released joint training."""
+    policy = fresh().eval()
+    batches = {"hopper": data().sample(3, torch.Generator().manual_seed(0))}
+    centres = torch.randn(4, 16, generator=torch.Generator().manual_seed(1))
+    lengths = torch.tensor([[0.1], [1.0], [7.0], [100.0]])
+    pulls = [
+        training.toward_centres({"hopper": policy}, scaled, 0.1, 100).loss(0, batches).item()
+        for scaled in (centres, lengths * centres)
+    ]
+    assert pulls[0] == pytest.approx(pulls[1], rel=1e-5)
+    x_BK3D = policy.embed(*(batches["hopper"][i] for i in (0, 1, 2)))[batches["hopper"].mask_BK]
+    inner = (x_BK3D @ (lengths * centres).T).amax(-1).mean().item()
+    assert abs(inner) > 10 * abs(pulls[1]) / 0.1  # what the released joint training would take
+    assert any("plain inner products" in line for line in registry.load("merging").deviations)
+
+
+def test_the_first_update_is_adamw_with_the_epsilon_that_is_declared(context: Any) -> None:
+    """A gradient g moves a weight by lr (g / (|g| + eps) + decay w) at first: eps is 1e-8."""
+    suite = registry.load("merging")
+    for scale in suite.scales:
+        assert scale.settings.optimizer.eps == 1e-8  # type: ignore[union-attr]
+    assert any("epsilon of 1e-8 everywhere" in line for line in suite.deviations)
+    policy = fresh()
+    start = {n: p.detach().double() for n, p in policy.named_parameters()}
+    tiny = {n: torch.full_like(p, 1e-7) for n, p in policy.named_parameters()}
+
+    def loss(_done: int, _batches: Any) -> torch.Tensor:
+        """Its gradient is `tiny` once that of the data is taken away."""
+        for p in policy.parameters():
+            p.grad = None
+        return torch.stack([(tiny[n] * p).sum() for n, p in policy.named_parameters()]).sum()
+
+    recipe = Training(updates=1, batch=2, lr=1e-2, decay="constant")
+    training.fit(context(), {"h": policy}, {"h": data()}, recipe, ADAMW, terms=[Term(loss)])
+    for name, p in policy.named_parameters():
+        moved = (start[name] * (1 - 1e-2 * 1e-4) - p.detach().double()) / 1e-2
+        assert moved.mean().item() == pytest.approx(1e-7 / (1e-7 + 1e-8), rel=1e-3)
 
 
 def test_batches_are_those_of_the_environment_alone(context: Any) -> None:

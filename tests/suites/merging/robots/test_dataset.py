@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from harness import plan, registry
@@ -30,6 +31,7 @@ def _context(out: Path, **given: Any) -> Any:
         settings=settings,
         stream=lambda *keys: sum(map(len, map(str, keys))),
         generated=lambda _note: None,
+        installed=lambda *_: None,
         tick=lambda *_: None,
     )
 
@@ -77,15 +79,62 @@ def test_an_unknown_quality_source_or_environment_is_one_line(
 def test_a_missing_or_truncated_file_of_d4rl_is_one_line(
     tmp_path: Path, content: bytes | None, message: str
 ) -> None:
+    if content is not None:
+        _file_of_d4rl(tmp_path).write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        dataset.make(_context_of_d4rl(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("sizes", [(17, 6), (11, 6), (111, 3)])
+def test_data_of_another_robot_are_refused_with_both_sizes(
+    tmp_path: Path, sizes: tuple[int, int]
+) -> None:
+    _write_d4rl(_file_of_d4rl(tmp_path), *sizes)
+    ctx = _context_of_d4rl(tmp_path)
+    message = (
+        rf"hopper_medium_expert-v2\.hdf5: {sizes[0]} state and {sizes[1]} action components, "
+        r"Hopper-v4 has 11 and 3; give the data of this robot"
+    )
+    with pytest.raises(DataError, match=message) as caught:
+        dataset.make(ctx)
+    assert "\n" not in str(caught.value)
+    assert not list(ctx.out.iterdir())
+
+
+def test_data_of_the_robot_itself_are_taken(tmp_path: Path) -> None:
+    _write_d4rl(_file_of_d4rl(tmp_path), 11, 3)
+    ctx = _context_of_d4rl(tmp_path)
+    facts = dataset.make(ctx)
+    assert (facts["episodes"], facts["steps"]) == (3, 30)
+    assert trajectories.load(ctx.out / dataset.TRAJECTORIES).actions_NA.shape == (30, 3)
+
+
+def _file_of_d4rl(folder: Path) -> Path:
+    path = folder / "mujoco" / "d4rl" / "hopper_medium_expert-v2.hdf5"
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def _write_d4rl(path: Path, states: int, actions: int) -> None:
+    """Three episodes of ten steps."""
+    h5py = pytest.importorskip("h5py")
+    rng = np.random.default_rng(0)
+    with h5py.File(path, "w") as file:
+        file["observations"] = rng.normal(size=(30, states))
+        file["actions"] = rng.uniform(-1, 1, (30, actions))
+        file["rewards"] = rng.normal(size=30)
+        file["terminals"] = np.zeros(30, bool)
+        file["timeouts"] = np.arange(30) % 10 == 9
+
+
+def _context_of_d4rl(folder: Path) -> Context:
+    """Of Hopper's data at the paper's scale, with `folder` as the data folder."""
     suite = registry.load("merging")
     wanted = plan.Filters(("individual",), ("hopper",), (0,))
     trials, nodes = plan.trials(suite, suite.scale("paper"), "cpu", wanted)
     node = next(n for n in nodes.values() if n.artifact.name == "data-hopper")
-    if content is not None:
-        folder = tmp_path / "mujoco" / "d4rl"
-        folder.mkdir(parents=True)
-        (folder / "hopper_medium_expert-v2.hdf5").write_bytes(content)
-    store, sources = Store(tmp_path / "r", tmp_path / "c"), Sources(tmp_path, tmp_path / "hub")
-    with pytest.raises(DataError, match=message) as caught:
-        dataset.make(Context(trials[0], store, sources, node=node))
-    assert "\n" not in str(caught.value)
+    store = Store(folder / "r", folder / "c")
+    ctx = Context(trials[0], store, Sources(folder, folder / "hub"), node=node)
+    ctx.out.mkdir(parents=True, exist_ok=True)
+    return ctx
