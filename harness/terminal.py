@@ -228,5 +228,7 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 
 _forget_odd_sizes()
-out = Console(highlight=False, soft_wrap=True, width=None if _is_terminal(sys.stdout) else 140)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(
+    highlight=False, emoji=False, soft_wrap=True, width=None if _is_terminal(sys.stdout) else 140
+)
+err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)

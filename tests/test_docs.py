@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 TO_COME = {"reading-a-verdict.md"}
 """Written elsewhere since 2026-11-29; take it out when it is there."""
-LONG = {"reliability.md", "decisions.md", "reading-a-verdict.md"}
+LONG = {"bring-your-own.md", "reliability.md", "decisions.md", "reading-a-verdict.md"}
 BLOCK = re.compile(r"^( *)```(sh|python)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 RECORD = "gate/laptop/gate--self-er2-l1--s0--*.json"
 

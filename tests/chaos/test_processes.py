@@ -368,8 +368,8 @@ BAD = {
     "exiting": "SystemExit: 0",
     "interrupting": "KeyboardInterrupt: ",
     "flooding": "ValueError: after the flood",
-    "strange-counts": "ValidationError: Input should be a valid integer, unable to parse string as "
-    "an integer",
+    "strange-counts": "ValidationError: counts.a: Input should be a valid integer, unable to parse "
+    "string as an integer, found 'many'",
 }
 
 

@@ -35,15 +35,23 @@ def before(spec: dict[str, Any]) -> dict[str, Any]:
     return {**spec, **then}
 
 
-JOINED = {"gate": ("gate-leaky", "gat-relu", "gat-zero", "gat-residual-tuned")}
+JOINED = {
+    "gate": {"gate-leaky", "gat-relu", "gat-zero", "gat-residual-tuned"},
+    "merging": {
+        f"{kind}-recommended"
+        for kind in ("individual", "average-attn", "average-mlp", "average-attn-mlp")
+    },
+}
 """Methods that came later."""
+ALL_FIRST = {"gate"}
+"""Suites in which every version was 1."""
 
 
 def as_it_was(suite: Suite) -> Suite:
     """The suite without what has joined, and with the versions of then, where there was only 1."""
     if suite.name not in JOINED:
         return suite
-    first = {"version": 1}
+    first = {"version": 1} if suite.name in ALL_FIRST else {}
     kept = (method for method in suite.methods if method.name not in JOINED[suite.name])
     return suite.model_copy(
         update={
