@@ -397,7 +397,7 @@ def test_one_engine_module_alone_needs_torch_and_one_matplotlib():
 
 
 def test_listing_suites_takes_little_time():
-    # As a ratio: a busy machine slows both. Four times on a quiet one.
+    # As a ratio: a busy machine slows both. Five to six times as measured on two busy cores.
     libraries = python(
         "import json, time\n"
         "import pydantic, rich.console, rich.table, typer.main\n"
