@@ -28,6 +28,9 @@ class Citation(Spec):
     """Row and column of the table."""
     sentence: str = ""
     """The sentence itself, quoted."""
+    effect: float | None = None
+    """What the published numbers give, in the claim's unit and direction; None where there are
+    none."""
 
 
 class Basis(Spec):

@@ -8,6 +8,16 @@ from harness.check import ImportPath, Name
 from harness.settings import Spec
 
 
+class Answer(Spec):
+    """What the verdicts at one scale say of the paper, in one plain sentence."""
+
+    scale: Name
+    text: str
+    rests_on: dict[Name, str] = Field(min_length=1)
+    """Claim -> the word of its verdict that the sentence was written for, such as `holds`. Reports
+    show the sentence only while every verdict is still that one."""
+
+
 class Reference(Spec):
     """A number that somebody published."""
 

@@ -36,12 +36,12 @@ from harness.claim import (
     sides_of,
 )
 from harness.errors import UsageError
-from harness.exhibit import Figure, Mark, Reference, Table
+from harness.exhibit import Answer, Figure, Mark, Reference, Table
 from harness.settings import Settings, Spec
 from harness.task import Dataset, Metric, Params, Task
 
 __all__ = [
-    "FEWEST_SEEDS", "SPEC_VERSION", "Artifact", "Axis", "Beats", "Citation", "Claim",
+    "FEWEST_SEEDS", "SPEC_VERSION", "Answer", "Artifact", "Axis", "Beats", "Citation", "Claim",
     "Competitive", "Dataset", "Equivalent", "Exact", "Figure", "ImportPath", "Level", "LowerSpread",
     "Mark", "Method", "Metric", "Name", "Paper", "Params", "Quantity", "Reference", "Scale",
     "Suite", "Table", "Task", "Trend", "select",
@@ -231,6 +231,8 @@ class Suite(Spec):
     """Functions to call once before trials fork off: heavy imports, compiled kernels."""
     headline: str = ""
     """Name of the table that the README and the index page show."""
+    answers: tuple[Answer, ...] = ()
+    """What reports say first, for each scale; each rests on every primary claim at least."""
     former: ImportPath | None = None
     """`former(spec) -> spec`: today's specification as it was hashed before; for `harness
     migrate`."""
@@ -282,10 +284,20 @@ class Suite(Spec):
             for method, task in self.pairs(scale):
                 _overrides(scale, method)
                 _overrides(scale, task)
+        self._answered()
         if self.headline:
             _known("headline", "table", [self.headline], {t.name for t in self.tables})
         _acyclic(self.artifacts)
         return self
+
+    def _answered(self) -> None:
+        primary = [c.name for c in self.claims if c.role == "primary"]
+        for answer in self.answers:
+            where = f"answer at {answer.scale}"
+            _known(where, "scale", [answer.scale], {s.name for s in self.scales})
+            _known(where, "claim", answer.rests_on, {c.name for c in self.claims})
+            _known(f"{where}, which rests on all primary claims", "verdict", primary,
+                   set(answer.rests_on))  # fmt: skip
 
     def _axis(self, scale: Scale, axis: Axis) -> None:
         where = f"scale {scale.name}, axis {axis.name}"

@@ -57,6 +57,9 @@ class Metric(Spec):
     """Which state of the training it belongs to: `best-val`, `last`, ..."""
     digits: int = Field(default=1, ge=0)
     """Decimals in tables."""
+    lowest: float | None = None
+    highest: float | None = None
+    """Values that it cannot pass; intervals in tables end there. None: it has no such bound."""
 
 
 class Dataset(Spec):

@@ -59,6 +59,25 @@ LEGEND: tuple[tuple[str, str], ...] = (
 )
 """Each word with its meaning, in the order in which a reader needs them."""
 
+RULES = 1
+"""Version of the rules by which claims are decided; `how-we-decide.html` lists what changed."""
+
+
+def anchor(words: str) -> str:
+    """The part of `how-we-decide.html` that explains a verdict's label or word."""
+    names = sorted((name for word, _ in LEGEND for name in forms(word)), key=len, reverse=True)
+    return next((slug(name) for name in names if words.startswith(name)), "verdicts")
+
+
+def forms(word: str) -> list[str]:
+    """What a word of the legend is called in labels: `holds` for `holds at SCALE`."""
+    return [part.removesuffix(" at SCALE") for part in word.split(", ")]
+
+
+def slug(name: str) -> str:
+    """An id from a word."""
+    return name.replace(" ", "-")
+
 
 def label(
     outcome: Outcome,

@@ -54,6 +54,8 @@ class Picture(NamedTuple):
     caption: str
     svg: bytes = b""
     png: bytes = b""
+    csv: bytes = b""
+    """What is drawn, as numbers."""
     problem: str = ""
     """Why there is no picture; empty where there is one."""
 

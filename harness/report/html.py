@@ -1,49 +1,93 @@
-"""HTML that needs no script: a page per suite and scale, and the index."""
+"""HTML: the front page, a page per suite and scale, pages of records, and how we decide.
 
+Pages stand alone: style and script are inside, and the content security policy of each page names
+their digests and allows nothing else. What the script adds (sorting, filtering) nobody needs.
+"""
+
+import base64
 import functools
+import hashlib
+import re
+from importlib import resources
 from typing import TYPE_CHECKING
 
 from harness import number
+from harness.digits import plain
 from harness.report.overview import Overview
 from harness.report.page import Page
-from harness.report.selection import Trial
-from harness.wording import LEGEND
+from harness.report.sheet import Sheet, places, titles
+from harness.wording import LEGEND, RULES, anchor, forms, slug
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
+
+MARKS = {
+    "reproduced": "✓", "not-reproduced": "✗", "holds": "✓", "opposite": "✗", "equivalent": "=",
+    "inconclusive": "?", "not-testable-here": "∅", "not-run": "–", "not-judged": "–",
+    "additional": "+", "equal": "=", "not-equal": "≠",
+}  # fmt: skip
+"""What stands for a verdict where there is no room for its word, by its anchor."""
+
+_FRONT = (
+    ("holds", "holds"), ("opposite", "opposite"), ("equivalent", "equivalent"),
+    ("inconclusive", "inconclusive"), ("not testable here", "not testable"),
+    ("not judged", "not judged"),
+)  # fmt: skip
+"""The legend of the front page: words and their tones."""
 
 
 def report(page: Page) -> str:
     """The page of one suite at one scale."""
-    return _render("report.html", page=page, pairs=_pairs(page), results="../../../results/")
+    return _render(
+        "report.html",
+        page=page,
+        places=places(page.selection),
+        sheets=titles(page.suite, page.selection),
+        script=_script(),
+    )
+
+
+def records(page: Page, sheet: Sheet) -> str:
+    """One page of records, for `records/` beside the page of its suite and scale."""
+    stale = any(seed.stale for entry in sheet.entries for seed in entry.seeds)
+    return _render("records.html", page=page, sheet=sheet, stale=stale)
 
 
 def index(overview: Overview) -> str:
-    """The page that lists every suite."""
-    return _render("index.html", overview=overview, pairs=_headline_pairs, results="../results/")
+    """The front page."""
+    return _render("index.html", overview=overview, legend=_FRONT)
 
 
-def _pairs(page: Page) -> list[tuple[str, tuple[Trial, ...]]]:
-    """The lists of records that cells open, one for each method and task."""
-    trials = page.selection.trials
-    return [
-        (f"{method}/{task}", tuple(trials[r.short] for r in group))
-        for (method, task), group in page.selection.pairs.items()
-    ]
-
-
-def _headline_pairs(page: Page) -> list[tuple[str, tuple[Trial, ...]]]:
-    cells = page.headline.cells if page.headline else ()
-    return [(f"{c.method}/{c.task}", c.trials) for c in cells if c.trials]
+def deciding() -> str:
+    """How we decide: the rules of every verdict, their limits, and how authors reply."""
+    rules = [(word, [slug(name) for name in forms(word)], meaning) for word, meaning in LEGEND]
+    return _render("how-we-decide.html", rules=rules, version=RULES)
 
 
 def _render(template: str, **values: object) -> str:
-    return _environment().get_template(template).render(**values).rstrip() + "\n"
+    return _environment().get_template(template).render(**values).strip() + "\n"
+
+
+def _digest(text: str) -> str:
+    """The source expression of an inline style or script in a content security policy."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _read(name: str) -> str:
+    return resources.files("harness.report").joinpath("templates", name).read_text("utf-8")
+
+
+def _script() -> "Markup":
+    from markupsafe import Markup
+
+    return Markup(_read("table.js").strip())  # noqa: S704
 
 
 @functools.cache
 def _environment() -> "Environment":
     from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
 
     environment = Environment(
         loader=PackageLoader("harness.report"),
@@ -52,6 +96,10 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(missing=number.MISSING, legend=LEGEND)
-    environment.filters.update(count=number.count, plural=number.plural)
+    style = re.sub(r"\s+", " ", _read("style.css")).strip()
+    marks = {slug(name): MARKS[slug(name)] for word, _ in LEGEND for name in forms(word)}
+    environment.globals.update(style=Markup(style), marks=marks)  # noqa: S704
+    environment.filters.update(
+        count=number.count, plural=number.plural, anchor=anchor, digest=_digest, plain=plain
+    )
     return environment

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from harness.report.page import Page
-from harness.report.verdict import counted
+from harness.report.verdict import Line, counted
 from harness.suite import Suite
 
+_LEADING = 5
 _SIZES = ("smoke", "laptop", "gpu", "paper")
 
 
@@ -30,6 +31,12 @@ class Chapter(NamedTuple):
     statuses: tuple[Status, ...]
     shown: Page | None
     """The largest scale that has current records: its headline table and verdicts are shown."""
+
+    @property
+    def leading(self) -> tuple[Line, ...]:
+        """The verdicts that the front page shows: the primary ones, else the first."""
+        groups = self.shown.groups if self.shown else ()
+        return groups[0].lines[:_LEADING] if groups else ()
 
 
 class Overview(NamedTuple):

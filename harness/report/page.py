@@ -1,21 +1,24 @@
 """The report of one suite at one scale, before any format: everything that its page shows."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from harness import number
-from harness.analysis import cells, frame
+from harness.analysis import Cells, cells, frame
 from harness.claims import Verdict, judge
 from harness.errors import SpecError
 from harness.looks import Look
 from harness.record import Record
 from harness.report import cost
+from harness.report.answer import Reply, reply
 from harness.report.figure import Picture, draw, draw_curve
 from harness.report.selection import Selection, Trial, sort_out
+from harness.report.sheet import Sheet, sheets
 from harness.report.table import FAILURES, Comparison, Field, Listing, Row, compare, label, planned
 from harness.report.verdict import Group, Line, checks, claims, curves, exact, groups, lines
 from harness.suite import Reference, Scale, Suite
+from harness.tiers import distance
 
 RESERVED = ("claims", "exact", "checks", "curves", "cost", "budget")
 """Names of tables that every report has."""
@@ -33,6 +36,10 @@ class Page(NamedTuple):
 
     suite: Suite
     scale: str
+    reply: Reply
+    """The plain answer."""
+    far: tuple[str, ...]
+    """How far the scale is from the paper's."""
     facts: tuple[str, ...]
     """Trial counts and warnings, one sentence each."""
     ok: int
@@ -57,6 +64,13 @@ class Page(NamedTuple):
     listings: tuple[Listing, ...]
     """Data, provenance, failures, records that no table uses."""
     selection: Selection
+    cells: Cells
+    """The numbers behind tables and pages of records."""
+
+    @property
+    def sheets(self) -> Iterator[Sheet]:
+        """The pages of records."""
+        return sheets(self.suite, self.scale, self.selection, self.cells)
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -118,6 +132,8 @@ def build(
     return Page(
         suite=suite,
         scale=scale_name,
+        reply=reply(suite, scale_name, verdicts),
+        far=distance(suite, scale) if scale else (),
         facts=tuple(_facts(selection, ok, want, scale_name)),
         ok=ok,
         failed=len(selection.used) - ok,
@@ -141,6 +157,7 @@ def build(
             _retired(selection),
         ),
         selection=selection,
+        cells=grouped,
     )
 
 

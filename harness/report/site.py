@@ -13,8 +13,10 @@ from harness.report.overview import Overview, chapter
 from harness.report.page import Page, build, by_scale
 from harness.suite import SEPARATOR, Reference, Suite
 
-_KINDS = ("report.md", "report.html", "tables/*.md", "tables/*.tex", "tables/*.csv")
-_PICTURES = ("figures/*.svg", "figures/*.png")
+_KINDS = (
+    "report.md", "report.html", "records/*.html", "tables/*.md", "tables/*.tex", "tables/*.csv",
+)  # fmt: skip
+_PICTURES = ("figures/*.svg", "figures/*.png", "figures/*.csv")
 
 
 class Difference(NamedTuple):
@@ -48,7 +50,7 @@ def generate(
     Args:
         suites: All suites; the index lists these and no others.
         records: Of all suites and scales; those of unknown suites are only counted.
-        out: The reports folder, beside the results folder that the links point into.
+        out: The reports folder; nothing in it points out of it.
         references: Published numbers by suite.
         current: Full ids that each suite names today, by suite. A suite that is absent: unknown,
             then the newest record of each trial counts.
@@ -98,6 +100,7 @@ def generate(
     overview = Overview(tuple(chapters), tuple(strangers))
     made["index.md"] = markdown.index(overview).encode()
     made["index.html"] = html.index(overview).encode()
+    made["how-we-decide.html"] = html.deciding().encode()
     kinds = (*_KINDS, *_PICTURES) if figures else _KINDS
     seen = {r.suite for r in records}
     own = [s.name for s in suites if s.name in seen]
@@ -136,11 +139,14 @@ def _files(page: Page) -> dict[str, bytes]:
         if listing is not None and (listing.rows or listing.name in ("claims", "cost", "budget")):
             for module, ending in ((markdown, "md"), (latex, "tex"), (delimited, "csv")):
                 files[f"tables/{listing.name}.{ending}"] = module.listing(listing)
+    for sheet in page.sheets:
+        files[f"records/{sheet.name}.html"] = html.records(page, sheet)
     made = {f"{folder}/{name}": text.encode() for name, text in files.items()}
     for picture in page.pictures:
         if picture.svg:
             made[f"{folder}/figures/{picture.name}.svg"] = picture.svg
             made[f"{folder}/figures/{picture.name}.png"] = picture.png
+            made[f"{folder}/figures/{picture.name}.csv"] = picture.csv
     return made
 
 

@@ -99,6 +99,25 @@ class Comparison(NamedTuple):
         return tuple(cell for _, cells in self.rows for cell in cells)
 
     @property
+    def usual(self) -> int | None:
+        """The n of most cells, which the caption says once; None where there is no such n."""
+        counts = Counter(cell.n for cell in self.cells if cell.trials)
+        n, often = counts.most_common(1)[0] if counts else (0, 0)
+        return n if 2 * often > counts.total() else None
+
+    @property
+    def size(self) -> str:
+        """`n = 10`, `n = 10 where a cell says no other`; empty where cells differ too much."""
+        if self.usual is None:
+            return ""
+        same = all(cell.n == self.usual and not cell.failures for cell in self.cells if cell.trials)
+        return f"n = {self.usual}" + ("" if same else " where a cell says no other")
+
+    def n(self, cell: Cell) -> str:
+        """What a cell says of its n: nothing where that is the usual one and no trial failed."""
+        return "" if cell.n == self.usual and not cell.failures else cell.parts(0).n
+
+    @property
     def head(self) -> tuple[str, ...]:
         """What the number is: metric, unit, direction, split, selection rule, protocol."""
         m = self.metric

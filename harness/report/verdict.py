@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from markupsafe import Markup
+
 from harness import number
 from harness.claim import Claim, Exact, LowerSpread, Role, Trend
 from harness.claims import Verdict
 from harness.digits import steady
 from harness.effects import Agreement, TaskEstimate
+from harness.report import plot
 from harness.report.selection import Trial
 from harness.report.table import Field, Listing, Row, label
 from harness.suite import Suite
@@ -42,6 +45,28 @@ class Line(NamedTuple):
     response: str
     """What the paper's authors say of it; empty where they have not."""
     trials: tuple[Trial, ...]
+    effect: str
+    """Estimate, interval and unit, signed; empty where nothing was measured."""
+    short: str
+    """The same in three digits."""
+    forest: Markup
+    """The same as a picture, to the right what speaks for the claim."""
+    paper: str
+    """What the published numbers give; empty where the suite names none."""
+    numbers: tuple[tuple[str, str], ...]
+    """What else the verdict rests on: a name and a text each."""
+    tasks: tuple[str, ...]
+    """What each task gives."""
+
+    @property
+    def rest(self) -> str:
+        """The label without its word."""
+        return self.label.removeprefix(self.word or "additional").lstrip(" :,")
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Method and task of the records behind it."""
+        return tuple(dict.fromkeys((t.method, t.task) for t in self.trials))
 
 
 class Group(NamedTuple):
@@ -72,9 +97,70 @@ def lines(
             reason=remark(suite, v),
             response=(responses or {}).get(v.claim, ""),
             trials=_behind(v, trials),
+            effect=_effect(suite, claims[v.claim], v),
+            short=_short(v),
+            forest=_forest(suite, claims[v.claim], v),
+            paper=_paper(suite, claims[v.claim], v),
+            numbers=_numbers(suite, claims[v.claim], v),
+            tasks=tuple(_task(suite, claims[v.claim], t) for t in v.per_task),
         )
         for v in verdicts
     )
+
+
+def _effect(suite: Suite, claim: Claim, v: Verdict) -> str:
+    if v.estimate is None:
+        return ""
+    shown = _show(suite, claim, v.estimate)
+    sign = "+" if not isinstance(claim, Exact) and shown.strip("0.") and v.estimate > 0 else ""
+    parts = (sign + shown, _interval(suite, claim, v.low, v.high), v.unit)
+    return " ".join(part for part in parts if part)
+
+
+def _short(v: Verdict) -> str:
+    if v.estimate is None:
+        return ""
+    size = steady(max(abs(x) for x in (v.estimate, v.low, v.high) if x is not None))
+    digits = min(6, max(0, 2 - int(f"{size:.5e}".partition("e")[2])))
+    mean = f"{'+' * (v.estimate > 0)}{number.fixed(v.estimate, digits)}"
+    return " ".join(p for p in (mean, number.interval(v.low, v.high, digits), v.unit) if p)
+
+
+def _forest(suite: Suite, claim: Claim, v: Verdict) -> Markup:
+    if isinstance(claim, Exact) or v.estimate is None:
+        return Markup()
+    cited, turn = claim.citation, -1 if isinstance(claim, LowerSpread) else 1
+    ends = sorted(turn * end for end in (v.low, v.high) if end is not None) or [None, None]
+    said = f"{_effect(suite, claim, v)}, margin {claim.margin:g}; right of the middle speaks for it"
+    paper = turn * cited.effect if cited and cited.effect is not None else None
+    return plot.forest(turn * v.estimate, ends[0], ends[1], claim.margin, paper=paper, said=said)
+
+
+def _paper(suite: Suite, claim: Claim, v: Verdict) -> str:
+    cited = claim.citation
+    if cited is None or cited.effect is None:
+        return ""
+    shown = _show(suite, claim, cited.effect)
+    return f"{'+' * (cited.effect > 0)}{shown} {v.unit}".strip()
+
+
+def _numbers(suite: Suite, claim: Claim, v: Verdict) -> tuple[tuple[str, str], ...]:
+    if isinstance(claim, Exact):
+        return ()
+    basis = claim.rests_on
+    told = (
+        ("margin", f"{claim.margin:g}" + (f", fixed {basis.date}: {basis.text}" if basis else "")),
+        ("n", str(v.n) + (f", with shared {number.listed(v.shared)}" if v.shared else "")),
+        ("interval", v.method),
+        ("failures", str(v.failures) if v.failures else ""),
+        ("p", _p(v.p)),
+        ("p, Holm", _p(v.p_holm)),
+        ("p, sign flip", _p(v.p_sign_flip)),
+        ("MDE", _show(suite, claim, v.mde)),
+        ("n needed", "" if v.n_needed is None else number.count(v.n_needed)),
+        ("agreement", _agreement(suite, claim, v.agreement)),
+    )
+    return tuple((name, text) for name, text in told if text)
 
 
 def groups(lines: Sequence[Line]) -> tuple[Group, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from pydantic import JsonValue
 
-from harness.suite import Dataset, Figure, Mark, Metric, Paper, Quantity, Suite, Table, Task
+from harness.suite import Answer, Dataset, Figure, Mark, Metric, Paper, Quantity, Suite, Table, Task
 from suites.bam import counts
 from suites.bam.claims import claims
 from suites.bam.data.datasets import DOMAINS, PUBLIC, TEXTS
@@ -275,6 +275,20 @@ def suite() -> Suite:
         tables=_tables(),
         figures=_figures(),
         headline="perplexity",
+        answers=(
+            Answer(
+                scale="laptop",
+                text="At equal data BAM has a lower perplexity than BTX, in part by its routing; "
+                "equal compute cannot be tested at this size.",
+                rests_on={
+                    "data": "holds",
+                    "own-kv": "holds",
+                    "shared-kv": "holds",
+                    "control-uniform": "holds",
+                    "compute": "not testable here",
+                },
+            ),
+        ),
         distance=(
             Quantity(name="model", value="suites.bam.distance:parameters"),
             Quantity(name="tokens", value="suites.bam.distance:tokens"),

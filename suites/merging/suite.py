@@ -4,7 +4,7 @@ The experiment as data: `methods.py` run at `scales.py`, judged by `claims.py`; 
 measured and shown.
 """
 
-from harness.suite import Dataset, Figure, Metric, Paper, Quantity, Suite, Table, Task
+from harness.suite import Answer, Dataset, Figure, Metric, Paper, Quantity, Suite, Table, Task
 from suites.merging.claims import claims
 from suites.merging.methods import FOUR, THREE, artifacts, methods
 from suites.merging.robots.mixtures import FILES
@@ -197,6 +197,20 @@ def suite() -> Suite:
         tables=_tables(),
         figures=_figures(),
         headline="merged",
+        answers=(
+            Answer(
+                scale="laptop",
+                text="MLPs of policies trained apart cannot be averaged, as the paper says; "
+                "whether attention can is not testable on policies that hardly use theirs.",
+                rests_on={
+                    "mlp": "holds",
+                    "attention": "not testable here",
+                    "fisher-paper": "not testable here",
+                    "mff": "not testable here",
+                    "pretrained-repairs": "inconclusive",
+                },
+            ),
+        ),
         distance=(
             Quantity(name="width", value="sizes.standard.width"),
             Quantity(name="updates", value="trainings.policy.updates"),

@@ -1,22 +1,29 @@
-"""HTML: escaped, without scripts, every link to a record that exists."""
+"""HTML: escaped, closed, no link that leads out of the folder, nothing that its policy forbids."""
 
+import base64
+import hashlib
+import re
 from collections.abc import Callable
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urldefrag
 
 from harness.record import Record
 from harness.report import html
 from harness.report.overview import Overview, chapter
 from harness.report.page import build
-from harness.suite import Suite
+from harness.report.site import generate
+from harness.suite import Answer, Citation, Suite
+from harness.wording import LEGEND, RULES, anchor, forms, slug
 
 Lab = Callable[..., Suite]
 Make = Callable[..., Record]
-VOID = {"meta", "img", "br", "link", "input", "hr"}
+VOID = {"meta", "img", "br", "link", "input", "hr", "rect", "circle", "path"}
 
 
 class Outline(HTMLParser):
-    """Tags, links, ids and whether all tags close in order."""
+    """One page, read."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -24,10 +31,11 @@ class Outline(HTMLParser):
         self.tags: set[str] = set()
         self.ids: list[str] = []
         self.links: list[str] = []
-        self.targets: set[str] = set()
-        self.lists: dict[str, list[str]] = {}
+        self.policy = ""
+        self.inline: dict[str, str] = {}
+        """Contents of style and script elements."""
         self.text = ""
-        self._list = ""
+        self._inside = ""
         self.feed(text)
         self.close()
 
@@ -36,26 +44,42 @@ class Outline(HTMLParser):
         self.tags.add(tag)
         if tag not in VOID:
             self.open.append(tag)
-        assert not any(name.startswith("on") for name in values)
+        assert not any(name.startswith("on") or name == "style" for name in values)
         if "id" in values:
             self.ids.append(values["id"] or "")
-        if "popover" in values:
-            self._list = values["id"] or ""
-            self.lists[self._list] = []
-        if "popovertarget" in values:
-            self.targets.add(values["popovertarget"] or "")
-        if tag == "a":
-            self.links.append(values["href"] or "")
-            if self._list and "results/" in self.links[-1]:
-                self.lists[self._list].append(self.links[-1])
+        if values.get("http-equiv") == "Content-Security-Policy":
+            self.policy = values["content"] or ""
+        self.links += [values[name] or "" for name in ("href", "src") if name in values]
+        self._inside = tag if tag in ("style", "script") else ""
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
-        if tag == "div":
-            self._list = ""
+        self._inside = ""
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        if self._inside:
+            self.inline[self._inside] = self.inline.get(self._inside, "") + data
+        else:
+            self.text += data
+
+
+def dead_links(folder: Path) -> list[str]:
+    """Links of all pages below a folder that lead nowhere: no file, or no such id in it."""
+    pages = {path: Outline(path.read_text()) for path in sorted(folder.rglob("*.html"))}
+    dead = []
+    for path, page in pages.items():
+        for link in page.links:
+            if link.startswith("https://"):
+                continue
+            address, fragment = urldefrag(link)
+            target = (path.parent / unquote(address)).resolve() if address else path
+            inside = target.is_relative_to(folder.resolve()) and target.is_file()
+            if not inside or (fragment and fragment not in pages[target].ids):
+                dead.append(f"{path.relative_to(folder)}: {link}")
+    return dead
 
 
 def test_page_is_whole_and_escaped(
@@ -65,12 +89,9 @@ def test_page_is_whole_and_escaped(
     text = html.report(page)
     seen = Outline(text)
     assert seen.open == []
-    assert '<span class="small">[78.2, 80.3] n=6</span>' in text
-    assert '<span class="small">[70.7, 71.5] <span class="bad">n=4, 4/6 ok</span></span>' in text
-    assert f'{records[0].short}</a><b class="mark">*</b>' in text
-    failed = next(r for r in records if r.status == "diverged")
-    assert f'{failed.short}</a> <b class="bad">diverged</b>' in text
-    assert "script" not in seen.tags
+    assert '<span class="small">[78.2, 80.3]</span>' in text
+    assert '<span class="small bad">n=4, 4/6 ok</span>' in text
+    assert "n = 6 where a cell says no other" in seen.text
     assert "<script>alert(1)</script>" in seen.text
     assert "a_b%&#" in seen.text
     assert "loss became inf at step 7 <oops>" in seen.text
@@ -81,37 +102,121 @@ def test_page_is_whole_and_escaped(
         assert part in seen.text
 
 
-def test_every_number_opens_the_records_behind_it(lab: Lab, records: list[Record]) -> None:
-    page = build(lab(), "laptop", records, figures=False)
+def test_every_number_leads_to_its_seeds(lab: Lab, records: list[Record]) -> None:
+    page = build(lab(), "laptop", records, stale={records[0].id}, figures=False)
     seen = Outline(html.report(page))
-    files = {f"../../../results/lab/laptop/{r.file_name}": r.short for r in records}
-    linked = {link for link in seen.links if "results/" in link}
-    assert linked == set(files)
-    assert seen.targets == set(seen.lists)
-    for table in page.tables:
-        for cell in table.cells:
-            behind = seen.lists.get(f"p-{cell.method}/{cell.task}", [])
-            assert [files[link] for link in behind] == [t.id for t in cell.trials]
-    for line in (line for group in page.groups for line in group.lines):
-        assert len(seen.lists[f"v-{line.name}"]) == len(line.trials) > 0
-    anchors = {link[1:] for link in seen.links if link.startswith("#")}
-    assert anchors <= set(seen.ids)
+    sheets = {f"records/{s.name}.html": Outline(html.records(page, s)) for s in page.sheets}
+    assert set(sheets) == {f"records/{t.name}.html" for t in lab().tasks}
+    told = {seed.id for s in page.sheets for e in s.entries for seed in e.seeds}
+    assert told == {r.short for r in records}
+    for cell in (cell for table in page.tables for cell in table.cells if cell.trials):
+        address, _, fragment = f"records/{cell.task}.html#{cell.method}".partition("#")
+        assert f"{address}#{fragment}" in seen.links
+        assert fragment in sheets[address].ids
+        for trial in cell.trials:
+            assert trial.id in sheets[address].text
+    whole = " ".join(" ".join(s.text.split()) for s in sheets.values())
+    assert f"{records[0].short}*" in whole
+    failed = next(r for r in records if r.status == "diverged")
+    assert f"{failed.short} diverged loss became inf at step 7 <oops>" in whole
+    assert all(s.open == [] and len(s.ids) == len(set(s.ids)) for s in sheets.values())
 
 
-def test_index_links_records_from_its_own_place(lab: Lab, records: list[Record]) -> None:
+def test_no_link_is_dead_and_none_leads_out(
+    lab: Lab, records: list[Record], tmp_path: Path
+) -> None:
+    generate([lab(), lab(name="empty")], records, tmp_path)
+    assert dead_links(tmp_path) == []
+    (tmp_path / "lab/laptop/records/deep.html").unlink()
+    (tmp_path / "how-we-decide.html").write_text("<p id='other'></p>")
+    found = dead_links(tmp_path)
+    assert "lab/laptop/report.html: records/deep.html#gate" in found
+    assert any(line.startswith("index.html: how-we-decide.html#") for line in found)
+
+
+def test_the_policy_of_a_page_allows_its_own_style_and_script_alone(
+    lab: Lab, records: list[Record], tmp_path: Path
+) -> None:
+    generate([lab()], records, tmp_path, figures=False)
+    for path in tmp_path.rglob("*.html"):
+        seen = Outline(path.read_text())
+        assert "default-src 'none'" in seen.policy
+        assert "unsafe" not in seen.policy
+        for kind in ("style", "script"):
+            digest = hashlib.sha256(seen.inline.get(kind, "").encode()).digest()
+            own = f"{kind}-src 'sha256-{base64.b64encode(digest).decode()}'"
+            allowed = own if kind in seen.inline else f"{kind}-src 'none'"
+            assert allowed in seen.policy, path
+
+
+def test_the_front_page_shows_every_suite_with_its_answer(lab: Lab, records: list[Record]) -> None:
     suite, empty = lab(), lab(name="empty")
     pages = [build(suite, "laptop", records, figures=False)]
     made = html.index(Overview((chapter(suite, pages), chapter(empty, [])), ("ghost",)))
     seen = Outline(made)
     assert seen.open == []
-    files = {f"../results/lab/laptop/{r.file_name}" for r in records}
-    assert {link for link in seen.links if "results/" in link} == files
     assert "lab/laptop/report.html" in seen.links
-    assert seen.targets == set(seen.lists)
+    assert "lab/laptop/report.html#c-gate-wins" in seen.links
     assert len(seen.ids) == len(set(seen.ids))
+    assert pages[0].reply.text in seen.text
+    for line in pages[0].groups[0].lines:
+        assert line.text in seen.text
+        assert line.short in seen.text
     assert "No current records yet" in seen.text
     assert "not installed: ghost" in " ".join(seen.text.split())
     assert "There are no suites" in html.index(Overview((), ()))
+
+
+def test_a_suites_sentence_stands_only_while_its_verdicts_do(lab: Lab, record: Make) -> None:
+    records = [
+        record(lab(), m, t, s) for m in ("gate", "plain") for t in ("shallow", "deep")
+        for s in range(6)
+    ]  # fmt: skip
+    primary = tuple(c.model_copy(update={"role": "primary"}) for c in lab().claims[:1])
+    claims = (*primary, *lab().claims[1:])
+    said = Answer(scale="laptop", text="Gates help.", rests_on={"gate-wins": "holds"})
+
+    def reply(answer: Answer) -> Any:
+        suite = lab(claims=claims, answers=(answer,))
+        return build(suite, "laptop", records, figures=False).reply
+
+    assert reply(said) == ("Gates help.", "")
+    other = reply(said.model_copy(update={"rests_on": {"gate-wins": "opposite"}}))
+    assert other.text == "Of 1 primary claim 1 holds."
+    assert "gate-wins was opposite, is holds" in other.remark
+
+
+def test_the_papers_number_stands_beside_ours(lab: Lab, records: list[Record]) -> None:
+    cited = Citation(version="arXiv v1", place="Table 2", effect=3.25)
+    first = lab().claims[0].model_copy(update={"citation": cited, "role": "primary"})
+    page = build(lab(claims=(first, *lab().claims[1:])), "laptop", records, figures=False)
+    line = page.groups[0].lines[0]
+    assert line.paper == "+3.2 %"
+    assert 'class="paper"' in line.forest
+    assert "+3.2 %" in Outline(html.report(page)).text
+    assert 'class="paper"' not in page.groups[1].lines[0].forest
+
+
+def test_every_label_leads_to_its_rule() -> None:
+    seen = Outline(html.deciding())
+    assert f"version {RULES}" in seen.text
+    for word, _ in LEGEND:
+        for name in forms(word):
+            assert slug(name) in seen.ids
+            assert anchor(name) == slug(name)
+    assert anchor("holds at laptop scale (the whole 95 % CI exceeds the margin)") == "holds"
+    assert anchor("not testable here: loss of gat") == "not-testable-here"
+    assert anchor("not judged: primary claims are open") == "not-judged"
+    assert anchor("") == "verdicts"
+
+
+def test_a_changed_rule_raises_the_version_of_the_rules() -> None:
+    text = re.sub(r"<style>.*?</style>", "", html.deciding(), flags=re.DOTALL)
+    text = " ".join(re.sub(r"<[^>]*>", " ", text).split())
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    assert (RULES, digest) == (1, "b0010bdc5fe6"), (
+        "the rules changed: raise wording.RULES, say what changed under Versions, pin the digest"
+    )
 
 
 def test_fifteen_hundred_records_stay_small(lab: Lab, record: Make) -> None:

@@ -178,7 +178,7 @@ def test_no_last_bit_shows(
     one = tree(tmp_path / "one")
     assert differences(one, tree(tmp_path / "two")) == []
     assert b"at-the-margin" in one["lab/laptop/tables/claims.csv"]
-    assert len(one) == 2 + 2 + 6 * 3 + 2
+    assert len(one) == 3 + 2 + 6 * 3 + 3 + 4
     assert any(name.endswith(".svg") for name in one)
 
 

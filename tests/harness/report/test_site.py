@@ -35,7 +35,7 @@ def test_everything_is_made_and_made_again_alike(
     files = tree(one)
     assert files == tree(two)
     assert made == [Difference(name, "missing") for name in sorted(files)]
-    expected = {"index.md", "index.html"}
+    expected = {"index.md", "index.html", "how-we-decide.html"}
     folder = "lab/laptop"
     expected |= {f"{folder}/report.md", f"{folder}/report.html"}
     expected |= {
@@ -43,7 +43,8 @@ def test_everything_is_made_and_made_again_alike(
         for name in ("accuracy", "steps", "claims", "exact", "cost", "budget")
         for ending in ("md", "tex", "csv")
     }
-    expected |= {f"{folder}/figures/scatter.{ending}" for ending in ("svg", "png")}
+    expected |= {f"{folder}/figures/scatter.{ending}" for ending in ("svg", "png", "csv")}
+    expected |= {f"{folder}/records/{task.name}.html" for task in lab().tasks}
     assert set(files) == expected
     for name, data in files.items():
         assert str(tmp_path).encode() not in data, name
@@ -108,7 +109,7 @@ def test_suites_without_records_and_records_without_suites(
 ) -> None:
     ghost = record(lab(name="ghost"), "gate", "deep", 0)
     generate([lab(), lab(name="empty")], [ghost], tmp_path)
-    assert set(tree(tmp_path)) == {"index.md", "index.html"}
+    assert set(tree(tmp_path)) == {"index.md", "index.html", "how-we-decide.html"}
     text = (tmp_path / "index.md").read_text()
     assert text.count("No current records yet") == 2
     assert "`ghost`" in text
