@@ -215,6 +215,13 @@ def report(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail where the reports are out of date.")
     ] = False,
+    interval: Annotated[
+        Literal["ci", "sd", "se"],
+        typer.Option(
+            help="Behind the means of LaTeX tables: half the 95 % interval, the standard "
+            "deviation or the standard error."
+        ),
+    ] = "ci",
     plugin: Plugins = None,
 ) -> None:
     """Writes tables, figures and pages from the records alone."""
@@ -242,6 +249,7 @@ def report(
             for suite in suites
             for scale in suite.scales
         },
+        interval=interval,
     )  # fmt: skip
     if check and (different or keep):
         for item in different[:20]:

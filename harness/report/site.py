@@ -11,6 +11,7 @@ from harness.record import Record
 from harness.report import delimited, html, latex, markdown
 from harness.report.overview import Overview, chapter
 from harness.report.page import Page, build, by_scale
+from harness.report.verdict import brief
 from harness.suite import SEPARATOR, Reference, Suite
 
 _KINDS = (
@@ -40,6 +41,7 @@ def generate(
     keep: Collection[str] = (),
     responses: Mapping[str, Mapping[str, str]] | None = None,
     looked: Mapping[str, Sequence[Look]] | None = None,
+    interval: latex.Spread = "ci",
 ) -> list[Difference]:
     """Brings `out` to what the records say, or with `check` only tells where it is not.
 
@@ -60,6 +62,7 @@ def generate(
         keep: Pages (`suite/scale`) from which nothing is removed; see `orphans`.
         responses: What papers' authors say of claims, by suite and claim.
         looked: Looks taken at primary claims, by `suite/scale`; see `harness.looks`.
+        interval: What stands behind the means of LaTeX tables.
 
     Returns:
         The files that differed, were missing or left over; without `check`, before they were
@@ -94,7 +97,7 @@ def generate(
             if SEPARATOR not in scale
         ]
         for page in pages:
-            made.update(_files(page))
+            made.update(_files(page, interval))
         chapters.append(chapter(suite, pages))
     strangers = sorted({r.suite for r in records} - {s.name for s in suites})
     overview = Overview(tuple(chapters), tuple(strangers))
@@ -129,16 +132,21 @@ def orphans(suites: Iterable[Suite], results: Path, out: Path) -> dict[str, str]
     return found
 
 
-def _files(page: Page) -> dict[str, bytes]:
+def _files(page: Page, interval: latex.Spread) -> dict[str, bytes]:
     folder = f"{page.suite.name}/{page.scale}"
     files = {"report.md": markdown.report(page), "report.html": html.report(page)}
     for table in page.tables:
-        for module, ending in ((markdown, "md"), (latex, "tex"), (delimited, "csv")):
-            files[f"tables/{table.name}.{ending}"] = module.comparison(table)
+        place = f"tables/{table.name}"
+        files[f"{place}.md"] = markdown.comparison(table)
+        files[f"{place}.tex"] = latex.comparison(table, page.suite.name, interval)
+        files[f"{place}.csv"] = delimited.comparison(table)
     for listing in (page.claims, page.exact, page.checks, page.curves, page.costs, page.budget):
         if listing is not None and (listing.rows or listing.name in ("claims", "cost", "budget")):
-            for module, ending in ((markdown, "md"), (latex, "tex"), (delimited, "csv")):
-                files[f"tables/{listing.name}.{ending}"] = module.listing(listing)
+            place = f"tables/{listing.name}"
+            set_in_tex = brief(listing) if listing is page.claims else listing
+            files[f"{place}.md"] = markdown.listing(listing)
+            files[f"{place}.tex"] = latex.listing(set_in_tex, page.suite.name)
+            files[f"{place}.csv"] = delimited.listing(listing)
     for sheet in page.sheets:
         files[f"records/{sheet.name}.html"] = html.records(page, sheet)
     made = {f"{folder}/{name}": text.encode() for name, text in files.items()}

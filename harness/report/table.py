@@ -1,12 +1,14 @@
 """The tables of a report, before any format: comparisons of a metric, and plain listings."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from harness import number
 from harness.analysis import Cells, distinct, interval_of, shared_seeds
 from harness.report.selection import Selection, Trial
+from harness.stats import standard_deviation
 from harness.stats.samples import differences
 from harness.suite import Mark, Metric, Reference, Scale, Suite, Table, Task, select
 
@@ -42,6 +44,12 @@ class Cell(NamedTuple):
     trials: tuple[Trial, ...]
     references: tuple[Reference, ...]
     """The paper's own numbers."""
+    half: float | None = None
+    """Half the 95 % interval, also where a bound of the metric cuts the interval."""
+    sd: float | None = None
+    """Standard deviation over trainings."""
+    starred: bool = True
+    """Records of changed code are marked; not where the whole table is of such records."""
     best: bool = False
     close: bool = False
     """Its paired interval against the best includes zero, or there is none."""
@@ -64,6 +72,12 @@ class Cell(NamedTuple):
         counts = Counter(t.status for t in self.trials)
         return {status: counts[status] for status in ("ok", *FAILURES)}
 
+    def spread(self, kind: Literal["ci", "sd", "se"]) -> float | None:
+        """Half the interval, the standard deviation, or the standard error of the mean."""
+        if kind == "ci" or self.sd is None:
+            return self.half if kind == "ci" else None
+        return self.sd if kind == "sd" else self.sd / math.sqrt(self.n)
+
     def parts(self, digits: int) -> Parts:
         """The texts of the cell, with that many decimals."""
         counts = [f"n={self.n}"] if self.trials else []
@@ -71,7 +85,7 @@ class Cell(NamedTuple):
             counts.append(f"{self.measured}/{len(self.trials)} ok")
         return Parts(
             mean=number.MISSING if self.mean is None else number.fixed(self.mean, digits),
-            marks="†" * self.close + "‡" * self.set_off + "*" * bool(self.stale),
+            marks="†" * self.close + "‡" * self.set_off + "*" * bool(self.stale and self.starred),
             interval=number.interval(self.low, self.high, digits),
             n=", ".join(counts),
             paper="; ".join(number.reference(r, digits) for r in self.references),
@@ -225,16 +239,20 @@ def compare(
                 task.name,
                 task.protocol,
                 edge.mean,
-                edge.low,
-                edge.high,
+                _cut(edge.low, metric),
+                _cut(edge.high, metric),
                 edge.n,
                 len(found.seeds),
                 tuple(selection.trials[r.short] for r in group),
                 tuple(r for r in printed if r.source == "paper"),
+                half=None if edge.low is None or edge.high is None else (edge.high - edge.low) / 2,
+                sd=standard_deviation(found.at(distinct([found], found.seeds))),
                 set_off=_set_off(spec.mark, method.name, task.name, cells),
             )
         for name, cell in _ranked(column, metric, cells).items():
             made[name, task.name] = cell
+    if all(t.stale for cell in made.values() for t in cell.trials):
+        made = {key: cell._replace(starred=False) for key, cell in made.items()}
     rows: list[tuple[str, tuple[Cell, ...]]]
     if by_method:
         rows = [
@@ -254,6 +272,15 @@ def compare(
         notes=tuple(_notes(spec, tasks, list(made.values()), kinds)),
         anchors=_anchors(references, tasks, suite, metric),
     )
+
+
+def _cut(end: float | None, metric: Metric) -> float | None:
+    """The end of an interval, no farther than the metric reaches."""
+    if end is None:
+        return None
+    low = -math.inf if metric.lowest is None else metric.lowest
+    high = math.inf if metric.highest is None else metric.highest
+    return min(max(end, low), high)
 
 
 def _set_off(mark: Mark | None, method: str, task: str, cells: Cells) -> bool:
@@ -309,7 +336,10 @@ def _notes(spec: Table, tasks: Sequence[Task], cells: Sequence[Cell], kinds: set
     if spec.mark and any(c.set_off for c in cells):
         notes.append(f"‡ {spec.mark.text}")
     total = sum(len(c.trials) for c in cells)
-    if stale := sum(c.stale for c in cells):
+    stale = sum(c.stale for c in cells)
+    if stale and stale == total:
+        notes.append("All records here are of code that has changed since.")
+    elif stale:
         notes.append(
             f"* Rests on records whose code has changed since: "
             f"{number.count(stale)} of {number.plural(total, 'record')}."

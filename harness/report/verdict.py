@@ -1,5 +1,6 @@
 """Verdicts as reports print them: a sentence for each claim, and the numbers behind all of them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -230,6 +231,25 @@ def claims(suite: Suite, verdicts: Sequence[Verdict], trials: Mapping[str, Trial
         ),
         _RIGHT,
     )
+
+
+def brief(claims: Listing) -> Listing:
+    """What of the claims a paper has room for: primary and secondary ones, five columns."""
+    rows = []
+    for row in claims.rows:
+        at = {name: field.text for name, field in zip(claims.columns, row.fields, strict=True)}
+        if at["Role"] not in ("primary", "secondary"):
+            continue
+        low, high = at["95 % low"], at["95 % high"]
+        bounds = f"[{low}, {high}]" if number.MISSING not in (low, high) else ""
+        effect = " ".join(part for part in (at["Estimate"], bounds, at["Unit"]) if part)
+        effect = number.MISSING if at["Estimate"] == number.MISSING else effect
+        verdict = re.split(r"[:(,]", at["Verdict"])[0].strip()
+        texts = (at["Claim"], verdict, effect, at["n"], at["p, Holm"])
+        rows.append(Row(tuple(map(Field, texts)), row.trials))
+    heads = ("Claim", "Verdict", "Effect, 95 % CI", "n", "p, Holm")
+    numeric = (False, False, True, True, True)
+    return claims._replace(columns=heads, rows=tuple(rows), notes=(), numeric=numeric)
 
 
 def exact(suite: Suite, verdicts: Sequence[Verdict], trials: Mapping[str, Trial]) -> Listing:

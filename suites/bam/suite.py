@@ -73,6 +73,7 @@ def _metrics() -> tuple[Metric, ...]:
             split="held-out documents",
             select="last",
             digits=digits,
+            lowest=0.0,
         )
 
     return (

@@ -15,8 +15,9 @@ from suites.gate.tasks import tasks
 def _metrics() -> tuple[Metric, ...]:
     def score(name: str, label: str, select: str) -> Metric:
         return Metric(
-            name=name, label=label, unit="%", better="higher", split="test", select=select
-        )
+            name=name, label=label, unit="%", better="higher", split="test", select=select,
+            lowest=0.0, highest=100.0,
+        )  # fmt: skip
 
     best, last = "best validation epoch", "last epoch"
     return (
@@ -34,6 +35,8 @@ def _metrics() -> tuple[Metric, ...]:
             split="all nodes",
             select=best,
             digits=3,
+            lowest=0.0,
+            highest=1.0,
         ),
         Metric(
             name="energy",
@@ -52,6 +55,7 @@ def _metrics() -> tuple[Metric, ...]:
             split="all nodes",
             select=best,
             digits=3,
+            lowest=0.0,
         ),
     )
 

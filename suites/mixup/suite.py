@@ -16,11 +16,12 @@ def _metrics() -> tuple[Metric, ...]:
     return (
         Metric(
             name="score", label="score of the task's measure", unit="%", better="higher",
-            split="development set", select="last step",
+            split="development set", select="last step", highest=100.0,
         ),
         Metric(
             name="degenerate", label="runs that predict one class", unit="%", better="lower",
             split="development set", select="last step", digits=0,
+            lowest=0.0, highest=100.0,
         ),
     )  # fmt: skip
 

@@ -177,8 +177,9 @@ def metrics() -> tuple[Metric, ...]:
 
     def metric(name: str, label: str, unit: str = "%") -> Metric:
         return Metric(
-            name=name, label=label, unit=unit, better="higher", split="test", select="last"
-        )
+            name=name, label=label, unit=unit, better="higher", split="test", select="last",
+            lowest=0.0 if unit else None, highest=100.0 if unit else None,
+        )  # fmt: skip
 
     return (
         metric("accuracy", "accuracy"),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -17,7 +18,8 @@ from harness.record import Record
 from harness.report import delimited, latex, markdown
 from harness.report.page import Page, build
 from harness.report.table import Field, Listing, Row
-from harness.suite import Suite
+from harness.report.verdict import brief
+from harness.suite import Method, Suite, Table, Task
 
 Lab = Callable[..., Suite]
 
@@ -46,10 +48,10 @@ def latex_problem(text: str) -> str:
     begun, ended = re.findall(r"\\begin\{(\w+)", text), re.findall(r"\\end\{(\w+)", text)
     if sorted(begun) != sorted(ended):
         return "an environment stays open"
-    for body in re.findall(r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", text, re.S):
-        for line in body[1].splitlines():
-            if line.endswith(r"\\") and line.count(" & ") + 1 != len(body[0]):
-                return f"wrong number of cells: {line}"
+    for body in re.findall(r"\\begin\{tabular\}.*?\n(.*?)\\end\{tabular\}", text, re.S):
+        widths = {line.count(" & ") for line in body.splitlines() if line.endswith(r"\\")}
+        if len(widths) != 1:
+            return f"rows of different width: {body}"
     return "" if text.isascii() else "a letter that pdflatex may lack"
 
 
@@ -67,16 +69,32 @@ def test_latex_holds_together(page: Page) -> None:
         assert r"\toprule" in text
 
 
-def test_latex_carries_marks_references_and_ids(page: Page, records: list[Record]) -> None:
-    text = latex.comparison(page.tables[0])
-    assert (
-        r"\textbf{79.2}$^{*}$ {\scriptsize [78.2, 80.3] n=6; paper 81.25 $\pm$ 1.1 (n=10)}" in text
-    )
+def test_latex_has_mean_and_spread_n_in_the_caption_and_ids_at_the_end(
+    page: Page, records: list[Record]
+) -> None:
+    text = latex.comparison(page.tables[0], "lab")
+    cell = page.tables[0].cells[0]
+    assert rf"\textbf{{79.2 $\pm$ {cell.half:.1f}}}$^{{*}}$" in text
     assert r"$^{\dagger}$" in text
-    assert "4/6 ok" in text
-    assert "selection: best-val" in text
+    assert r"{\scriptsize (n=4, 4/6 ok)}" in text
+    assert "half the 95 \\% interval, n = 6 where a cell says no other." in text
+    assert r"\quad published & 81.25" in text
+    assert r"\label{tab:lab-accuracy}" in text
+    assert "resizebox" not in text
+    assert text.startswith("% in the preamble: \\usepackage{array,booktabs}\n")
     ids = " ".join(r.short for r in records[:6])
-    assert f"% ids: shallow (standard): {ids}" in text
+    assert f"% records of Gate, shallow (standard): {ids}" in text.partition(r"\end{table")[2]
+
+
+def test_latex_offers_deviation_and_standard_error(page: Page, records: list[Record]) -> None:
+    values = np.array([r.metrics["acc"] for r in records[:6]])
+    sd = float(values.std(ddof=1))
+    for kind, want, word in (
+        ("sd", sd, "standard deviation"), ("se", sd / 6**0.5, "standard error"),
+    ):  # fmt: skip
+        text = latex.comparison(page.tables[0], "lab", kind)
+        assert rf"\textbf{{79.2 $\pm$ {want:.1f}}}" in text
+        assert word in text
 
 
 @given(st.text(max_size=40))
@@ -97,23 +115,68 @@ def test_latex_guards_what_follows_a_line_end() -> None:
     row = Row((Field("[x]"), Field("1")))
     text = latex.listing(Listing("l", "L", ("A", "B"), (row,)))
     assert "{}[x] & 1" in text
-    assert r"\begin{tabular}{ll}" in text
+    assert r"\begin{tabular}{@{}ll@{}}" in text
+
+
+@pytest.fixture
+def awkward(lab: Lab, record: Any) -> Page:
+    """Many methods with long labels, on many tasks: too wide for a line, too long for a page."""
+    base = lab()
+    methods = tuple(
+        Method(name=f"m{k}", run="x:run", label=f"averaged attention and MLPs, {k} repeats")
+        for k in range(9)
+    )
+    tasks = tuple(Task(name=f"t{k}", metrics=("acc",), label=f"self-{k}") for k in range(45))
+    suite = lab(
+        methods=methods, tasks=tasks, claims=(), figures=(), datasets=(), headline="wide",
+        tables=(
+            Table(name="wide", title="Wide & long", metric="acc", rows="tasks"),
+            Table(name="turned", title="The other way round", metric="acc"),
+        ),
+        scales=(base.scale("laptop").model_copy(update={"seeds": (0, 1)}),),
+    )  # fmt: skip
+    records = [
+        record(suite, m.name, t.name, s, metrics={"acc": 1234.5 + s})
+        for m in methods
+        for t in tasks
+        for s in range(2)
+    ]
+    return build(suite, "laptop", records, figures=False)
+
+
+def test_latex_cuts_what_no_page_holds(awkward: Page) -> None:
+    for table in awkward.tables:
+        text = latex.comparison(table, "lab")
+        assert not latex_problem(text)
+        labels = re.findall(r"\\label\{(.*?)\}", text)
+        assert len(labels) == len(set(labels)) > 1
+        assert text.count(r"1235.0 $\pm$") == len(table.cells)
+        assert rf"(1 of {len(labels)})" in text
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex")
-def test_latex_compiles(page: Page, tmp_path: Path) -> None:
-    body = "\n".join(everything(page).values())
-    (tmp_path / "t.tex").write_text(
-        r"\documentclass{article}\usepackage{booktabs}\usepackage{graphicx}\begin{document}"
-        + f"\n{body}\n"
-        + r"\end{document}"
-    )
+@pytest.mark.parametrize("columns", ["", ",twocolumn"])
+def test_latex_compiles_within_the_page(
+    page: Page, awkward: Page, tmp_path: Path, columns: str
+) -> None:
+    texts = {**everything(page), **{f"awkward-{k}": v for k, v in everything(awkward).items()}}
+    texts["brief"] = latex.listing(brief(page.claims))
+    for name, text in texts.items():
+        (tmp_path / f"{name}.tex").write_text(text)
+    lines = [
+        rf"\documentclass[10pt{columns}]{{article}}", r"\usepackage{array,booktabs}",
+        r"\begin{document}", *(rf"\input{{{name}}}\clearpage" for name in texts),
+        r"\end{document}",
+    ]  # fmt: skip
+    (tmp_path / "all.tex").write_text("\n".join(lines))
     done = subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"],
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"],
         cwd=tmp_path, capture_output=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:]
+    log = (tmp_path / "all.log").read_text(errors="replace")
+    assert not re.findall(r"Overfull .*|Float too large.*", log)
 
 
 def test_markdown_cells(page: Page) -> None:

@@ -1,10 +1,12 @@
 """The printed numbers: they load, fit together, and name what the suite has."""
 
+from math import log
 from statistics import fmean
 
 import pytest
 
 from harness import registry
+from harness.claim import sides_of
 from harness.suite import Reference, Suite
 from suites.bam.counts import COUNTS
 
@@ -91,3 +93,17 @@ def test_routing_ablation_is_there_whole(printed: tuple[Reference, ...]) -> None
     assert {method for method, _ in values} == {"btx", "bam-shared-kv-cm", "top2-cm", "top1-cm"}
     assert len(values) == 20
     assert values["top1-cm", "general"] == 26.89
+
+
+def test_the_papers_effects_follow_from_its_perplexities(
+    bam: Suite, printed: tuple[Reference, ...]
+) -> None:
+    first = table(printed, "1")
+    found = 0
+    for claim in bam.claims:
+        if claim.citation and claim.citation.effect is not None:
+            a, b = sides_of(claim)
+            ratios = [log(first[b, domain] / first[a, domain]) for domain in DOMAINS]
+            assert claim.citation.effect == pytest.approx(fmean(ratios), abs=5e-5), claim.name
+            found += 1
+    assert found == 4

@@ -1,6 +1,7 @@
 """The experiment as data: what it names exists, and each scale runs what it says."""
 
 import fnmatch
+import math
 import os
 import subprocess
 import sys
@@ -116,3 +117,16 @@ def test_references_are_the_averages_that_could_be_read(mixup: Suite) -> None:
     assert {r.method for r in printed} <= {m.name for m in mixup.methods}
     low = {r.method: r.value for r in printed if r.table == "low-resource"}
     assert low["mixup-convex"] - low["vanilla"] == pytest.approx(6.43)
+
+
+def test_published_effects_follow_from_published_numbers(mixup: Suite) -> None:
+    main = {
+        r.method: r
+        for r in registry.references(mixup)
+        if (r.table, r.task) == ("main", "cola+rte+mrpc+sts-b-full")
+    }
+    ours, plain = main["mixup-convex"], main["vanilla"]
+    effects = {c.name: c.citation.effect for c in mixup.claims if c.citation}
+    assert effects["vanilla"] == pytest.approx(ours.value - plain.value)
+    assert ours.spread and plain.spread
+    assert effects["spread"] == pytest.approx(math.log(ours.spread / plain.spread), abs=5e-4)
