@@ -11,9 +11,10 @@ from harness.stats import Interval
 from harness.suite import Figure, Method, Suite, select
 
 COLOURS = (
-    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#5d3a9b", "#4d4d4d",
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000",
 )  # fmt: skip
-"""Told apart with the common kinds of colour blindness (after Okabe and Ito, 2008)."""
+"""Okabe and Ito's (2008) less yellow, which white swallows: told apart with the common kinds of
+colour blindness."""
 _MARKERS = "osD^vP<X>"
 _LINES = ("-", "--", "-.", ":")
 
@@ -29,7 +30,7 @@ class Style(NamedTuple):
 def styles(names: Iterable[str]) -> dict[str, Style]:
     """A style of its own for each name, by its place: colour, marker and line all differ in turn.
 
-    Eight colours, nine markers: 72 names before a pair repeats. Give the suite's methods in the
+    Seven colours, nine markers: 63 names before a pair repeats. Give the suite's methods in the
     suite's order, so that a method keeps its look whatever else a figure shows.
     """
     return {
@@ -60,21 +61,25 @@ def interval_line(
     intervals: Sequence[Interval],
     style: Style,
     label: str,
+    values: Sequence[Sequence[float]] = (),
     **more: Any,
 ) -> None:
-    """Means joined by a line, each with its interval as a bar.
+    """Means joined by a line, each with its interval as a bar, and the seeds behind it as points.
 
     Args:
         x: where each mean stands.
         intervals: one for each x.
         style: of the method.
         label: in the legend.
+        values: what the seeds gave, one list for each x.
         more: goes to matplotlib's `errorbar`.
     """
-    values = [bounds(interval) for interval in intervals]
-    means = [mean for mean, _, _ in values]
-    below = [mean - low for mean, low, _ in values]
-    above = [high - mean for mean, _, high in values]
+    for place, seeds in zip(x, values, strict=False):
+        points(axis, [place] * len(seeds), seeds, style, s=5, alpha=0.35)
+    ends = [bounds(interval) for interval in intervals]
+    means = [mean for mean, _, _ in ends]
+    below = [mean - low for mean, low, _ in ends]
+    above = [high - mean for mean, _, high in ends]
     usual: dict[str, Any] = {"markersize": 3, "linewidth": 1.1, "elinewidth": 0.8}
     axis.errorbar(x, means, yerr=[below, above], label=label, **usual | style._asdict() | more)
 
@@ -84,7 +89,16 @@ def points(
 ) -> None:
     """One small mark for each value, such as the seeds behind a mean."""
     usual: dict[str, Any] = {"s": 8, "alpha": 0.6, "linewidths": 0}
-    axis.scatter(x, y, color=style.color, marker=style.marker, label=label, **usual | more)
+    axis.scatter(
+        x, y, color=style.color, marker=style.marker, label=label or "_seeds", **usual | more
+    )
+
+
+def threads(axis: Axes, x: Sequence[float], rows: Iterable[Sequence[float]], style: Style) -> None:
+    """One thin line for each seed, behind their mean."""
+    for row in rows:
+        both = min(len(x), len(row))
+        axis.plot(x[:both], row[:both], color=style.color, linewidth=0.4, alpha=0.4, zorder=1)
 
 
 def panels(

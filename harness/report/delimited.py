@@ -52,7 +52,7 @@ def _line(cell: Cell, about: tuple[str, ...]) -> tuple[object, ...]:
         *(cell.mean, cell.low, cell.high, cell.n, len(cell.trials), cell.failures),
         *(cell.statuses.values()),
         *(cell.stale, int(cell.best), int(cell.close)),
-        *(_joined(printed, field) for field in ("value", "spread", "n", "table")),
+        *(_joined(printed, name) for name in ("value", "spread", "n", "table")),
         _ids(cell.trials),
     )
 
@@ -61,7 +61,7 @@ def _joined(printed: Iterable[Reference], field: str) -> str:
     values = [getattr(r, field) for r in printed]
     if all(v is None for v in values):
         return ""
-    return ";".join("" if v is None else str(_cell(v)) for v in values)
+    return ";".join("" if v is None else entry(v) for v in values)
 
 
 def _ids(trials: Iterable[Trial]) -> str:
@@ -71,12 +71,13 @@ def _ids(trials: Iterable[Trial]) -> str:
 def _text(head: Iterable[str], lines: Iterable[Iterable[object]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([_cell(value) for value in head])
-    writer.writerows([_cell(value) for value in line] for line in lines)
+    writer.writerow([entry(value) for value in head])
+    writer.writerows([entry(value) for value in line] for line in lines)
     return out.getvalue()
 
 
-def _cell(value: object) -> str:
+def entry(value: object) -> str:
+    """One value as a file has it."""
     if value is None:
         return ""
     if isinstance(value, int | float):

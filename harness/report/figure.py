@@ -10,6 +10,7 @@ from harness.axes import Curve
 from harness.errors import HarnessError, SpecError, brief, described
 from harness.record import Record
 from harness.registry import call
+from harness.report import drawn
 from harness.suite import Figure, Suite
 
 STYLE: dict[str, object] = {
@@ -115,7 +116,10 @@ def _drawn(picture: Picture, function: Callable[[], Any], source: str) -> Pictur
     import matplotlib as mpl
     from matplotlib.figure import Figure as Drawing
 
-    settings: Any = {**STYLE, "svg.hashsalt": picture.name}
+    from harness.drawing import COLOURS
+
+    cycle = mpl.cycler("color", COLOURS)
+    settings: Any = {**STYLE, "svg.hashsalt": picture.name, "axes.prop_cycle": cycle}
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(settings)
@@ -137,7 +141,8 @@ def _drawn(picture: Picture, function: Callable[[], Any], source: str) -> Pictur
         drawing.savefig(png, format="png", metadata={"Software": None})
         if "matplotlib.pyplot" in sys.modules:
             sys.modules["matplotlib.pyplot"].close(drawing)
-    return picture._replace(svg=_settled(svg.getvalue()), png=png.getvalue())
+        data = drawn.numbers(drawing)
+    return picture._replace(svg=_settled(svg.getvalue()), png=png.getvalue(), csv=data.encode())
 
 
 def _settled(svg: bytes) -> bytes:

@@ -7,18 +7,19 @@ Series that they read, in the records of any perplexity task: `loss` (over steps
 
 import math
 import re
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure as Drawing
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from harness.analysis import cells, frame
-from harness.drawing import bounds, legend, shown, styles
+from harness.drawing import bounds, legend, points, shown, styles, threads
 from harness.record import Record, Series
 from harness.stats import column_means
-from harness.suite import Figure, Suite
+from harness.suite import Figure, Method, Suite
 
 EXPERTS = ("code", "law", "math", "seed")
 """The order in which dense models become experts; further ones are copies of the seed."""
@@ -34,7 +35,7 @@ def perplexity(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawi
     methods = [m for m in suite.methods if any(r.method == m.name for r in records)]
     grouped, look = cells(frame(records, suite)), styles(m.name for m in suite.methods)
     found = {
-        (m.name, t.name): cell.interval()
+        (m.name, t.name): cell
         for m in methods
         for t in tasks
         if len((cell := grouped[m.name, t.name, "perplexity"]).values)
@@ -47,10 +48,12 @@ def perplexity(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawi
     for axis, task in zip(axes, tasks, strict=True):
         for row, method in enumerate(methods):
             if (method.name, task.name) in found:
-                mean, low, high = bounds(found[method.name, task.name])
+                cell, style = found[method.name, task.name], look[method.name]
+                mean, low, high = bounds(cell.interval())
+                points(axis, cell.values.tolist(), [row] * len(cell.values), style)
                 axis.errorbar(
-                    mean, row, xerr=[[mean - low], [high - mean]], color=look[method.name].color,
-                    marker=look[method.name].marker, markersize=4, elinewidth=1.2,
+                    mean, row, xerr=[[mean - low], [high - mean]], color=style.color,
+                    marker=style.marker, markersize=4, elinewidth=1.2,
                 )  # fmt: skip
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
@@ -66,16 +69,16 @@ def perplexity(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawi
 
 def load(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
     """Share of the tokens that each FFN expert gets: methods down, domains across."""
-    return _routing(records, "load", [m.name for m in shown(suite, figure)])
+    return _routing(records, "load", shown(suite, figure))
 
 
 def gate(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
     """Mean gate of each attention expert: methods down, domains across."""
-    return _routing(records, "gate", [m.name for m in shown(suite, figure)])
+    return _routing(records, "gate", shown(suite, figure))
 
 
 def entropy(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
-    """Entropy of the attention gates by layer, one panel per method, one line per domain."""
+    """Entropy of the attention gates by layer: one panel per method; means by domain, all seeds."""
     found: dict[str, dict[str, list[Series]]] = {}
     for record in records:
         for name, series in record.series.items():
@@ -87,17 +90,15 @@ def entropy(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing 
     drawing = Drawing(figsize=(2.5 * len(methods) + 0.4, 2.6))
     axes = drawing.subplots(1, len(methods), sharey=True, squeeze=False)[0]
     for axis, method in zip(axes, methods, strict=True):
-        for number, (domain, lines) in enumerate(found[method].items()):
-            values = np.array([line.y for line in lines])
-            colour = f"C{number}"
-            axis.plot(lines[0].x, column_means(values), color=colour, marker="o", label=domain)
-            axis.fill_between(
-                lines[0].x, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15
-            )
+        look = styles(found[method])
+        for domain, lines in found[method].items():
+            values = [line.y for line in lines]
+            axis.plot(lines[0].x, column_means(values), label=domain, **look[domain]._asdict())
+            threads(axis, lines[0].x, values, look[domain])
         experts = _experts(records, method)
         if experts:
             axis.axhline(math.log(experts), color="#111827", linestyle="--", linewidth=0.8)
-        axis.set_title(method)
+        axis.set_title(textwrap.fill(suite.method(method).title, 26), fontsize=8)
         axis.set_xticks(lines[0].x)
         axis.set_xlabel("layer")
         axis.set_ylim(bottom=0)
@@ -107,7 +108,7 @@ def entropy(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing 
 
 
 def loss(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
-    """Training loss of the mixtures against tokens and against FLOPs; mean over seeds."""
+    """Training loss of the mixtures against tokens and FLOPs; mean over seeds, and each seed."""
     records = [r for r in records if r.method != "seed" and not r.method.startswith("expert-")]
     panels = [n for n in ("loss", "loss-flops") if any(n in r.series for r in records)]
     if not panels:
@@ -127,13 +128,16 @@ def loss(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | N
                     lines[0].x[:shortest], mean, linewidth=1.1, label=method.title,
                     markersize=3, markevery=5, **look[method.name]._asdict(),
                 )  # fmt: skip
+                threads(axis, lines[0].x, [line.y for line in lines], look[method.name])
+                axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+                axis.locator_params(axis="x", nbins=4)
                 axis.set_xlabel({"flops": "FLOPs"}.get(lines[0].x_label, lines[0].x_label))
     axes[0].set_ylabel("training loss, nats per token")
     legend(drawing, axes, 1, loc="outside right upper", fontsize=8)
     return drawing
 
 
-def _routing(records: Sequence[Record], kind: str, names: Sequence[str]) -> Drawing | None:
+def _routing(records: Sequence[Record], kind: str, among: Sequence[Method]) -> Drawing | None:
     """Layers against experts, mean over seeds: one picture per method and domain."""
     found: dict[str, dict[str, dict[int, list[tuple[float, ...]]]]] = {}
     for record in records:
@@ -141,7 +145,8 @@ def _routing(records: Sequence[Record], kind: str, names: Sequence[str]) -> Draw
             if (match := _ROUTING.fullmatch(name)) and match["kind"] == kind:
                 layers = found.setdefault(record.method, {}).setdefault(match["domain"], {})
                 layers.setdefault(int(match["layer"]), []).append(series.y)
-    methods = [name for name in names if name in found]
+    titles = {m.name: m.title for m in among if m.name in found}
+    methods = list(titles)
     if not methods:
         return None
     domains = list(dict.fromkeys(d for method in methods for d in found[method]))
@@ -175,7 +180,7 @@ def _routing(records: Sequence[Record], kind: str, names: Sequence[str]) -> Draw
                     fontsize=6 if deepest <= 8 else 4,
                     color="white" if value > 0.6 * most else "#1f2937",
                 )  # fmt: skip
-        row[0].set_ylabel(f"{method}\nlayer", fontsize=8)
+        row[0].set_ylabel(f"{textwrap.fill(titles[method], 18)}\nlayer", fontsize=7)
     for axis, domain in zip(axes[0], domains, strict=True):
         axis.set_title(f"text: {domain}")
     if image is not None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as Drawing
 
 from harness.analysis import cells, frame
 from harness.digits import total
-from harness.drawing import bounds, interval_line, legend, panels, shown, styles
+from harness.drawing import bounds, interval_line, legend, panels, points, shown, styles, threads
 from harness.record import Record
 from harness.suite import Figure, Suite, Task
 
@@ -31,15 +31,16 @@ def depth(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
     for place, (axis, (graph, group)) in enumerate(zip(axes, graphs.items(), strict=False)):
         metric = group[0].metrics[0]
         for shift, method in enumerate(suite.methods):
-            points = []
+            found = []
             for task in group:
                 cell = grouped[(method.name, task.name, metric)]
                 if cell.seeds:
-                    points.append((_depth(task), cell.interval()))
-            if points:
-                x = [d + 0.04 * (shift - len(suite.methods) / 2) for d, _ in points]
-                lines = [interval for _, interval in points]
-                interval_line(axis, x, lines, look[method.name], method.title)
+                    found.append((_depth(task), cell))
+            if found:
+                x = [d + 0.04 * (shift - len(suite.methods) / 2) for d, _ in found]
+                lines = [cell.interval() for _, cell in found]
+                values = [cell.values.tolist() for _, cell in found]
+                interval_line(axis, x, lines, look[method.name], method.title, values)
         axis.set_title(graph)
         axis.set_xticks([_depth(t) for t in group])
         if place % 4 == 0:
@@ -84,7 +85,7 @@ def alpha(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
 
 
 def energy(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
-    """Neighbour Dirichlet energy by layer, median over seeds and the whole range."""
+    """Neighbour Dirichlet energy by layer, median over seeds and every seed."""
     tasks = _present(records, suite, protocol="standard")
     deepest = [t for t in tasks if _depth(t) >= 5] or tasks
     if not deepest:
@@ -94,24 +95,22 @@ def energy(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing |
     for place, (axis, task) in enumerate(zip(axes, deepest, strict=False)):
         for method in suite.methods:
             lines = [
-                np.array(r.series["energy-by-layer"].y)
+                np.maximum(r.series["energy-by-layer"].y, 1e-6)
                 for r in records
                 if (r.method, r.task) == (method.name, task.name) and "energy-by-layer" in r.series
             ]
             if not lines:
                 continue
-            stack = np.maximum(np.stack(lines), 1e-6)
+            stack = np.stack(lines)
             layers = np.arange(stack.shape[1])
             style = look[method.name]
             axis.plot(
                 layers, np.median(stack, axis=0), label=method.title, markersize=3,
                 **style._asdict(),
             )  # fmt: skip
-            axis.fill_between(
-                layers, stack.min(axis=0), stack.max(axis=0), color=style.color, alpha=0.08
-            )
+            threads(axis, layers.tolist(), stack.tolist(), style)
         axis.set_yscale("log")
-        axis.set_title(task.name)
+        axis.set_title(task.label or task.name)
         axis.set_xlabel("layer")
         if place % 4 == 0:
             axis.set_ylabel("Dirichlet energy")
@@ -145,10 +144,15 @@ def protocols(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawin
                     edgecolor="white", linewidth=0.5,
                 )  # fmt: skip
                 axis.vlines(x, low, high, color="#111827", linewidth=1)
+                values = cell.values.tolist()
+                spread = np.linspace(x - 0.12, x + 0.12, len(values)).tolist()
+                points(axis, spread, values, look[method.name]._replace(color="#111827"))
         ticks, names = [i + 0.19 for i in range(len(methods))], [m.title for m in methods]
         axis.set_xticks(ticks, names, rotation=30, ha="right")
         axis.set_ylim(bottom=40)
-        axis.set_title(f"{pair[0].name}: standard, and hatched the released code's")
+        axis.set_title(
+            f"{pair[0].label or pair[0].name}: standard, and hatched the released code's"
+        )
         axis.set_ylabel("ROC-AUC, %")
     return drawing
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure as Drawing
 
 from harness import digits
 from harness.analysis import cells, frame, of_trainings
-from harness.drawing import bounds, interval_line, legend, panels, points, styles
+from harness.drawing import bounds, interval_line, legend, panels, points, styles, threads
 from harness.record import Record
 from harness.stats import mean_interval
 from harness.suite import Figure, Method, Suite, Task
@@ -131,6 +131,7 @@ def _lines(axis: Axes, records: Sequence[Record], suite: Suite, task: Task, seri
         if lines:
             columns = np.array([line.y for line in lines]).T
             intervals = [mean_interval(column) for column in columns]
+            threads(axis, lines[0].x, [line.y for line in lines], look[method.name])
             interval_line(axis, lines[0].x, intervals, look[method.name], method.title)
     axis.set_title(task.label)
 

@@ -4,6 +4,7 @@ A method looks the same in all of them; every point that is a mean carries its 9
 """
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,7 +47,7 @@ def scores(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing |
         axis.set_ylim(len(methods) - 0.5, -0.5)
         titles = [m.title for m in methods] if place % 5 == 0 else [""] * len(methods)
         axis.set_yticks(range(len(methods)), titles)
-        axis.set_title(task.name)
+        axis.set_title(textwrap.fill(task.label or task.name, 20), fontsize=8)
         axis.set_xlabel(f"{task.params['measure']}, %")
     return drawing
 
@@ -70,10 +71,11 @@ def sizes(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
     for axis, (name, tasks) in zip(axes, groups.items(), strict=True):
         methods = complete(tasks)
         for shift, method in enumerate(methods):
-            intervals = [grouped[method.name, t.name, "score"].interval() for t in tasks]
+            those = [grouped[method.name, t.name, "score"] for t in tasks]
+            intervals, values = [c.interval() for c in those], [c.values.tolist() for c in those]
             aside = 1 + 0.008 * (shift - len(methods) / 2)
             x = [aside * float(str(t.params["n"])) for t in tasks]
-            interval_line(axis, x, intervals, look[method.name], method.title)
+            interval_line(axis, x, intervals, look[method.name], method.title, values)
         axis.set_xscale("log")
         axis.set_xticks([], minor=True)
         ticks = [int(str(t.params["n"])) for t in tasks]

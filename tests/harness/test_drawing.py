@@ -1,10 +1,21 @@
 """Panels, one legend for all of them, and intervals that may have no bounds."""
 
+import itertools
 import math
 
+import numpy as np
 import pytest
 
-from harness.drawing import bounds, interval_line, legend, panels, points, styles
+from harness.drawing import (
+    COLOURS,
+    bounds,
+    interval_line,
+    legend,
+    panels,
+    points,
+    styles,
+    threads,
+)
 from harness.stats import Interval, mean_interval
 
 
@@ -61,3 +72,49 @@ def test_a_line_of_intervals_shows_means_and_bounds():
     assert (line.get_color(), line.get_marker()) == (look.color, look.marker)
     points(axis, [2, 2], [1.0, 2.0], look)
     assert axis.collections[-1].get_offsets().tolist() == [[2, 1.0], [2, 2.0]]
+
+
+def test_the_seeds_behind_a_line_are_drawn_too():
+    _, (axis,) = panels(1, 1, size=(2.0, 1.5))
+    look = styles(["a"])["a"]
+    seeds = [[1.0, 2.0, 4.0], [3.0]]
+    interval_line(axis, [2, 5], [mean_interval(s) for s in seeds], look, "A", seeds)
+    drawn = [xy for group in axis.collections[:2] for xy in group.get_offsets().tolist()]
+    assert drawn == [[2, 1.0], [2, 2.0], [2, 4.0], [5, 3.0]]
+    threads(axis, [0, 1, 2], [[1.0, 2.0, 3.0], [4.0, 5.0]], look)
+    assert [line.get_ydata().tolist() for line in axis.lines[-2:]] == [[1.0, 2.0, 3.0], [4.0, 5.0]]
+    assert all(line.get_label().startswith("_") for line in axis.lines[-2:])
+
+
+# Machado, Oliveira and Fernandes (2009), severity 1: linear RGB as others see it.
+SIGHT = {
+    "usual": np.eye(3),
+    "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+    "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+    "tritanopia": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
+}
+
+
+XYZ = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+
+
+def nearest(colours, sight):
+    """The smallest distance of two colours in CIELAB, as somebody sees them."""
+    srgb = np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in colours])
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    seen = (linear @ np.array(SIGHT[sight]).T).clip(0, 1)
+    to_xyz = np.array(
+        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    )
+    xyz = seen @ to_xyz.T / np.array([0.95047, 1, 1.08883])
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    lab = np.stack([116 * f[:, 1], 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1)
+    return min(float(np.linalg.norm(a - b)) for a, b in itertools.combinations(lab, 2))
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_colours_are_told_apart_whoever_looks(sight):
+    assert nearest(COLOURS, sight) > 15
+    usual_of_matplotlib = ["#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b"]
+    if sight in ("deuteranopia", "protanopia"):
+        assert nearest(usual_of_matplotlib, sight) < 10

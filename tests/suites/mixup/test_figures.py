@@ -70,7 +70,8 @@ def axes_of(mixup: Suite, records: list[Record]) -> Callable[[str], list]:  # ty
 
 def test_every_seed_is_a_point(axes_of: Callable[[str], list]) -> None:  # type: ignore[type-arg]
     axes = axes_of("scores")
-    assert [a.get_title() for a in axes] == ["sst-2-n300", "trec-n300"]
+    titles = [" ".join(a.get_title().split()) for a in axes]
+    assert titles == ["SST-2, 300 examples (accuracy)", "TREC-6, 300 examples (accuracy)"]
     scatters = [c for c in axes[0].collections if len(c.get_offsets()) > 1]
     points = [tuple(c.get_offsets()[:, 0].tolist()) for c in scatters]
     assert points == [(70.0, 71.0), (70.0, 71.0), *[(72.0, 73.0)] * 4]
