@@ -5,6 +5,8 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from harness.report.delimited import entry
 
 _COLUMNS = ("panel", "kind", "label", "x", "y", "x2", "y2", "value")
@@ -66,11 +68,11 @@ def _groups(axis: Any) -> Iterator[Mark]:
 
     for group in axis.collections:
         if isinstance(group, PathCollection):
-            for x, y in group.get_offsets().tolist():
+            for x, y in np.asarray(group.get_offsets()).tolist():
                 yield "point", str(group.get_label()), x, y
         elif isinstance(group, LineCollection):
             for ends in group.get_segments():
-                yield "segment", str(group.get_label()), *ends.ravel().tolist()
+                yield "segment", str(group.get_label()), *np.asarray(ends).ravel().tolist()
 
 
 def _patches(axis: Any) -> Iterator[Mark]:
@@ -89,6 +91,6 @@ def _patches(axis: Any) -> Iterator[Mark]:
 
 def _images(axis: Any) -> Iterator[Mark]:
     for image in axis.images:
-        for y, row in enumerate(image.get_array().tolist()):
+        for y, row in enumerate(np.asarray(image.get_array()).tolist()):
             for x, value in enumerate(row):
                 yield "cell", "", x, y, None, None, value

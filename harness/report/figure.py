@@ -118,7 +118,7 @@ def _drawn(picture: Picture, function: Callable[[], Any], source: str) -> Pictur
 
     from harness.drawing import COLOURS
 
-    cycle = mpl.cycler("color", COLOURS)
+    cycle = f"cycler('color', {list(COLOURS)})"
     settings: Any = {**STYLE, "svg.hashsalt": picture.name, "axes.prop_cycle": cycle}
     with mpl.rc_context():
         mpl.rcdefaults()

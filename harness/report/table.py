@@ -103,7 +103,10 @@ class Comparison(NamedTuple):
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
     """Label and cells."""
+    note: str
+    """What the suite says of it."""
     notes: tuple[str, ...]
+    """The same, and how to read it."""
     anchors: tuple[str, ...]
     """Published numbers that have no cell of their own, or that others than the paper published."""
 
@@ -269,6 +272,7 @@ def compare(
         corner="Method" if by_method else "Task",
         columns=tuple(across if by_method else down),
         rows=tuple(rows),
+        note=spec.note,
         notes=tuple(_notes(spec, tasks, list(made.values()), kinds)),
         anchors=_anchors(references, tasks, suite, metric),
     )

@@ -131,10 +131,11 @@ def _forest(suite: Suite, claim: Claim, v: Verdict) -> Markup:
     if isinstance(claim, Exact) or v.estimate is None:
         return Markup()
     cited, turn = claim.citation, -1 if isinstance(claim, LowerSpread) else 1
-    ends = sorted(turn * end for end in (v.low, v.high) if end is not None) or [None, None]
+    low, high = (None if end is None else turn * end for end in (v.low, v.high))
+    low, high = (low, high) if turn > 0 else (high, low)
     said = f"{_effect(suite, claim, v)}, margin {claim.margin:g}; right of the middle speaks for it"
     paper = turn * cited.effect if cited and cited.effect is not None else None
-    return plot.forest(turn * v.estimate, ends[0], ends[1], claim.margin, paper=paper, said=said)
+    return plot.forest(turn * v.estimate, low, high, claim.margin, paper=paper, said=said)
 
 
 def _paper(suite: Suite, claim: Claim, v: Verdict) -> str:

@@ -122,7 +122,7 @@ ALLOWED = {
     },
     "report": {
         "analysis", "axes", "claim", "claims", "digits", "drawing", "effects", "errors", "files",
-        "looks", "number", "record", "registry", "stats", "suite", "wording",
+        "looks", "number", "record", "registry", "stats", "suite", "tiers", "wording",
     },
     "claim_commands": {
         "analysis", "arguments", "claim", "claims", "console", "errors", "looks", "number", "plan",
