@@ -75,6 +75,8 @@ def report(page: Page) -> str:
     parts = [
         f"# {escape(suite.name)}, {escape(page.scale)} scale",
         paragraph(suite.summary),
+        f"**{escape(page.reply.text)}**",
+        paragraph(page.reply.remark),
         _paper(suite),
         *(paragraph(fact) for fact in page.facts),
         f"Records are in `results/{suite.name}/{page.scale}/`; a file name ends in the id that "
@@ -130,7 +132,7 @@ def index(overview: Overview) -> str:
         if chapter.shown is None:
             parts.append(f"No current records yet: `harness run {suite.name} --scale laptop`.")
             continue
-        parts.append(f"At {chapter.shown.scale} scale:")
+        parts.append(f"At {chapter.shown.scale} scale: **{escape(chapter.shown.reply.text)}**")
         parts += _verdicts(chapter.shown.groups[:1], "###")
         if chapter.shown.headline:
             parts.append(comparison(chapter.shown.headline))

@@ -128,5 +128,6 @@ def test_published_effects_follow_from_published_numbers(mixup: Suite) -> None:
     ours, plain = main["mixup-convex"], main["vanilla"]
     effects = {c.name: c.citation.effect for c in mixup.claims if c.citation}
     assert effects["vanilla"] == pytest.approx(ours.value - plain.value)
-    assert ours.spread and plain.spread
+    assert ours.spread
+    assert plain.spread
     assert effects["spread"] == pytest.approx(math.log(ours.spread / plain.spread), abs=5e-4)
