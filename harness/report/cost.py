@@ -95,7 +95,7 @@ def budget(suite: Suite, headline: Comparison | None, selection: Selection) -> L
         parts = cell.parts(m.digits)
         text = " ".join(p for p in (parts.mean + parts.marks, parts.interval, parts.n) if p)
         fields.append(Field(text, cell.mean))
-        rows.append(Row(tuple(fields), cell.trials, f"p-{cell.method}/{cell.task}"))
+        rows.append(Row(tuple(fields), cell.trials))
     unit = f" ({m.unit})" if m.unit else ""
     heads = ("Task", "Method", *names, f"{m.label}{unit} {number.ARROWS[m.better]}".strip())
     return Listing(

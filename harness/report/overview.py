@@ -30,7 +30,7 @@ class Chapter(NamedTuple):
     suite: Suite
     statuses: tuple[Status, ...]
     shown: Page | None
-    """The largest scale that has current records: its headline table and verdicts are shown."""
+    """The largest scale that has current records: its answer and primary verdicts are shown."""
 
     @property
     def leading(self) -> tuple[Line, ...]:

@@ -167,8 +167,6 @@ class Row(NamedTuple):
 
     fields: tuple[Field, ...]
     trials: tuple[Trial, ...] = ()
-    opens: str = ""
-    """Id of the same list of records where an HTML page has it already: of a verdict, of a cell."""
 
 
 class Listing(NamedTuple):

@@ -218,7 +218,7 @@ def claims(suite: Suite, verdicts: Sequence[Verdict], trials: Mapping[str, Trial
             Field(_source(claim)),
             Field(remark(suite, v)),
         ]
-        rows.append(Row(tuple(fields), _behind(v, trials), f"v-{v.claim}"))
+        rows.append(Row(tuple(fields), _behind(v, trials)))
     return Listing(
         "claims",
         "Claims",
