@@ -20,7 +20,7 @@ from harness.arguments import (
 from harness.claim import Exact, Role
 from harness.errors import ClaimError, UsageError, unknown
 from harness.looks import taken
-from harness.suite import Scale, Suite
+from harness.suite import SEPARATOR, Scale, Suite
 from harness.terminal import out
 from harness.wording import LEGEND, TITLES
 
@@ -80,12 +80,15 @@ def claims(
         records = records_of(store, suite)
         current, _ = plan.standing([suite], records)
         for size in (only,) if only else suite.scales:
-            here = [r for r in records if r.scale == size.name and r.id in current[suite.name]]
+            now = [r for r in records if r.id in current[suite.name]]
+            here = [r for r in now if r.scale == size.name]
             if not here:
                 continue
+            along = [r for r in now if r.scale.startswith(size.name + SEPARATOR)]  # its axes
             printed = registry.references(suite)
             looked = taken(store.results, suite.name, size.name)
-            verdicts = judge(suite, size.name, frame(here, suite), here, printed, looked)
+            runs = frame([*here, *along], suite)
+            verdicts = judge(suite, size.name, runs, here, printed, looked)
             seen.add(suite.name)
             out.print(_head(suite, size), markup=False)
             for each, title in TITLES.items():

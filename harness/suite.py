@@ -8,7 +8,6 @@ import fnmatch
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import (
@@ -17,12 +16,12 @@ from pydantic import (
     SerializeAsAny,
     StringConstraints,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
 from harness.check import ImportPath, Name, methods_of
 from harness.claim import (
+    FEWEST_SEEDS,
     Beats,
     Citation,
     Claim,
@@ -30,6 +29,7 @@ from harness.claim import (
     Equivalent,
     Exact,
     Level,
+    LookSizes,
     LowerSpread,
     Tier,
     Trend,
@@ -49,8 +49,6 @@ __all__ = [
 
 SPEC_VERSION = 1
 """Changes when the meaning of an identity changes; part of every identity."""
-FEWEST_SEEDS = 5
-"""Below this many distinct trainings there is no verdict."""
 _GLOB = re.compile(r"[*?\[]")
 SEPARATOR = "+"
 """Between the size of a scale and what a variant of it replaces; see `harness.variants`."""
@@ -157,7 +155,7 @@ class Scale(Spec):
     identity; a method's or task's parameter of the same name takes precedence."""
     trial_seconds: float = Field(default=3600, gt=0)
     """A trial that runs longer is recorded as `timeout`."""
-    looks: tuple[int, ...] = (5, 10, 20, 40)
+    looks: LookSizes = (5, 10, 20, 40)
     """Numbers of seeds at which claims may be judged where seeds are added until they are decided;
     fixed before anything runs."""
     expected_seconds: float = Field(gt=0)
@@ -170,16 +168,6 @@ class Scale(Spec):
     """Nearness to the paper's setting; by default `exact` for the paper scale, `scaled` else."""
     deviations: tuple[str, ...] = ()
     """How this scale differs from the paper's setting."""
-
-    @field_validator("looks")
-    @classmethod
-    def _rising(cls, looks: tuple[int, ...]) -> tuple[int, ...]:
-        if not looks or looks[0] < FEWEST_SEEDS or any(b <= a for a, b in pairwise(looks)):
-            raise ValueError(
-                f"looks {looks}: numbers of seeds that rise, the first at least {FEWEST_SEEDS}; "
-                "for example (5, 10, 20, 40)"
-            )
-        return looks
 
     @property
     def size(self) -> str:

@@ -19,6 +19,7 @@ from harness.sequential import (
     power,
     repeated_interval,
 )
+from harness.suite import Scale
 
 LOOKS = Looks()
 TRIALS = 20_000
@@ -36,6 +37,8 @@ def test_impossible_schedules_are_refused_in_one_line(schedule):
     with pytest.raises(ValidationError, match="at least 5, for example") as error:
         Looks(schedule=schedule)
     assert len(error.value.errors()[0]["msg"].splitlines()) == 1
+    with pytest.raises(ValidationError, match="at least 5, for example"):  # as the suite loads
+        Scale(name="laptop", seeds=(0,), expected_seconds=1, looks=schedule)
 
 
 def test_which_looks_so_many_trainings_allow():

@@ -460,9 +460,3 @@ def test_random_suites_are_whole_or_refused(toy_suite, fields, data):
     assert all(set(t.reports) <= metrics for t in suite.tasks)
     assert all(scale.seeds and min(scale.seeds) >= 0 for scale in suite.scales)
     assert Suite.model_validate_json(suite.model_dump_json()) == suite
-
-
-@pytest.mark.parametrize("looks", [(), (3, 5), (10, 5), (5, 5, 10)])
-def test_looks_rise_from_five(looks: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"looks .*: numbers of seeds that rise"):
-        Scale(name="laptop", seeds=(0,), expected_seconds=1, looks=looks)
