@@ -108,16 +108,24 @@ def test_a_function_of_ones_own(judged, monkeypatch):
     module = types.ModuleType("own_checks")
     module.trainings = lambda records, check: float(len(records))
     module.broken = lambda records, check: 1 / 0
-    module.none = lambda records, check: float("nan")
+    module.nan = lambda records, check: float("nan")
+    module.none = lambda records, check: None
+    module.word = lambda records, check: "many"
+    module.leaves = lambda records, check: sys.exit(0)
     monkeypatch.setitem(sys.modules, "own_checks", module)
 
     def check(name):
         return Measured(function=f"own_checks:{name}", methods=("ant",), at_least=10)
 
     assert judged(claim(check("trainings"))).checks[0][:2] == ("trainings", 10.0)
-    assert judged(claim(check("none"))).outcome == "not testable"
-    with pytest.raises(SpecError, match="check own_checks:broken: ZeroDivisionError"):
-        judged(claim(check("broken")))
+    for name in ("nan", "none"):
+        assert judged(claim(check(name))).outcome == "not testable"
+    for name, words in (
+        ("broken", "ZeroDivisionError: division by zero"), ("leaves", "SystemExit: 0"),
+        ("word", "returned .*many.*; return a number, or None"),
+    ):  # fmt: skip
+        with pytest.raises(SpecError, match=f"claim c, check own_checks:{name}: {words}"):
+            judged(claim(check(name)))
 
 
 def test_all_checks_are_shown_and_all_must_pass(judged):

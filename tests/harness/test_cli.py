@@ -768,6 +768,26 @@ def test_seeds_are_added_until_the_primary_claims_are_decided(project: Any) -> N
     assert taken(project.results, "toy-false", "laptop") == looks
 
 
+def test_a_trend_over_an_axis_is_followed_from_the_run_to_the_report(project: Any) -> None:
+    done = project.run("run", "toy-axis", "--scale", "laptop", "--until", "decided")
+    assert (done.code, done.err) == (0, "")
+    assert "towards the look at 7 seeds: rises" in done.out
+    assert "toy-axis: all 1 primary claims are closed" in done.out
+    records = project.store.load().records
+    trials = {(r.scale, r.method, r.seed) for r in records}
+    scales = ("laptop", "laptop+lift-2.0", "laptop+lift-4.0")
+    methods = ("walk", "drift")
+    assert trials == {(s, m, n) for s in scales for m in methods for n in range(7)}
+    claims = project.run("claims", "toy-axis").out
+    assert re.search(r"rises +holds +\+1 m per lifting  n=7", claims)
+    assert project.run("report").code == 0
+    page = (project.root / "reports/toy-axis/laptop/report.md").read_text()
+    assert "judged at look 1 of 1" in page
+    assert "short at lifting 2: " in page
+    html = (project.root / "reports/toy-axis/laptop/report.html").read_text()
+    assert "results/toy-axis/laptop+lift-4.0/walk--short--s6--" in html
+
+
 def test_a_look_that_is_corrupt_stops_the_run(project: Any) -> None:
     words = ("run", "toy-false", "--scale", "laptop", "--until", "decided")
     project.run(*words)
