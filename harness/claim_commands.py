@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from harness import console, plan, registry
+from harness import console, margins, plan, registry
 from harness.arguments import (
     Assignments,
     Names,
@@ -78,6 +78,7 @@ def claims(
     for named in suites:
         suite, only = varied(named, scale, assignments) if scale else (named, None)
         records = records_of(store, suite)
+        margins.check(suite, margins.read(store.results, suite.name), records)
         current, _ = plan.standing([suite], records)
         for size in (only,) if only else suite.scales:
             now = [r for r in records if r.id in current[suite.name]]
@@ -85,9 +86,8 @@ def claims(
             if not here:
                 continue
             along = [r for r in now if r.scale.startswith(size.name + SEPARATOR)]  # its axes
-            printed = registry.references(suite)
+            runs, printed = frame([*here, *along], suite), registry.references(suite)
             looked = taken(store.results, suite.name, size.name)
-            runs = frame([*here, *along], suite)
             verdicts = judge(suite, size.name, runs, here, printed, looked)
             seen.add(suite.name)
             out.print(_head(suite, size), markup=False)

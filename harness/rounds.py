@@ -129,6 +129,7 @@ class Rounds(NamedTuple):
         code, before = 0, -1
         while True:
             records = self.store.load(suite.name).records
+            margins.check(suite, margins.read(self.store.results, suite.name), records)
             current, _ = plan.standing([suite], records)
             own = [r for r in records if r.scale in everywhere and r.id in current[suite.name]]
             runs = frame(own, suite)
@@ -138,6 +139,8 @@ class Rounds(NamedTuple):
             printed = registry.references(suite)
             verdicts = judge(suite, scale.name, runs, own, printed, [*kept, *looks])
             outcomes = {verdict.claim: verdict.outcome for verdict in verdicts}
+            if looks:
+                margins.pin(self.store.results, suite)
             for look in looks:
                 keep(self.store.results, look.model_copy(update={"outcome": outcomes[look.claim]}))
             states = until.standings(suite, scale, runs, verdicts)

@@ -108,13 +108,16 @@ def standings(
 ) -> list[Standing]:
     """How far each primary claim is, by the verdicts at the looks reached.
 
-    Before the first look nothing is decided, however many seeds a verdict would do with.
+    Before the first look nothing is decided, however many seeds a verdict would do with. Where most
+    trials fail, further seeds would only fail as well.
     """
     outcomes = {v.claim: v.outcome for v in verdicts}
     found = []
     for claim, evidence in _primary(suite, scale, runs):
         n, outcome = len(evidence.seeds), outcomes[claim.name]
-        closed = outcome != "inconclusive" and n >= scale.looks[0]
+        tried = max((cell.trials for cell in evidence.cells), default=0)
+        seen = tried if evidence.outcome == "not judged" else n
+        closed = outcome != "inconclusive" and seen >= scale.looks[0]
         found.append(Standing(claim.name, n, closed or outcome == "not testable"))
     return found
 

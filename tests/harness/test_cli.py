@@ -788,6 +788,20 @@ def test_a_trend_over_an_axis_is_followed_from_the_run_to_the_report(project: An
     assert "results/toy-axis/laptop+lift-4.0/walk--short--s6--" in html
 
 
+def test_a_margin_that_was_changed_is_refused_by_whatever_judges(project: Any, call: Any) -> None:
+    words = ("toy-false", "--scale", "laptop")
+    assert project.run("run", *words, "--seeds", "0-5", "--tasks", "short").code == 0
+    path = project.results / "toy-false/margins.json"
+    path.write_text(path.read_text().replace("0.05", "0.5"))
+    for command in (("plan", *words), ("claims", *words), ("report",),
+                    ("run", *words, "--until", "decided")):  # fmt: skip
+        done = call(project, *command)
+        assert done.code == 2, command
+        wanted = "claim higher: margin 0.05, but margin 0.5 was fixed for version 1"
+        assert re.fullmatch(f"harness: suite toy-false, {wanted} .*\n", done.err)
+    assert not (project.results / "toy-false/laptop/looks").exists()
+
+
 def test_a_look_that_is_corrupt_stops_the_run(project: Any) -> None:
     words = ("run", "toy-false", "--scale", "laptop", "--until", "decided")
     project.run(*words)

@@ -125,8 +125,8 @@ ALLOWED = {
         "looks", "number", "record", "registry", "stats", "suite", "wording",
     },
     "claim_commands": {
-        "analysis", "arguments", "claim", "claims", "console", "errors", "looks", "number", "plan",
-        "registry", "report", "suite", "terminal", "tiers", "wording",
+        "analysis", "arguments", "claim", "claims", "console", "errors", "looks", "margins",
+        "number", "plan", "registry", "report", "suite", "terminal", "tiers", "wording",
     },
     "rounds": {
         "analysis", "claims", "console", "data", "errors", "executors", "identity", "looks",
@@ -135,8 +135,9 @@ ALLOWED = {
     },
     "cli": {
         "analysis", "arguments", "claim_commands", "console", "data_commands", "design", "errors",
-        "list_commands", "looks", "new", "number", "options", "plan", "record", "registry",
-        "report", "rounds", "suite", "terminal", "upkeep", "upkeep_commands", "variants",
+        "list_commands", "looks", "margins", "new", "number", "options", "plan", "record",
+        "registry", "report", "rounds", "suite", "terminal", "upkeep", "upkeep_commands",
+        "variants",
     },
 }  # fmt: skip
 FOR_SUITES = {

@@ -263,3 +263,9 @@ def test_an_equivalence_stands_when_a_later_look_finds_a_small_effect(stand):
     later, _ = stand([*early, 0.3, 0.31, 0.29, 0.3, 0.3], kept=[look])["one"]
     assert later.closed
     assert (stand.verdicts["one"].outcome, stand.verdicts["one"].n) == ("equivalent", 5)
+
+
+def test_where_most_trials_fail_no_further_seed_is_tried(stand):
+    state, looks = stand(effects(9, 5), failed=(0, 1, 2))["one"]
+    assert (state, looks) == (Standing("one", 2, True), [])
+    assert not stand(effects(9, 2), failed=(0, 1))["one"][0].closed  # stopped half-way
