@@ -127,9 +127,9 @@ def _primary(suite: Suite, scale: Scale, runs: pd.DataFrame) -> Iterator[tuple[I
         return cells(runs[runs["scale"] == name])
 
     for claim in suite.claims:
-        if claim.role == "primary" and not isinstance(claim, Exact):
+        if claim.role == "primary":
             place = axes.placed(suite, scale, claim, cells_of)
-            if place is not None:
+            if place is not None and not isinstance(place[2], Exact):
                 yield place[2], gather(*place).once(claim)
 
 
