@@ -54,12 +54,12 @@ class Evidence(NamedTuple):
         return a_ST, _table(self.b_T, self.seeds) if self.b_T else np.zeros_like(a_ST)
 
     def trainings(self) -> list[str]:
-        """Ids of the trainings behind the numbers, each named by its first record."""
+        """The trainings behind the numbers, each by its name and its number."""
         found = {
-            training
-            for cell in self.cells
-            for seed, training in zip(cell.seeds, cell.trainings, strict=True)
-            if cell.constant or seed in self.seeds
+            f"{training} {steady(value)}"
+            for c in self.cells
+            for seed, training, value in zip(c.seeds, c.trainings, c.values.tolist(), strict=True)
+            if c.constant or seed in self.seeds
         }
         return sorted(found)
 

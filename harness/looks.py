@@ -2,10 +2,11 @@
 
     results/<suite>/<scale>/looks/<claim>--v<version>--n<size>--<digest>.json
 
-A look stays what it was when it was taken, as long as the trainings that it judged are there: a
-failed trial that is repaired later, or seeds in front of it, change nothing. Where records are
-replaced because a method changed, the looks at the old ones still have spent their α: their files
-stay, the same look at other records becomes a file of its own beside them, and the verdict says so.
+A look stays what it was when it was taken, as long as the trainings that it judged are there with
+their numbers: a failed trial that is repaired later, or seeds in front of it, change nothing. Where
+records are replaced because a method changed, the looks at the old ones still have spent their α:
+their files stay, the same look at other numbers becomes a file of its own beside them, and the
+verdict says so.
 """
 
 import json
@@ -44,7 +45,7 @@ class Look(Spec):
     seeds: tuple[int, ...]
     """Of these trainings."""
     records: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """sha256 of the sorted ids of the trainings judged, each named by its first record."""
+    """sha256 of the trainings judged, each named by its first record, with their numbers."""
     p: float | None = Field(ge=0, le=1)
     """Two-sided, of this look alone; None where there was no test."""
     spent: float = Field(ge=0, le=1)
@@ -77,9 +78,9 @@ class Look(Spec):
         return self.model_dump(mode="json", exclude=set(without))
 
 
-def of_records(ids: list[str] | tuple[str, ...]) -> str:
-    """What `Look.records` holds, of the ids in any order."""
-    return digest(sorted(ids))
+def of_records(trainings: list[str] | tuple[str, ...]) -> str:
+    """What `Look.records` holds, of the trainings in any order."""
+    return digest(sorted(trainings))
 
 
 def keep(results: Path, look: Look) -> Path:

@@ -810,6 +810,11 @@ def test_a_look_that_is_corrupt_stops_the_run(project: Any) -> None:
     done = project.run(*words)
     assert done.code == 4
     assert re.fullmatch("harness: corrupt look: .*restore it from git.*\n", done.err)
+    (project.results / "toy-false/margins.json").write_text("{")
+    done = project.run("doctor")
+    assert (done.code, "2 problems" in done.out) == (4, True)
+    assert "corrupt look: " in done.err
+    assert "corrupt margins: " in done.err
 
 
 def test_the_plan_says_what_looks_can_find_and_what_they_take(project: Any) -> None:

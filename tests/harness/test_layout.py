@@ -80,7 +80,7 @@ ALLOWED = {
         "variants",
     },
     "options": {"errors", "plan", "suite"},
-    "upkeep": {"errors", "plan", "store"},
+    "upkeep": {"errors", "files", "looks", "margins", "plan", "store"},
     "migrate": {"errors", "identity", "plan", "record", "suite", "variants"},
     "arguments": {
         "data", "errors", "options", "plan", "record", "registry", "store", "suite", "terminal",

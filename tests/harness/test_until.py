@@ -7,6 +7,8 @@ from scipy import stats as scipy_stats
 from harness.analysis import frame
 from harness.claims import judge
 from harness.errors import SpecError, UsageError
+from harness.identity import digest
+from harness.record import Origin
 from harness.suite import Beats, LowerSpread, Scale
 from harness.until import Standing, Step, Stop, next_look, reached, seeds_up_to, standings
 
@@ -113,7 +115,7 @@ def test_where_nothing_can_be_decided_is_said_in_one_line(suite):
 def stand(suite, make_record):
     """The standings of records: claim -> effects by seed, over `bee` and `cat` alike."""
 
-    def make(one, two=None, failed=(), kept=(), first=0, looks=(5, 10, 20, 40)):
+    def make(one, two=None, failed=(), kept=(), first=0, looks=(5, 10, 20, 40), migrated=False):
         two = one if two is None else two
         records = []
         for task in suite.tasks:
@@ -123,6 +125,12 @@ def stand(suite, make_record):
                     status = "failed" if seed in failed else "ok"
                     metrics = {"accuracy": value, "loss": seed + len(method) / 8}
                     records.append(make_record(suite, method, task.name, seed, metrics, status))
+        if migrated:
+            origins = [Origin(id=r.id, checksum=r.checksum) for r in records]
+            records = [
+                r.model_copy(update={"id": digest([r.id]), "origin": origin})
+                for r, origin in zip(records, origins, strict=True)
+            ]
         scale = suite.scale("laptop").model_copy(update={"looks": looks})
         runs = frame(records, suite)
         looks = reached(suite, scale, runs, DATE, kept)
@@ -214,6 +222,16 @@ def test_a_look_at_seeds_of_ones_own_is_kept_when_those_before_come(stand):
     state, looks = stand([*effects(0, 100), *early], kept=[look])["one"]
     assert (state.closed, looks[0]) == (True, look)
     assert (stand.verdicts["one"].outcome, stand.verdicts["one"].n) == ("holds", 5)
+
+
+def test_a_look_is_at_the_trainings_and_their_numbers_whatever_their_identities(stand):
+    x = effects(0.3, 5)
+    _, (look,) = stand(x)["one"]
+    _, looks = stand(x, kept=[look], migrated=True)["one"]
+    assert looks == [look]
+    _, looks = stand([*x[:4], x[4] + 0.5], kept=[look])["one"]  # run again, with other numbers
+    assert looks != [look]
+    assert "other records (1)" in stand.verdicts["one"].reason
 
 
 def test_looks_at_records_that_are_gone_are_told(stand):
