@@ -35,7 +35,7 @@ from harness.claim import (
     Trend,
     sides_of,
 )
-from harness.errors import UsageError
+from harness.errors import UsageError, unknown
 from harness.exhibit import Figure, Mark, Reference, Table
 from harness.settings import Settings, Spec
 from harness.task import Dataset, Metric, Params, Task
@@ -300,9 +300,10 @@ class Suite(Spec):
             _known(of, "method", methods_of(check), methods)
             self._match(of, "task", check.tasks, self.tasks)
         axes = {axis.name for scale in self.scales for axis in scale.axes}
-        if claim.axis and claim.axis not in axes:
-            there = ", ".join(sorted(axes)) or "none"
-            raise ValueError(f"{where}: no scale has an axis {claim.axis!r}; there are: {there}")
+        _known(where, "axis", filter(None, [claim.axis]), axes)
+        if isinstance(claim, Trend):
+            params = {name for t in select(self.tasks, claim.tasks) for name in t.params}
+            _known(where, "axis or task parameter", [claim.over], axes | params)
         if claim.margins or any(t.measures for t in self.tasks):
             self._averaged(claim)
 
@@ -388,11 +389,9 @@ class Suite(Spec):
         Raises:
             UsageError: there is none.
         """
-        there = ", ".join(s.name for s in self.scales)
-        if name not in {s.name for s in self.scales}:
-            raise UsageError(
-                f"suite {self.name} has no scale {name!r}; it has: {there}; see --scale"
-            )
+        there = [s.name for s in self.scales]
+        if name not in there:
+            raise UsageError(unknown("scale", name, there, f"harness show {self.name}"))
         return self.scale(name)
 
 
@@ -449,8 +448,7 @@ def _unique(what: str, things: Iterable[Spec]) -> None:
 def _known(where: str, what: str, names: Iterable[str], allowed: set[str]) -> None:
     for name in names:
         if name not in allowed:
-            there = ", ".join(sorted(allowed)) or "none"
-            raise ValueError(f"{where}: unknown {what} {name!r}; there are: {there}")
+            raise ValueError(f"{where}: {unknown(what, name, allowed)}")
 
 
 def _acyclic(artifacts: Sequence[Artifact]) -> None:

@@ -11,7 +11,7 @@ from harness.check import Active, BudgetRatio, Ceiling, Converged, Floor, Measur
 from harness.claims import judge
 from harness.errors import SpecError
 from harness.record import Series
-from harness.suite import Beats
+from harness.suite import Beats, Trend
 
 NOISE = np.array([-0.4, 0.1, 0.3, -0.2, 0.2])
 
@@ -138,7 +138,7 @@ def test_all_checks_are_shown_and_all_must_pass(judged):
     ("check", "words"),
     [
         (Floor(method="bee", metric="acuracy", bound=1),
-         "claim c, check floor: unknown metric 'acuracy'; there are: accuracy, loss"),
+         "claim c, check floor: unknown metric 'acuracy': did you mean 'accuracy'"),
         (Floor(method="wasp", bound=1), "claim c, check floor: unknown method 'wasp'"),
         (Ceiling(method="bee", bound=1, tasks=("dep-*",)), "no task matches 'dep-\\*'"),
     ],
@@ -155,5 +155,9 @@ def test_a_bound_is_one_of_two():
 
 
 def test_an_axis_that_no_scale_has_is_one_line(toy_suite):
-    with pytest.raises(ValueError, match="claim c: no scale has an axis 'tokens'; there are: none"):
+    with pytest.raises(ValueError, match="claim c: unknown axis 'tokens': there are none"):
         toy_suite([claim(axis="tokens")])
+    over = {"kind": "trend", "over": "dept", "direction": "up"}
+    words = "unknown axis or task parameter 'dept': did you mean 'depth'\\?"
+    with pytest.raises(ValueError, match=words):
+        toy_suite([Trend(**claim().model_dump() | over)])
