@@ -169,7 +169,7 @@ def replaced(settings: S, assignments: Mapping[str, str]) -> S:
             if depth < len(parts) - 1:
                 place = place[part]
         value, inner = _value(text), place[parts[-1]]
-        if isinstance(inner, dict) and not isinstance(value, dict):
+        if isinstance(inner, dict) and inner and not isinstance(value, dict):
             there = ", ".join(f"{path}.{name}" for name in inner)
             raise UsageError(f"--set {path}: it has parts; set one of them: {there}")
         place[parts[-1]] = value

@@ -309,7 +309,7 @@ def test_show(project: Any, call: Any) -> None:
     assert "Does a walk that is lifted [more] end higher?" in done.out
     assert re.search(r"^walk +proposed +Walk", done.out, re.M)
     assert re.search(
-        r"^higher +beats +table 1 +The walk ends higher than the drift\.", done.out, re.M
+        r"^higher +secondary +beats +table 1 +The walk ends higher than the drift\.", done.out, re.M
     )
     assert "2 published numbers in reference.csv:" in done.out
     assert re.search(r"^1 +short +walk +height +0\.9 ± 0\.1 +paper", done.out, re.M)
