@@ -1,7 +1,7 @@
 """What the scales, methods and tasks of the suite hand out, with units and ranges."""
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -53,7 +53,7 @@ class MixupSettings(Settings):
     """Examples per update."""
     learning_rate: float = Field(gt=0)
     """Peak of W's learning rate, for methods without one of their own."""
-    learning_rates: dict[str, float] = Field(default_factory=dict)
+    learning_rates: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     """Method -> peak of its own."""
     warmup: float = Field(default=0.1, ge=0, lt=1)
     """Share of the updates over which the learning rate rises from 0."""
