@@ -202,6 +202,27 @@ class LoRAOptions(Options):
     """Found in the names of the linear layers that are adapted."""
 
 
+class WiSEFTOptions(Options):
+    """Between the finetuned model and its start."""
+
+    mix: float = Field(default=0.5, ge=0, le=1)
+    """Share of the start; 0.5 is what its paper recommends where nothing is known."""
+
+
+class EMAOptions(Options):
+    """A moving average of the weights."""
+
+    decay: float = Field(default=0.99, ge=0, lt=1)
+    """Largest d; at update t it is no larger than (1 + t) / (10 + t)."""
+
+
+class SAMOptions(Options):
+    """The gradient at the highest loss nearby."""
+
+    radius: float = Field(default=0.05, ge=0)
+    """rho; from its paper."""
+
+
 class AlphaOptions(Options):
     """What all methods with mixed weights share."""
 
