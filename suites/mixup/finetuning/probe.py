@@ -71,7 +71,7 @@ def fit(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Weight, CD, and bias, C, of a linear model with an L2 penalty on the weight.
 
-    Classes that are not among the labels get a bias of -inf's stand-in, -1e4.
+    Classes that are not among the labels get a bias of -1e4, so that they are never predicted.
     """
     if regression:
         ridge = RidgeCV(alphas=[1 / strength for strength in STRENGTHS])
