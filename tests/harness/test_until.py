@@ -255,6 +255,21 @@ def test_a_schedule_is_fixed_by_the_first_look(stand):
         stand(x, kept=[look], looks=(5,))
 
 
+def test_looks_count_whatever_the_role_becomes(toy_suite, suite, make_record):
+    x = [1.0, 1.9, 0.5, 1.7, 0.5, -3.0, 0.0]
+    records = [
+        make_record(suite, m, t.name, s, {"accuracy": 80 + v * (m == "ant"), "loss": s})
+        for t in suite.tasks
+        for m in ("ant", "bee")
+        for s, v in enumerate(x)
+    ]
+    runs = frame(records, suite)
+    looks = reached(suite, suite.scale("laptop"), runs, DATE)
+    for role in ("primary", "secondary", "additional"):
+        (found,) = judge(toy_suite([claim("one", role)]), "laptop", runs, taken=looks)
+        assert (found.n, found.look) == (5, "look 1 of 4")
+
+
 def test_a_look_without_a_test_leaves_the_correction_of_the_others(toy_suite, make_record):
     """A side that does not scatter among the first five: p of the second look is still doubled."""
     one = claim("one").model_dump(exclude={"kind"}) | {"tasks": ("deep-x",)}
