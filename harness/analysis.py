@@ -87,8 +87,8 @@ def interval_of(values: NDArray[np.float64], overlap: float) -> Interval:
 
 def _of_some_width(interval: Interval) -> Interval:
     """Without bounds where nothing scatters: no width would say that nothing could have."""
-    flat = interval.low == interval.high
-    return interval._replace(low=None, high=None) if flat else interval
+    low, _, high, *_ = interval.steady()
+    return interval._replace(low=None, high=None) if low == high else interval
 
 
 class Comparison(NamedTuple):
