@@ -58,8 +58,8 @@ class Cell(NamedTuple):
         return len(set(self.trainings))
 
     def interval(self) -> Interval:
-        """Mean and t-interval over trainings; one training has no interval."""
-        return interval_of(self.at(distinct([self], self.seeds)), self.overlap)
+        """Mean and t-interval over trainings; none of one training, or where all agree."""
+        return _of_some_width(interval_of(self.at(distinct([self], self.seeds)), self.overlap))
 
     @property
     def trials(self) -> int:
@@ -85,6 +85,12 @@ def interval_of(values: NDArray[np.float64], overlap: float) -> Interval:
     return stats.mean_interval(values)
 
 
+def _of_some_width(interval: Interval) -> Interval:
+    """Without bounds where nothing scatters: no width would say that nothing could have."""
+    low, _, high, *_ = interval.steady()
+    return interval._replace(low=None, high=None) if low == high else interval
+
+
 class Comparison(NamedTuple):
     """One metric of one task, method `a` against `b`; a row of `harness compare`."""
 
@@ -95,7 +101,7 @@ class Comparison(NamedTuple):
     """Mean over the seeds compared."""
     b: float | None
     difference: Interval
-    """Of a - b, in the metric's unit and own direction."""
+    """Of a - b, in the metric's unit and own direction; no bounds where all agree."""
     p: float | None
     p_holm: float | None
     """Adjusted over all rows."""
@@ -335,7 +341,7 @@ def compare(
                     unit=suite.metric(metric).unit,
                     a=stats.mean_interval(x).mean,
                     b=stats.mean_interval(y).mean,
-                    difference=interval,
+                    difference=_of_some_width(interval),
                     p=p,
                     p_holm=None,
                     failures=left.failures + right.failures,

@@ -480,7 +480,7 @@ def test_compare(finished: Any, call: Any) -> None:
     assert_clean(done)
     rows = done.out.splitlines()
     assert rows[0].split()[:5] == ["task", "metric", "walk", "-", "drift"]
-    assert re.match(r"short +height +\+0\.9 \[0\.9, 0\.9\] m +6 ", rows[1])
+    assert re.match(r"short +height +\+0\.9 m +6 +0\.12", rows[1])
     assert [row.split()[0] for row in rows[1:]] == ["short", "short", "long", "long"]
     done = call(finished, "compare", "toy/walk", "drift", "--tasks", "lo*")
     assert [row.split()[0] for row in done.out.splitlines()[1:]] == ["long", "long"]
