@@ -35,6 +35,12 @@ def test_a_page_is_short_and_its_links_lead_somewhere(page: Path) -> None:
     assert [x for x in links if x not in TO_COME and not (page.parent / x).exists()] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_a_named_path_of_ours_exists(page: Path) -> None:
+    named = re.findall(r"`((?:harness|suites|tests|benchmarks)/[\w./-]+)`", page.read_text())
+    assert [x for x in named if not (ROOT / x).exists()] == []
+
+
 def test_the_list_of_pages_is_whole() -> None:
     listed = set(re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs/README.md").read_text()))
     assert listed - TO_COME == {p.name for p in PAGES} - {"README.md"} - TO_COME
