@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from harness.errors import DataError, MethodError
 from harness import weights
+from harness.errors import DataError, MethodError
 from harness.store import file_digest
 from suites.bam.model import checkpoints
 from suites.bam.model import upcycle as upcycling
