@@ -305,7 +305,7 @@ def task_arithmetic(
         MethodError: models that do not fit, or a scale that is not a finite number.
     """
     _within("scale", scale)
-    return _from_base(states, keys, base, lambda _key, taus, _: scale * _total(taus))
+    return from_base(states, keys, base, lambda _key, taus, _: scale * _total(taus))
 
 
 def ties(
@@ -342,7 +342,7 @@ def ties(
         total = _total([t * a for t, a in zip(trimmed, agreeing, strict=True)])
         return scale * total / _total([a.double() for a in agreeing]).clamp(min=1)
 
-    return _from_base(states, keys, base, combine)
+    return from_base(states, keys, base, combine)
 
 
 def smallest_kept(state: State, keys: Sequence[str], base: State, density: float) -> float:
@@ -413,7 +413,7 @@ def dare(
         kept = [tau * m[part].to(tau.device) for tau, m in zip(taus, masks, strict=True)]
         return scale * _total(kept) / (1 - drop)
 
-    return _from_base(states, keys, base, combine)
+    return from_base(states, keys, base, combine)
 
 
 def check(
@@ -481,16 +481,29 @@ def _merge(
     return {key: merged[key] for key in states[0]}
 
 
-def _from_base(
-    states: Sequence[State], keys: Sequence[str], base: State, combine: Combine
+def from_base(
+    states: Sequence[State],
+    keys: Sequence[str],
+    base: State,
+    combine: Combine,
+    whole: bool = False,
 ) -> dict[str, Tensor]:
+    """theta_0 + `combine` of the task vectors.
+
+    Args:
+        whole: `combine` wants tensors in their shape; else flat pieces of them.
+
+    Raises:
+        MethodError: models that do not fit.
+    """
     check([*states, base], [*(f"model {n}" for n in range(1, len(states) + 1)), "the base"], keys)
 
     def on_base(key: str, thetas: list[Tensor], part: slice) -> Tensor:
-        origin = base[key].detach().reshape(-1)[part].double()
+        origin = base[key].detach()
+        origin = (origin if whole else origin.reshape(-1)[part]).double()
         return origin + combine(key, [theta - origin for theta in thetas], part)
 
-    return _merge(states, keys, on_base)
+    return _merge(states, keys, on_base, whole)
 
 
 def _weighted(weights: Sequence[float], thetas: Sequence[Tensor]) -> Tensor:
