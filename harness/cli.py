@@ -5,6 +5,7 @@ not hold together; 3 the opposite of a claim was found (`claims --strict`); 4 co
 files, or a full disk; 130 interrupted.
 """
 
+import gc
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -306,6 +307,7 @@ def compare(
 
 def main() -> NoReturn:
     """Entry point."""
+    gc.set_threshold(100_000)  # records and trials hold no circles, and each search visits them all
     raise SystemExit(terminal.run(app))
 
 

@@ -171,3 +171,37 @@ class Record(Spec):
 
     def _sum(self) -> str:
         return digest({k: v for k, v in self.content().items() if k != "checksum"})
+
+
+class Shared:
+    """Parts that many records have in common, each kept once: half of the memory."""
+
+    def __init__(self) -> None:
+        self._parts: dict[tuple[str, str], Any] = {}
+        self._fields: dict[frozenset[str], set[str]] = {}
+
+    def of(self, record: Record) -> Record:
+        """The same record, which shares what equals a part of one before it."""
+        spec, made = record.spec, record.provenance.__dict__
+        self._share(spec, "method", record.method)
+        self._share(spec, "scale", record.scale)
+        self._share(spec, "task", record.task)
+        self._share(spec, "data", record.task)
+        self._share(spec, "artifacts", "")
+        self._share(made, "source_digest", record.method)
+        self._share(made, "packages", "")
+        self._share(made, "flags", "")
+        self._share(made, "command", "")
+        for part in (record, record.cost, record.provenance, *record.series.values()):
+            names = part.__pydantic_fields_set__
+            same = self._fields.setdefault(frozenset(names), names)
+            object.__setattr__(part, "__pydantic_fields_set__", same)
+        return record
+
+    def _share(self, holder: dict[str, Any], name: str, owner: str) -> None:
+        value = holder.get(name)
+        same = self._parts.get((name, owner))
+        if same == value and type(same) is type(value):
+            holder[name] = same
+        else:
+            self._parts[name, owner] = value
