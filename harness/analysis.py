@@ -13,7 +13,7 @@ A method that no seed touches is a constant: one training, compared with each se
 import math
 from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -250,7 +250,7 @@ def cells(runs: pd.DataFrame) -> Cells:
         "method", "task", "metric", "seed", "id", "status", "value", "training", "constant",
         "overlap",
     )  # fmt: skip
-    rows = zip(*(runs[c].tolist() for c in columns), strict=True)
+    rows = zip(*(_listed(runs[c]) for c in columns), strict=True)
     for method, task, metric, *trial in rows:
         groups.setdefault((method, task, metric), []).append(tuple(trial))
     out = Cells()
@@ -273,6 +273,15 @@ def cells(runs: pd.DataFrame) -> Cells:
             overlap=max(trial[6] for trial in group),
         )
     return out
+
+
+def _listed(column: pd.Series) -> list[Any]:
+    """The values of a column, equal texts as one object: most stand in thousands of rows."""
+    if column.dtype != "str":
+        return column.tolist()
+    codes, values = pd.factorize(column)
+    texts = values.tolist()
+    return [texts[code] for code in codes.tolist()]
 
 
 def compare(

@@ -56,6 +56,7 @@ from harness.record import Record
 from harness.rounds import Rounds, summarise, tell_looks
 from harness.suite import SEPARATOR, Scale, Suite
 from harness.terminal import err, out
+from harness.verified import Verified
 
 app = typer.Typer(
     help="Reproduces the experiments of papers on attention parameters, "
@@ -243,6 +244,7 @@ def report(
             for suite in suites
             for scale in suite.scales
         },
+        drawn=Verified(store, "pictures"),
     )  # fmt: skip
     if check and (different or keep):
         for item in different[:20]:

@@ -123,9 +123,9 @@ def read_plain(path: Path) -> bytes | None:
             state = os.fstat(handle)
             if not stat.S_ISREG(state.st_mode):
                 raise Unreadable(cannot_read(path, f"{_kind(state.st_mode)}, not a plain file"))
-            data = b""
-            while chunk := os.read(handle, state.st_size + 1):
-                data += chunk
+            data = os.read(handle, state.st_size + 1)
+            while len(data) != state.st_size and (more := os.read(handle, _CHUNK)):
+                data += more  # it grew meanwhile, or is larger than one call reads
             return data
         finally:
             os.close(handle)

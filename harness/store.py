@@ -304,7 +304,7 @@ def _read_record(path: Path, known: Verified | None = None) -> Record | None:
     if data is None:
         return None  # moved aside since it was listed
     home = path.parts[-3:]
-    found = finding(rules("pydantic"), *map(os.fsencode, home), data)
+    found = finding(rules(), os.fsencode("/".join(home)), data)
     if known is not None and found in known:
         return Record.model_validate_json(data)
     try:

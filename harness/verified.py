@@ -1,6 +1,7 @@
 """What was found true once, as digests: these bytes are an intact record of that name, and the like.
 
     <cache>/verified/<name>                        32 bytes for each finding
+    <cache>/verified/values/<digest>               something worked out, behind its own digest
 
 Whoever asks has read the bytes in question and gives their digest. A bit that flips in a record
 gives a digest that nobody noted, and a bit that flips in here can only make a finding forgotten:
@@ -11,11 +12,15 @@ own. What is forgotten is worked out again.
 import contextlib
 import functools
 import hashlib
+import json
+import os
 import platform
-from importlib.metadata import version
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from harness.cache import Cache
+from harness.cache import Cache, location
 from harness.errors import StoreError
 from harness.files import read_plain, write_atomic
 
@@ -35,15 +40,19 @@ def finding(*parts: bytes) -> bytes:
 
 
 @functools.cache
-def rules(*packages: str) -> bytes:
-    """Digest of what works findings out: the engine's source, Python, and packages by name.
+def rules() -> bytes:
+    """Digest of what works findings out: the engine's source, Python, and all installed packages.
 
-    Another engine believes nothing of what this one found.
+    Another engine, or this one after an upgrade, believes nothing of what was found.
     """
     files = sorted(path for path in _ENGINE.rglob("*") if path.suffix in (".py", ".html", ".css"))
-    texts = [part for path in files for part in (path.name.encode(), path.read_bytes())]
-    versions = [platform.python_version(), platform.machine(), *map(version, packages)]
-    return finding(*texts, "\n".join(versions).encode())
+    texts = [part for path in files for part in (os.fsencode(path.name), path.read_bytes())]
+    packages = []
+    for folder in sys.path:
+        with contextlib.suppress(OSError):
+            packages += [name for name in os.listdir(folder or ".") if name.endswith("-info")]
+    about = [platform.python_version(), platform.machine(), *sorted(packages)]
+    return finding(*texts, os.fsencode("\n".join(about)))
 
 
 class Verified:
@@ -85,3 +94,26 @@ class Verified:
         except StoreError:
             return set()
         return {data[i : i + _SIZE] for i in range(0, len(data), _SIZE)}
+
+
+def remembered(name: str, key: bytes, make: Callable[[], Any]) -> Any:
+    """What `make` returns, in JSON's types; kept under a name until the key changes.
+
+    Args:
+        name: of the one place that the value has.
+        key: the finding that the value follows from; with it the value is sealed.
+        make: works it out.
+    """
+    cache = Cache(location())
+    path = cache.cache / "verified" / "values" / finding(name.encode()).hex()[:32]
+    with contextlib.suppress(StoreError, ValueError):
+        data = (cache.owned() and read_plain(path)) or b""
+        if data[:_SIZE] == finding(key, data[_SIZE:]):
+            return json.loads(data[_SIZE:])
+    value = make()
+    with contextlib.suppress(StoreError, OSError):
+        cache.claim()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(value).encode()
+        path.write_bytes(finding(key, text) + text)  # half written it is not believed
+    return value
