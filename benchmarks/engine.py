@@ -10,19 +10,8 @@ and the largest resident set of the command and what it waited for. All ways of 
 `--peers` names a folder with `snakemake` and `doit`: a no-op of each over as many targets.
 """
 
-import argparse
-import json
 import os
-import resource
-import shutil
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from harness import plan, registry
 from harness.record import Cost, Provenance, Record, Series

@@ -240,7 +240,7 @@ def _read(name: str, path: Path) -> _Module:
 
 @functools.cache
 def _parsed(text: bytes, package: str, name: str) -> _Module:
-    """A module's text taken apart: once in this process, and once for all where there is a cache."""
+    """A module's text taken apart: once in this process, and once for all with a cache."""
     key = finding(rules(), package.encode(), text)
     code, *names, has_getattr = remembered(f"module {name}", key, lambda: _apart(text, package))
     imports, lazy, dynamic, words = names

@@ -306,7 +306,8 @@ def _read_record(path: Path, known: Verified | None = None) -> Record | None:
     home = path.parts[-3:]
     found = finding(rules(), os.fsencode("/".join(home)), data)
     if known is not None and found in known:
-        return Record.model_validate_json(data)
+        with contextlib.suppress(ValidationError):
+            return Record.model_validate_json(data)
     try:
         record = parse_record(data)
     except Unreadable as error:

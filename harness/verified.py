@@ -1,4 +1,4 @@
-"""What was found true once, as digests: these bytes are an intact record of that name, and the like.
+"""What was found true once, as digests: these bytes are an intact record of that name, for example.
 
     <cache>/verified/<name>                        32 bytes for each finding
     <cache>/verified/values/<digest>               something worked out, behind its own digest
@@ -50,7 +50,7 @@ def rules() -> bytes:
     packages = []
     for folder in sys.path:
         with contextlib.suppress(OSError):
-            packages += [name for name in os.listdir(folder or ".") if name.endswith("-info")]
+            packages += [p.name for p in Path(folder).iterdir() if p.name.endswith("-info")]
     about = [platform.python_version(), platform.machine(), *sorted(packages)]
     return finding(*texts, os.fsencode("\n".join(about)))
 
@@ -93,7 +93,7 @@ class Verified:
             data = (self._cache.owned() and read_plain(self._path)) or b""
         except StoreError:
             return set()
-        return {data[i : i + _SIZE] for i in range(0, len(data), _SIZE)}
+        return {data[end - _SIZE : end] for end in range(_SIZE, len(data) + 1, _SIZE)}
 
 
 def remembered(name: str, key: bytes, make: Callable[[], Any]) -> Any:

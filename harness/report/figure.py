@@ -73,7 +73,9 @@ class Kept:
         self._suite = digest(suite.model_dump()).encode()
         self._drawn = drawn
 
-    def of(self, picture: Picture, source: str, inputs: str, make: Callable[[], Picture]) -> Picture:
+    def of(
+        self, picture: Picture, source: str, inputs: str, make: Callable[[], Picture]
+    ) -> Picture:
         """The picture that lies there, or else the one that `make` draws.
 
         Args:
