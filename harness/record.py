@@ -23,6 +23,11 @@ S = TypeVar("S", bound=Spec)
 Status = Literal["ok", "diverged", "oom", "timeout", "failed"]
 
 
+def file_name(method: str, task: str, seed: int, identity: str) -> str:
+    """Name of a record's file inside `results/<suite>/<scale>/`."""
+    return f"{method}--{task}--s{seed}--{identity[:12]}.json"
+
+
 class Series(Spec):
     """A short curve, or a histogram (`x` the left edges of the bins)."""
 
@@ -129,7 +134,7 @@ class Record(Spec):
     @property
     def file_name(self) -> str:
         """Name of its file inside `results/<suite>/<scale>/`."""
-        return f"{self.method}--{self.task}--s{self.seed}--{self.short}.json"
+        return file_name(self.method, self.task, self.seed, self.id)
 
     def sealed(self) -> Self:
         """The same record with its checksum filled in."""

@@ -213,6 +213,20 @@ class Store(Artifacts, Checkpoints):
         """Specifications of all artifacts, coordinates of unfinished trials in the cache."""
         return [*self.artifact_specs(), *self.checkpoint_specs()]
 
+    def at(self, suite: str, scale: str, name: str, identity: str) -> Record | None:
+        """The intact record of one identity in the file of that name; nothing is listed.
+
+        Raises:
+            Unreadable: what stands there cannot be read.
+        """
+        try:
+            record = _read_record(self.results / suite / scale / name)
+        except Unreadable:
+            raise
+        except StoreError:
+            return None
+        return record if record is not None and record.id == identity else None
+
     def find(self, identity: str, suite: str, scale: str) -> Record | None:
         """The intact record of one identity, without reading the others.
 
