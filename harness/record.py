@@ -200,6 +200,7 @@ class Shared:
         self._share(record.provenance.__dict__, _OF_RUN, record.method)
         for name, curve in record.series.items():
             self._share(curve.__dict__, ("x",), name)
+            record.series[name] = self._slim(curve)
         record.__dict__["cost"] = self._slim(record.cost)
         record.__dict__["provenance"] = self._slim(record.provenance)
         return self._slim(record)

@@ -26,7 +26,7 @@ from harness.files import read_plain, write_atomic
 
 _SIZE = hashlib.sha256().digest_size
 _SPARE = 100_000
-"""Findings of others that are kept, beside as many as one's own: 3 MB."""
+"""Findings that are kept beside twice as many as a command asks for: 3 MB."""
 _ENGINE = Path(__file__).parent
 
 
@@ -62,31 +62,31 @@ class Verified:
         self._cache = cache
         self._path = cache.cache / "verified" / name
         self._known = self._read()
-        self._seen: set[bytes] = set()
+        self._new: set[bytes] = set()
+        self._asked = 0
 
     def __contains__(self, digest: bytes) -> bool:
-        found = digest in self._known
-        if found:
-            self._seen.add(digest)
-        return found
+        self._asked += 1
+        return digest in self._known
 
     def add(self, digest: bytes) -> None:
         """Notes what was worked out."""
-        self._seen.add(digest)
+        self._new.add(digest)
 
     def save(self) -> None:
         """Keeps what was added, where the cache can be written; else nothing is lost but time.
 
-        What nobody asked for stays too, up to a bound: other commands and other results folders
-        use the same cache.
+        What nobody asked for stays too, since other commands and other results folders use the same
+        cache; a file that has grown far beyond what was asked for is begun anew.
         """
-        if self._seen <= self._known:
+        if not self._new:
             return
-        others = self._read() - self._seen
-        kept = sorted(self._seen | (others if len(others) <= _SPARE + len(self._seen) else set()))
+        kept = self._read() | self._new
+        if len(kept) > _SPARE + 2 * self._asked:
+            kept = self._new
         with contextlib.suppress(StoreError, OSError):
             self._cache.claim()
-            write_atomic(self._path, b"".join(kept))
+            write_atomic(self._path, b"".join(sorted(kept)))
 
     def _read(self) -> set[bytes]:
         try:

@@ -50,6 +50,10 @@ _COORDINATE = re.compile(rb"(?<![\w#.-])-?(?:\d+\.\d{4,}|(?<=-)0)(?!(?!pt\b)[\w.
 """A number with many decimals, or minus zero, inside a tag."""
 
 
+ENDINGS = ("svg", "png")
+"""Of a picture's files; its fields of these names hold their bytes."""
+
+
 class Picture(NamedTuple):
     """A figure as a report shows it."""
 
@@ -89,13 +93,13 @@ class Kept:
         except SpecError:  # no source file, as in a notebook
             return make()
         about = (rules(), self._suite, code, picture.name.encode(), inputs.encode())
-        stem = self._folder / picture.name
-        svg, png = (read_plain(stem.with_name(f"{stem.name}.{end}")) for end in ("svg", "png"))
-        if svg and png and finding(*about, svg, png) in self._drawn:
-            return picture._replace(svg=svg, png=png)
+        there = {end: read_plain(self._folder / f"{picture.name}.{end}") for end in ENDINGS}
+        files = {end: data for end, data in there.items() if data is not None}
+        if len(files) == len(ENDINGS) and finding(*about, *files.values()) in self._drawn:
+            return picture._replace(**files)
         made = make()
         if made.svg:
-            self._drawn.add(finding(*about, made.svg, made.png))
+            self._drawn.add(finding(*about, *(getattr(made, end) for end in ENDINGS)))
         return made
 
 
