@@ -249,7 +249,8 @@ def overhead(bench: Bench, rounds: int, workers: int = 2) -> Iterator[str]:
             )
         found.append(workers * (spent[MANY] - spent[FEW]) / (MANY - FEW) - own)
     each = ", ".join(f"{1000 * seconds:.1f}" for seconds in found)
-    yield f"| overhead of a trial, {workers} workers | {statistics.median(found):.4f} | | | {each} ms |"
+    middle = f"{statistics.median(found):.4f}"
+    yield f"| overhead of a trial, {workers} workers | {middle} | | | {each} ms |"
 
 
 def against(bench: Bench, peers: Path, count: int, rounds: int) -> Iterator[str]:

@@ -13,7 +13,7 @@ A method that no seed touches is a constant: one training, compared with each se
 import math
 from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -206,15 +206,16 @@ def frame(records: Iterable[Record], suite: Suite) -> pd.DataFrame:
     names = [own_metrics(r) for r in chosen]
     repeats = [len(n) for n in names]
 
-    def text(values: list[str]) -> NDArray[np.object_]:
-        return np.repeat(np.array(values, dtype=object), repeats)
+    def text(values: list[str]) -> "pd.Series[str]":
+        # Objects: a string column of pandas holds a copy of each text for every row.
+        return pd.Series(np.repeat(np.array(values, dtype=object), repeats), dtype=object)
 
     numbers = [
         r.metrics.get(name, np.nan) if r.status == "ok" else np.nan
         for r, own in zip(chosen, names, strict=True)
         for name in own
     ]
-    table = pd.DataFrame(
+    return pd.DataFrame(
         {
             "id": text([r.short for r in chosen]),
             "suite": text([r.suite for r in chosen]),
@@ -225,14 +226,11 @@ def frame(records: Iterable[Record], suite: Suite) -> pd.DataFrame:
             "protocol": text([r.protocol for r in chosen]),
             "status": text([r.status for r in chosen]),
             "training": text([oldest[training[r.id]] for r in chosen]),
-            "metric": np.array([name for own in names for name in own], dtype=object),
+            "metric": pd.Series([name for own in names for name in own], dtype=object),
             "value": np.array(numbers, dtype=np.float64),
             "constant": np.repeat(np.array([r.method in constants for r in chosen], bool), repeats),
             "overlap": np.repeat(np.array([overlaps.get(r.task, 0.0) for r in chosen]), repeats),
         }
-    )
-    return table.astype(
-        {c: str for c in COLUMNS if c not in ("seed", "value", "constant", "overlap")}
     )
 
 
@@ -251,7 +249,7 @@ def cells(runs: pd.DataFrame) -> Cells:
         "method", "task", "metric", "seed", "id", "status", "value", "training", "constant",
         "overlap",
     )  # fmt: skip
-    rows = zip(*(_listed(runs[c]) for c in columns), strict=True)
+    rows = zip(*(runs[c].tolist() for c in columns), strict=True)
     for method, task, metric, *trial in rows:
         groups.setdefault((method, task, metric), []).append(tuple(trial))
     out = Cells()
@@ -274,15 +272,6 @@ def cells(runs: pd.DataFrame) -> Cells:
             overlap=max(trial[6] for trial in group),
         )
     return out
-
-
-def _listed(column: pd.Series) -> list[Any]:
-    """The values of a column, equal texts as one object: most stand in thousands of rows."""
-    if column.dtype != "str":
-        return column.tolist()
-    codes, values = pd.factorize(column)
-    texts = values.tolist()
-    return [texts[code] for code in codes.tolist()]
 
 
 def compare(

@@ -94,7 +94,7 @@ class Kept:
             return make()
         about = (rules(), self._suite, code, picture.name.encode(), inputs.encode())
         there = {end: read_plain(self._folder / f"{picture.name}.{end}") for end in ENDINGS}
-        files = {end: data for end, data in there.items() if data is not None}
+        files: dict[str, Any] = {e: data for e, data in there.items() if data is not None}
         if len(files) == len(ENDINGS) and finding(*about, *files.values()) in self._drawn:
             return picture._replace(**files)
         made = make()

@@ -143,7 +143,9 @@ def _files(page: Page) -> dict[str, bytes]:
         if listing is not None and (listing.rows or listing.name in ("claims", "cost", "budget")):
             for module, ending in ((markdown, "md"), (latex, "tex"), (delimited, "csv")):
                 files[f"tables/{listing.name}.{ending}"] = module.listing(listing)
-    made = {f"{folder}/{name}": text.encode() for name, text in files.items()}
+    made = {
+        f"{folder}/{name}": files.pop(name).encode() for name in list(files)
+    }  # not both at once
     for picture in page.pictures:
         if picture.svg:
             made[f"{folder}/figures/{picture.name}.svg"] = picture.svg
