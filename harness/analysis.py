@@ -212,15 +212,16 @@ def frame(records: Iterable[Record], suite: Suite) -> pd.DataFrame:
     names = [own_metrics(r) for r in chosen]
     repeats = [len(n) for n in names]
 
-    def text(values: list[str]) -> NDArray[np.object_]:
-        return np.repeat(np.array(values, dtype=object), repeats)
+    def text(values: list[str]) -> "pd.Series[str]":
+        # Objects: a string column of pandas holds a copy of each text for every row.
+        return pd.Series(np.repeat(np.array(values, dtype=object), repeats), dtype=object)
 
     numbers = [
         r.metrics.get(name, np.nan) if r.status == "ok" else np.nan
         for r, own in zip(chosen, names, strict=True)
         for name in own
     ]
-    table = pd.DataFrame(
+    return pd.DataFrame(
         {
             "id": text([r.short for r in chosen]),
             "suite": text([r.suite for r in chosen]),
@@ -231,14 +232,11 @@ def frame(records: Iterable[Record], suite: Suite) -> pd.DataFrame:
             "protocol": text([r.protocol for r in chosen]),
             "status": text([r.status for r in chosen]),
             "training": text([oldest[training[r.id]] for r in chosen]),
-            "metric": np.array([name for own in names for name in own], dtype=object),
+            "metric": pd.Series([name for own in names for name in own], dtype=object),
             "value": np.array(numbers, dtype=np.float64),
             "constant": np.repeat(np.array([r.method in constants for r in chosen], bool), repeats),
             "overlap": np.repeat(np.array([overlaps.get(r.task, 0.0) for r in chosen]), repeats),
         }
-    )
-    return table.astype(
-        {c: str for c in COLUMNS if c not in ("seed", "value", "constant", "overlap")}
     )
 
 

@@ -5,6 +5,7 @@ not hold together; 3 the opposite of a claim was found (`claims --strict`); 4 co
 files, or a full disk; 130 interrupted.
 """
 
+import gc
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -56,6 +57,7 @@ from harness.record import Record
 from harness.rounds import Rounds, summarise, tell_looks
 from harness.suite import SEPARATOR, Scale, Suite
 from harness.terminal import err, out
+from harness.verified import Verified
 
 app = typer.Typer(
     help="Reproduces the experiments of papers on attention parameters, "
@@ -245,6 +247,7 @@ def report(
             for suite in suites
             for scale in suite.scales
         },
+        drawn=Verified(store, "pictures"),
     )  # fmt: skip
     if check and (different or keep):
         for item in different[:20]:
@@ -309,6 +312,7 @@ def compare(
 
 def main() -> NoReturn:
     """Entry point."""
+    gc.set_threshold(100_000)  # records and trials hold no circles, and each search visits them all
     raise SystemExit(terminal.run(app))
 
 

@@ -35,6 +35,7 @@ ALLOWED = {
     "tool": {"errors"},
     "cache": {"errors", "files"},
     "claim": {"check", "settings"},
+    "verified": {"cache", "errors", "files"},
     "wording": {"claim"},
     "exhibit": {"check", "settings"},
     "pretrained": {"errors", "files"},
@@ -47,7 +48,7 @@ ALLOWED = {
     "identity": {"suite"},
     "drawing": {"stats", "suite"},
     "number": {"digits", "suite"},
-    "source": {"errors", "suite"},
+    "source": {"errors", "suite", "verified"},
     "contents": {"errors", "files", "identity"},
     "artifacts": {"cache", "errors", "files", "identity"},
     "record": {"errors", "identity", "settings", "suite"},
@@ -72,6 +73,7 @@ ALLOWED = {
     "design": {"analysis", "axes", "claim", "effects", "evidence", "stats", "suite"},
     "store": {
         "artifacts", "cache", "checkpoints", "errors", "files", "identity", "record", "settings",
+        "verified",
     },
     "training": {"errors", "settings", "store", "weights"},
     "inputs": {"contents", "data", "errors", "identity", "store", "suite"},
@@ -122,7 +124,8 @@ ALLOWED = {
     },
     "report": {
         "analysis", "axes", "claim", "claims", "digits", "drawing", "effects", "errors", "files",
-        "looks", "number", "record", "registry", "stats", "suite", "wording",
+        "identity", "looks", "number", "record", "registry", "stats", "suite", "verified",
+        "wording",
     },
     "claim_commands": {
         "analysis", "arguments", "claim", "claims", "console", "errors", "looks", "margins",
@@ -137,7 +140,7 @@ ALLOWED = {
         "analysis", "arguments", "claim_commands", "console", "data_commands", "design", "errors",
         "list_commands", "looks", "margins", "new", "number", "options", "plan", "record",
         "registry", "report", "rounds", "suite", "terminal", "upkeep", "upkeep_commands",
-        "variants",
+        "variants", "verified",
     },
 }  # fmt: skip
 FOR_SUITES = {
