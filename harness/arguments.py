@@ -33,6 +33,10 @@ Claims = Annotated[
     typer.Option("--claims", help="Only what these claims need: names, globs, or a role."),
 ]
 Seeds = Annotated[list[str] | None, typer.Option(help="Seeds, e.g. 0,1,5-9.")]
+Shard = Annotated[
+    str | None,
+    typer.Option("--shard", help="I/N: the I-th of N equal shares of the trials, from 1."),
+]
 Results = Annotated[Path, folder_option("--results", "Folder of the records.")]
 Assignments = Annotated[
     list[str] | None,

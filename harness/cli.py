@@ -40,6 +40,7 @@ from harness.arguments import (
     Results,
     ScaleName,
     Seeds,
+    Shard,
     folder_option,
     named_suites,
     open_data,
@@ -89,11 +90,12 @@ def show_plan(
     *,
     assignments: Assignments = None,
     claims: Claims = None,
+    shard: Shard = None,
     plugin: Plugins = None,
 ) -> None:
     """What would run, and why each trial will or will not; the MDE of each claim."""
     registry.use(plugin)
-    store, filters = open_store(results), options.filters(methods, tasks, seeds, claims)
+    store, filters = open_store(results), options.filters(methods, tasks, seeds, claims, shard)
     rounds = Rounds(store, open_data(data), device, rerun)
     for suite, size in sizes(named_suites(names, scale), scale, assignments, filters):
         records = records_of(store, suite, strict=False)
@@ -145,6 +147,7 @@ def run(
         int, typer.Option(min=5, max=10_000, help="With --until: seeds at which to stop.")
     ] = 40,
     claims: Claims = None,
+    shard: Shard = None,
     plugin: Plugins = None,
 ) -> None:
     """Runs what has no record yet; interrupted trials resume from their checkpoint."""
@@ -153,14 +156,14 @@ def run(
     store.sweep(upkeep.STALE_SECONDS)
     deadline = None if limit is None else time.monotonic() + options.seconds(limit)
     rounds = Rounds(store, open_data(data), device, rerun, jobs, deadline)
-    filters = options.filters(methods, tasks, seeds, claims)
+    filters = options.filters(methods, tasks, seeds, claims, shard)
     suites = named_suites(names, scale)
     if until is None:
         code = rounds.run(sizes(suites, scale, assignments, filters), filters)
     elif filters != plan.EVERYTHING or rerun != "none":
         raise UsageError(
             f"--until {until} chooses methods, tasks and seeds itself; leave out --methods, "
-            "--tasks, --seeds, --claims and --rerun"
+            "--tasks, --seeds, --claims, --shard and --rerun"
         )
     else:
         chosen = [varied(suite, scale, assignments) for suite in suites]

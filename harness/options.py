@@ -13,6 +13,7 @@ _MOST_SEEDS = 10_000
 _LONGEST_WORD = 200
 """Of a name or glob; names have at most 64 characters."""
 _RANGE = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
+_SHARE = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{0,12})?|\.[0-9]{1,12})([smh]?)")
 
 
@@ -61,6 +62,7 @@ def filters(
     tasks: Sequence[str] | None,
     seeds: Sequence[str] | None,
     claims: Sequence[str] | None,
+    shard: str | None = None,
 ) -> Filters:
     """What narrows a plan down.
 
@@ -69,8 +71,22 @@ def filters(
     """
     return Filters(
         words(methods, "--methods"), words(tasks, "--tasks"), numbers(seeds),
-        words(claims, "--claims"),
+        words(claims, "--claims"), share(shard),
     )  # fmt: skip
+
+
+def share(text: str | None) -> tuple[int, int]:
+    """One of several shares, `i/n` with i from 1 to n; without any the whole.
+
+    Raises:
+        UsageError: something else stands there.
+    """
+    parts = _SHARE.fullmatch("1/1" if text is None else text)
+    if parts is None or not 1 <= int(parts[1]) <= int(parts[2]):
+        raise UsageError(
+            f"--shard {quoted(text)}: give i/n, the i-th of n shares, i from 1 to n; e.g. 2/4"
+        )
+    return int(parts[1]), int(parts[2])
 
 
 def seconds(text: str) -> float:

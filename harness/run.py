@@ -19,7 +19,6 @@ from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import Any, NamedTuple
 
-from filelock import BaseFileLock, Timeout
 from pydantic import JsonValue
 
 from harness import provenance, registry, variants
@@ -28,6 +27,7 @@ from harness.data import Sources
 from harness.errors import DataError, Diverged, HarnessError, MethodError, SpecError, StoreError
 from harness.failures import classify, here, place, shown, unwritable, without_folders
 from harness.identity import Node
+from harness.lease import Held, Lock
 from harness.plan import Filters, Trial, trials
 from harness.record import Cost, Record, Status
 from harness.store import Store, write_atomic
@@ -115,12 +115,12 @@ def execute(
     """
     try:
         store = Store(Path(job.results), Path(job.cache))
-        with _locked(store, job):
+        with _locked(store, job) as lock:
             if held is not None:
                 held()
-            return _execute(job, store, notify, clock, asked)
-    except Timeout:
-        return Outcome(BUSY, "another process is at work on it")
+            return _execute(job, store, lock, notify, clock, asked)
+    except Held as busy:
+        return Outcome(BUSY, str(busy))
     except Interrupted as stop:
         return Outcome(INTERRUPTED, str(stop))
     except HarnessError as error:
@@ -133,6 +133,7 @@ def execute(
 def _execute(
     job: Job,
     store: Store,
+    lock: Lock,
     notify: Callable[[Progress], None] | None,
     clock: Callable[[], float],
     asked: Callable[[], bool] | None,
@@ -158,8 +159,8 @@ def _execute(
     _seed_libraries(context)
     with _Signals(context):
         if node is not None:
-            return _make(context, node, function, store)
-        return _run(context, job, trial, function, store)
+            return _make(context, node, function, store, lock)
+        return _run(context, job, trial, function, store, lock)
 
 
 def _imported(path: str) -> Function:
@@ -173,7 +174,9 @@ def _imported(path: str) -> Function:
         ) from None
 
 
-def _run(context: Context, job: Job, trial: Trial, function: Function, store: Store) -> Outcome:
+def _run(
+    context: Context, job: Job, trial: Trial, function: Function, store: Store, lock: Lock
+) -> Outcome:
     started = provenance.now()
     line = where = ""
     try:
@@ -192,6 +195,7 @@ def _run(context: Context, job: Job, trial: Trial, function: Function, store: St
         except Exception:  # what it left is part of what is wrong
             cost = context.cost()
             record = _record(job, trial, started, status=status, error=error, cost=cost)
+    lock.check()
     store.commit(record)
     if record.status != "ok":
         return Outcome(FAILED, f"{record.status}: {line}{where}")
@@ -199,7 +203,7 @@ def _run(context: Context, job: Job, trial: Trial, function: Function, store: St
     return Outcome(DONE)
 
 
-def _make(context: Context, node: Node, function: Function, store: Store) -> Outcome:
+def _make(context: Context, node: Node, function: Function, store: Store, lock: Lock) -> Outcome:
     shutil.rmtree(context.out, ignore_errors=True)  # what an interrupted attempt left
     context.out.mkdir(parents=True, exist_ok=True)
     try:
@@ -216,6 +220,7 @@ def _make(context: Context, node: Node, function: Function, store: Store) -> Out
     info["source_digest"] = context._source_digest
     info["contents"] = dict(context.contents)
     folder = store.artifact_folder(context._suite.name, node.artifact.name, node.id)
+    lock.check()
     store.commit_artifact(folder, context.out, node.spec, info)
     store.clear_trial(node.id)
     return Outcome(DONE)
@@ -371,15 +376,14 @@ def _seed_libraries(context: Context) -> None:
 
 
 @contextlib.contextmanager
-def _locked(store: Store, job: Job) -> Iterator[None]:
+def _locked(store: Store, job: Job) -> Iterator[Lock]:
     """Holds the job's lock. A trial can be left to whoever has it; others need an artifact."""
-    lock: BaseFileLock = store.lock(job.id)
-    lock.acquire(timeout=0 if job.artifact is None else -1)
+    lock = store.lock(job.id)
+    lock.acquire(wait=job.artifact is not None)
     try:
-        yield
+        yield lock
     finally:
-        with contextlib.suppress(OSError):  # the method has closed it
-            lock.release()
+        lock.release()
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ from harness.failures import shown, unwritable
 from harness.patience import Patience
 from harness.record import Status
 from harness.run import (
+    BUSY,
     DONE,
     FAILED,
     FULL,
@@ -310,6 +311,8 @@ def _post_mortem(item: _Running, end: End) -> Outcome:
     code = end.code
     if end.cause == "stop" or (code is not None and -code in STOPS):
         return Outcome(INTERRUPTED, "it was killed before it reached its next step")
+    if end.cause == "lost":
+        return Outcome(BUSY, "its lease ran out; another machine took it over")
     status: Status = "failed"
     if end.cause == "limit":
         status, line = "timeout", f"no step within its limit of {job.seconds:.0f} s; killed"
