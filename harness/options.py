@@ -1,12 +1,11 @@
 """What the words on the command line mean: names, seeds, durations, devices."""
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import UsageError, quoted
-from harness.plan import Filters, Plan
+from harness.plan import Filters
 from harness.suite import Scale
 
 _MOST_SEEDS = 10_000
@@ -121,8 +120,10 @@ def suites(names: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names or ()))
 
 
-def device(wanted: str, scale: Scale) -> str:
+def device(wanted: str, scale: Scale, here: bool = True) -> str:
     """The device that a command runs on; `auto` looks for a GPU at the scales made for one.
+
+    Unless trials run `here` a GPU is not looked for: whoever submits to a cluster may have none.
 
     Raises:
         UsageError: an unknown device, or no GPU where one was asked for.
@@ -133,6 +134,8 @@ def device(wanted: str, scale: Scale) -> str:
         )
     if wanted == "cpu" or (wanted == "auto" and scale.size not in ("gpu", "paper")):
         return "cpu"
+    if not here:
+        return "cuda"
     import torch
 
     if torch.cuda.is_available():
@@ -140,12 +143,3 @@ def device(wanted: str, scale: Scale) -> str:
     if wanted == "cuda":
         raise UsageError("--device cuda: torch finds no GPU here; use --device cpu")
     return "cpu"
-
-
-def workers(made: Plan) -> int:
-    """Trials at a time: one per GPU, or as many as cores allow for the scale's threads."""
-    if made.device.startswith("cuda"):
-        import torch
-
-        return max(int(torch.cuda.device_count()), 1)
-    return max((os.cpu_count() or 1) // made.scale.threads, 1)

@@ -76,6 +76,10 @@ class Job(NamedTuple):
     """Version and digest of each plugin behind the trial, for its provenance."""
     force: bool = False
     """Run although there is a record."""
+    gpus: float = 0.0
+    """GPUs that it is given: a share of one where several trials have it together."""
+    memory: int = 0
+    """Bytes of main memory to reserve for it; 0: unknown."""
 
     @property
     def title(self) -> str:

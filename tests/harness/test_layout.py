@@ -99,8 +99,8 @@ ALLOWED = {
         "record", "registry", "store", "variants",
     },
     "executors": {
-        "data", "errors", "failures", "patience", "plan", "provenance", "record", "registry", "run",
-        "store", "suite",
+        "data", "errors", "failures", "files", "options", "patience", "plan", "provenance",
+        "record", "registry", "run", "store", "suite",
     },
     "console": {
         "errors", "executors", "identity", "number", "plan", "record", "run", "store", "suite",
@@ -115,6 +115,7 @@ ALLOWED = {
         "arguments", "data_commands", "errors", "inventory", "migrate", "registry", "shared",
         "terminal", "upkeep",
     },
+    "queue_commands": {"errors", "executors", "store", "terminal"},
     "claims": {
         "analysis", "axes", "checks", "claim", "digits", "effects", "evidence", "looks", "record",
         "sequential", "settings", "stats", "suite", "tiers", "wording",
@@ -138,8 +139,8 @@ ALLOWED = {
     },
     "cli": {
         "analysis", "arguments", "claim_commands", "console", "data_commands", "design", "errors",
-        "list_commands", "looks", "new", "number", "options", "plan", "record", "registry",
-        "report", "rounds", "suite", "terminal", "upkeep", "upkeep_commands", "variants",
+        "executors", "list_commands", "looks", "new", "number", "options", "plan",
+        "queue_commands", "record", "registry", "report", "rounds", "suite", "terminal", "upkeep", "upkeep_commands", "variants",
     },
 }  # fmt: skip
 FOR_SUITES = {
