@@ -23,6 +23,7 @@ from harness import provenance
 from harness.errors import MethodError, StoreError
 from harness.executors import Event, Work, family
 from harness.executors.order import Order
+from harness.executors.stops import Stops
 from harness.executors.supervisor import TRIAL, Command, End, supervise
 from harness.failures import shown, unwritable
 from harness.patience import Patience
@@ -45,8 +46,6 @@ PRELOAD = "HARNESS_PRELOAD"
 """Environment variable that tells the fork server which suites to load before it forks."""
 PLUGINS = "HARNESS_PLUGINS"
 """Environment variable that tells it with which plugins, a JSON list."""
-_SAME_SECONDS = 0.5
-"""Signals so close to each other are one: a terminal and a wrapper pass on the same Ctrl-C."""
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -77,8 +76,7 @@ class Local:
         self._deadline = deadline
         """On the monotonic clock; jobs that run at that moment are asked to stop."""
         self._running: list[_Running] = []
-        self._stops = 0
-        self._last_stop = float("-inf")
+        self._stops = Stops()
         self._full = False
         """Whether nothing more can be written."""
         self._patience = Patience()
@@ -97,9 +95,8 @@ class Local:
         os.environ[PRELOAD] = ",".join(sorted({item.job.suite for item in work}))
         os.environ[PLUGINS] = json.dumps(work[0].job.plugins)
         context.set_forkserver_preload(["harness.executors.local", "harness.executors.preload"])
-        self._stops, self._full = 0, False
-        self._last_stop = float("-inf")
-        with self._signals():
+        self._full = False
+        with self._stops.caught({signal.SIGTSTP: self._pause}):
             family.adopt()
             try:
                 return self._drive(Order(work), context, self._shielded(observe))
@@ -109,7 +106,7 @@ class Local:
 
     def halt(self) -> None:
         """Asks all jobs to save and stop, and waits for that; for handlers of signals."""
-        self._stops = max(self._stops, 1)
+        self._stops.ask()
         self._tell("stop")
         until = time.monotonic() + self._patience.grace + 2 * self._patience.exit
         for item in self._running:
@@ -117,7 +114,7 @@ class Local:
 
     def stop(self) -> None:
         """Lets `run` stop in good order; for other threads."""
-        self._stops = max(self._stops, 1)
+        self._stops.ask()
 
     def _drive(
         self,
@@ -127,8 +124,8 @@ class Local:
     ) -> bool:
         asked = cut = False
         while order or self._running:
-            stop = self._stops > 0 or self._full or _passed(self._deadline)
-            if self._stops > 1:
+            stop = self._stops.count > 0 or self._full or _passed(self._deadline)
+            if self._stops.count > 1:
                 return False
             if stop and not asked:
                 asked = True
@@ -215,28 +212,6 @@ class Local:
             lambda child: child not in supervisors and family.from_fork_server(child, TRIAL),
         )
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """While it is open, signals stop the run in good order, or pause it."""
-        handlers = {**dict.fromkeys(STOPS, self._count_stop), signal.SIGTSTP: self._pause}
-        before = {}
-        for number, handler in handlers.items():
-            ignored = signal.getsignal(number) == signal.SIG_IGN
-            if not ignored or number in (signal.SIGINT, signal.SIGTERM):  # else: under nohup
-                before[number] = signal.signal(number, handler)
-        try:
-            yield
-        finally:
-            for number, old in before.items():
-                signal.signal(number, old)
-
-    def _count_stop(self, number: int, _frame: FrameType | None) -> None:
-        now = time.monotonic()
-        again = now - self._last_stop > _SAME_SECONDS and number != signal.SIGHUP
-        self._last_stop = now
-        if self._stops == 0 or again:
-            self._stops += 1
-
     def _pause(self, _number: int, _frame: FrameType | None) -> None:
         """Stops with all jobs, as Ctrl-Z asks; resumes with all jobs."""
         self._tell("pause")
@@ -250,7 +225,7 @@ class Local:
             try:
                 observe(event)
             except OSError:
-                self._stops = max(self._stops, 1)
+                self._stops.ask()
 
         return shielded
 

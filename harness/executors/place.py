@@ -63,7 +63,7 @@ class Place(NamedTuple):
         if self.kind == "ray":
             from harness.executors.ray import Ray
 
-            cluster = Ray(store, self.address, self.per_gpu, deadline)
+            cluster = Ray(store, self.address, deadline)
             return cluster, cluster.workers(plans)
         if self.kind == "slurm":
             from harness.executors.slurm import Slurm, options

@@ -11,12 +11,10 @@ are not there when a trial begins, since their element was lost, are built befor
 import contextlib
 import json
 import math
-import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
 from harness.errors import UsageError, quoted
@@ -25,10 +23,11 @@ from harness.executors.local import Local
 from harness.executors.order import Order
 from harness.executors.queue import Element
 from harness.executors.remote import heard, packed, told, unpacked
+from harness.executors.stops import Stops
 from harness.files import entries, write_atomic
 from harness.options import seconds as duration
 from harness.patience import Patience
-from harness.run import DONE, FAILED, INTERRUPTED, STOPS, Job, Outcome
+from harness.run import DONE, FAILED, INTERRUPTED, Job, Outcome
 from harness.store import Store
 
 _ELEMENTS = 1000
@@ -97,7 +96,7 @@ class Slurm:
         self._given = given
         self._deadline = deadline
         """On the monotonic clock; then it stops watching."""
-        self._stopped = False
+        self._stops = Stops()
 
     def run(self, work: Sequence[Work], observe: Callable[[Event], None]) -> bool:
         """See `harness.executors.Executor.run`.
@@ -114,7 +113,7 @@ class Slurm:
         known = [e for e in there if e.number in alive and mine.intersection(e.jobs)]
         waiting = {key for element in known for key in element.jobs}
         new = [item for item in work if item.job.id not in waiting]
-        with self._signals():
+        with self._stops.caught():
             submitted = self._submitted(new, work, known)
             return self._watch(_Watched(self._store, work, known, observe), submitted)
 
@@ -204,7 +203,7 @@ class Slurm:
         at_once = self._given.cluster == "slurm"  # submitit's own queue knows no `afterany`
         more = True
         while more or watched.left:
-            if self._stopped or (self._deadline and time.monotonic() > self._deadline):
+            if self._stops.count or (self._deadline and time.monotonic() > self._deadline):
                 return False
             if more and (at_once or not watched.left):
                 elements = next(submitted, None)
@@ -215,18 +214,6 @@ class Slurm:
             watched.look()
             time.sleep(_LOOK[self._given.cluster])
         return not any(outcome.code == INTERRUPTED for outcome in watched.ended.values())
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        def stop(_number: int, _frame: FrameType | None) -> None:
-            self._stopped = True
-
-        before = {number: signal.signal(number, stop) for number in STOPS}
-        try:
-            yield
-        finally:
-            for number, old in before.items():
-                signal.signal(number, old)
 
 
 class _Watched:

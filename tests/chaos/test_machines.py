@@ -24,7 +24,8 @@ APART = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"']
 def _unshares() -> bool:
     if not shutil.which("unshare"):
         return False
-    done = subprocess.run([*APART, "other", "hostname"], capture_output=True, text=True, check=False)
+    words = [*APART, "other", "hostname"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     return done.stdout == "other\n"
 
 

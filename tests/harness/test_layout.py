@@ -140,7 +140,8 @@ ALLOWED = {
     "cli": {
         "analysis", "arguments", "claim_commands", "console", "data_commands", "design", "errors",
         "executors", "list_commands", "looks", "new", "number", "options", "plan",
-        "queue_commands", "record", "registry", "report", "rounds", "suite", "terminal", "upkeep", "upkeep_commands", "variants",
+        "queue_commands", "record", "registry", "report", "rounds", "suite", "terminal", "upkeep",
+        "upkeep_commands", "variants",
     },
 }  # fmt: skip
 FOR_SUITES = {
