@@ -63,6 +63,11 @@ def on(cluster: Nodes) -> tuple[str, ...]:
     return ("--executor", "ray", "--address", cluster.address)
 
 
+def saved(project: Any) -> int:
+    """How many unfinished trials have a checkpoint."""
+    return len({path.parent for path in project.cache.glob("trials/*/checkpoint-*.json")})
+
+
 @pytest.fixture(scope="module")
 def undisturbed(make_project: Any) -> Any:
     """`undisturbed(suite)`: outcomes of a run on this machine when nothing happens to it."""
@@ -82,7 +87,7 @@ def test_a_node_that_is_lost_costs_nothing_but_time(
 ) -> None:
     cluster = nodes(3, **SLOW)
     running = project.start("run", "toy", *on(cluster))
-    wait_for(lambda: len(list(project.cache.glob("trials/*/checkpoint-*.json"))) > 2)
+    wait_for(lambda: saved(project) == 3)
     cluster.lose()
     done = project.finish(running)
     assert (done.code, done.err) == (0, "")
@@ -111,7 +116,7 @@ def test_ctrl_c_saves_and_the_same_command_resumes(
     cluster = nodes(2, **SLOW)
     pick = ("run", "toy", "--tasks", "long", *on(cluster))
     running = project.start(*pick)
-    wait_for(lambda: len(list(project.cache.glob("trials/*/checkpoint-*.json"))) > 1)
+    wait_for(lambda: saved(project) == 2)
     running.send_signal(signal.SIGINT)
     done = project.finish(running)
     assert done.code == 130

@@ -22,6 +22,11 @@ ON = ("--executor", "slurm", "--slurm", "cluster=local")
 SLOW = {"TOY_STEP_SECONDS": "0.05", "TOY_CHECKPOINT_SECONDS": "0.1"}
 
 
+def saved(project: Any) -> int:
+    """How many unfinished trials have a checkpoint."""
+    return len({path.parent for path in project.cache.glob("trials/*/checkpoint-*.json")})
+
+
 @pytest.fixture(scope="module")
 def undisturbed(make_project: Any) -> dict[str, str]:
     """Outcomes of a run on this machine."""
@@ -92,7 +97,7 @@ def test_a_signal_before_the_end_saves_and_the_element_is_submitted_again(
 ) -> None:
     pick = ("run", "toy", "--tasks", "short", "--seeds", "0", *ON)
     running = project.start(*pick, env=SLOW)
-    wait_for(lambda: len(list(project.cache.glob("trials/*/checkpoint-*.json"))) > 1)
+    wait_for(lambda: saved(project) == 2)
     for pid in project.alive():
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         if b"submitit.core._submit" in words and b"submitit.local._local" not in words:
@@ -109,14 +114,16 @@ def test_ctrl_c_stops_watching_alone_and_the_same_command_watches_on(
 ) -> None:
     pick = ("run", "toy", "--tasks", "short", "--seeds", "0", *ON)
     project.results.mkdir()
-    running = project.start(*pick, env=SLOW)
-    wait_for(lambda: len(list(project.cache.glob("trials/*/checkpoint-*.json"))) > 1)
+    slow = SLOW | {"TOY_STEP_SECONDS": "0.2"}
+    text = project.root / "said.txt"
+    with text.open("w") as file:  # what is in the queue has it too, a pipe would not end
+        running = project.start(*pick, env=slow, stdout=file, stderr=file)
+    wait_for(lambda: saved(project) == 2)
     running.send_signal(signal.SIGINT)
-    done = project.finish(running)
-    assert done.code == 130
-    assert "what is in the queue goes on" in done.err
+    assert running.wait(60) == 130
+    assert "what is in the queue goes on" in text.read_text()
     assert "local: 2 running" in project.run("status").out
-    done = project.run(*pick, env=SLOW)
+    done = project.run(*pick, env=slow)
     assert (done.code, done.err) == (0, "")
     assert project.outcomes() == undisturbed
     assert [r.cost.sessions for r in project.records()] == [1, 1], "nothing was submitted twice"
@@ -125,11 +132,11 @@ def test_ctrl_c_stops_watching_alone_and_the_same_command_watches_on(
 def test_cancel_saves_and_ends(project: Any, wait_for: Any) -> None:
     project.results.mkdir()
     running = project.start("run", "toy", "--tasks", "short", "--seeds", "0", *ON, env=SLOW)
-    wait_for(lambda: len(list(project.cache.glob("trials/*/checkpoint-*.json"))) > 1)
+    wait_for(lambda: saved(project) == 2)
     assert project.run("cancel").out.startswith("2 jobs of ")
     assert project.finish(running).code == 130
     assert project.records() == []
-    assert len(list(project.cache.glob("trials/*/checkpoint-*.json"))) > 1
+    assert saved(project) == 2
     assert "no job of" in project.run("cancel").out
 
 
