@@ -125,19 +125,21 @@ def carry(text: str, home: Home, board: Any, *artifacts: Files) -> tuple[str, Se
     over = threading.Event()
     local = Local(1)
 
-    def talk() -> None:
+    def told_to_stop() -> bool:
         import ray
 
-        while True:
-            try:
-                stop = ray.get(board.beat.remote(job.id, *progress), timeout=60)
-            except Exception:  # the command, or what it is reached by, is gone
-                stop = True
-            if stop:
-                local.stop()
-            if over.wait(_BEAT):
-                return
+        try:
+            return bool(ray.get(board.beat.remote(job.id, *progress), timeout=60))
+        except Exception:  # the command, or what it is reached by, is gone
+            return True
 
+    def talk() -> None:
+        while not over.wait(_BEAT):
+            if told_to_stop():
+                local.stop()
+
+    if told_to_stop():
+        return told(Outcome(INTERRUPTED), 0.0), Sent()
     talking = threading.Thread(target=talk, daemon=True)
     talking.start()
     try:

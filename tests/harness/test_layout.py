@@ -94,6 +94,7 @@ ALLOWED = {
         "store", "suite",
     },
     "failures": {"context", "errors", "record", "settings"},
+    "parallel": {"context", "errors", "files", "patience", "registry", "store"},
     "run": {
         "context", "data", "errors", "failures", "identity", "lease", "plan", "provenance",
         "record", "registry", "store", "variants",
@@ -146,8 +147,8 @@ ALLOWED = {
 }  # fmt: skip
 FOR_SUITES = {
     "analysis", "check", "claim", "contents", "context", "data", "digits", "drawing", "errors",
-    "lazy", "number", "plugins", "pretrained", "record", "rows", "run", "settings", "stats",
-    "store", "suite", "tool", "training", "weights",
+    "lazy", "number", "parallel", "plugins", "pretrained", "record", "rows", "run", "settings",
+    "stats", "store", "suite", "tool", "training", "weights",
 }  # fmt: skip
 
 
