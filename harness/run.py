@@ -148,7 +148,7 @@ def _execute(
         return Outcome(DONE)
     path = node.artifact.make if node else trial.method.run
     function = _imported(path)
-    settle_libraries(job.threads, job.device)
+    settle_libraries(job.threads, job.device, job.gpus)
     context = Context(
         trial,
         store,
@@ -359,14 +359,19 @@ def _number(name: str, value: Any) -> float:
     return number
 
 
-def settle_libraries(threads: int, device: str) -> None:
-    """Caps threads and asks for deterministic kernels, where torch has been imported."""
+def settle_libraries(threads: int, device: str, gpus: float = 0.0) -> None:
+    """Caps threads and asks for deterministic kernels, where torch has been imported.
+
+    A trial that has a share of a GPU, `gpus` between 0 and 1, is held to that share of its memory.
+    """
     if (torch := sys.modules.get("torch")) is not None:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(True, warn_only=device != "cpu")
         # By default that switch also fills every fresh tensor with NaN, a debugging aid that
         # costs a tenth of a training step.
         torch.utils.deterministic.fill_uninitialized_memory = False
+        if 0 < gpus < 1 and device.startswith("cuda"):
+            torch.cuda.set_per_process_memory_fraction(gpus, device)
 
 
 def _seed_libraries(context: Context) -> None:

@@ -64,7 +64,7 @@ class Place(NamedTuple):
             from harness.executors.ray import Ray
 
             cluster = Ray(store, self.address, deadline)
-            return cluster, cluster.workers(plans)
+            return cluster, cluster.workers(plans, self.per_gpu)
         if self.kind == "slurm":
             from harness.executors.slurm import Slurm, options
 

@@ -122,7 +122,7 @@ def carry(text: str, home: Home, board: Any, *artifacts: Files) -> tuple[str, Se
         elif event.progress is not None:
             progress = event.progress
 
-    over = threading.Event()
+    over, answered, stopped = (threading.Event() for _ in range(3))
     local = Local(1)
 
     def told_to_stop() -> bool:
@@ -133,15 +133,19 @@ def carry(text: str, home: Home, board: Any, *artifacts: Files) -> tuple[str, Se
         except Exception:  # the command, or what it is reached by, is gone
             return True
 
-    def talk() -> None:
-        while not over.wait(_BEAT):
+    def talk() -> None:  # a thread: Ray gives the CPU of a task whose main one waits to others
+        while not over.is_set():
             if told_to_stop():
+                stopped.set()
                 local.stop()
+            answered.set()
+            over.wait(_BEAT)
 
-    if told_to_stop():
+    threading.Thread(target=talk, daemon=True).start()
+    answered.wait()
+    if stopped.is_set():
+        over.set()
         return told(Outcome(INTERRUPTED), 0.0), Sent()
-    talking = threading.Thread(target=talk, daemon=True)
-    talking.start()
     try:
         local.run([Work(job)], observe)
     finally:
@@ -229,13 +233,13 @@ class Ray:
                     f"no Ray cluster at {address or 'the address of RAY_ADDRESS'}: {brief(error)}"
                 ) from None
 
-    def workers(self, plans: Sequence[Plan]) -> int:
+    def workers(self, plans: Sequence[Plan], per_gpu: int = 1) -> int:
         """Trials at a time, by what the cluster has now."""
         there = self._ray.cluster_resources()
         return max(
             1,
             min(
-                int(there.get("GPU", 0) if made.device == "cuda" else there.get("CPU", 0))
+                int(there.get("GPU", 0) * per_gpu if made.device == "cuda" else there.get("CPU", 0))
                 // (made.scale.gpus if made.device == "cuda" else made.scale.threads)
                 for made in plans
             ),

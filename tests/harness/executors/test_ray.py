@@ -20,7 +20,7 @@ from harness.store import Store
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 TOY = Path(__file__).parents[2] / "toy"
-SLOW = {"TOY_STEP_SECONDS": "0.1", "TOY_CHECKPOINT_SECONDS": "0.2"}
+SLOW = {"TOY_STEP_SECONDS": "0.05", "TOY_CHECKPOINT_SECONDS": "0.2"}
 
 
 class Nodes:
