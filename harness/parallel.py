@@ -165,7 +165,7 @@ class Member:
     @staticmethod
     def bare(module: "torch.nn.Module") -> "torch.nn.Module":
         """What was wrapped: its state has the names that it has in one process."""
-        return getattr(module, "module", module)  # type: ignore[no-any-return]
+        return getattr(module, "module", module)
 
     def part(self, count: int) -> slice:
         """Its part of a batch of so many items.
