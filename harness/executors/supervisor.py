@@ -56,6 +56,7 @@ class End(NamedTuple):
 def supervise(job: Job, owner: Connection) -> None:
     """Runs a job in a process that it forks off; returns in both."""
     multiprocessing.current_process().daemon = False  # a trial may have workers of its own
+    sys.excepthook = sys.__excepthook__  # the fork server's keeps silent of some
     os.setsid()
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     family.adopt()
