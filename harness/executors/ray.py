@@ -250,7 +250,7 @@ class Ray:
         if not work:
             return True
         self._store.claim()
-        sign = f".tmp-{uuid.uuid4().hex}-ray"
+        sign = f".ray-{uuid.uuid4().hex}"
         write_atomic(self._store.cache / sign, b"")
         try:
             with self._stops.caught():

@@ -11,6 +11,7 @@ are not there when a trial begins, since their element was lost, are built befor
 import contextlib
 import json
 import math
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ from harness.executors.stops import Stops
 from harness.files import entries, write_atomic
 from harness.options import seconds as duration
 from harness.patience import Patience
-from harness.run import DONE, FAILED, INTERRUPTED, Job, Outcome
+from harness.run import BUSY, DONE, FAILED, INTERRUPTED, Job, Outcome
 from harness.store import Store
 
 _ELEMENTS = 1000
@@ -171,7 +172,7 @@ class Slurm:
         limit = job.seconds * size + Patience.read().grace + 60
         usual: dict[str, Any] = {
             "time": max(math.ceil(limit / 60), 5),
-            "cpus_per_task": job.threads,
+            "cpus_per_task": job.threads * (max(round(1 / job.gpus), 1) if job.gpus else 1),
             "job_name": f"harness-{job.suite}",
         }
         if job.gpus:
@@ -304,9 +305,27 @@ class Carrier:
                 if outcome.code == FAILED:
                     for job, how in order.end(item.job.id, outcome):
                         _end(file, job, how, 0.0)
-        left = [item for item in (*needs, *own) if item.job.id in order]
-        self._local = Local(1)
-        self._local.run(left, lambda event: _observe(file, event))
+        there = _marks(file.parent)  # of jobs that this element ran before it was requeued
+        own = [item for item in own if f"ended-{item.job.id[:32]}" not in there]
+        self._run(file, [item for item in (*needs, *own) if item.job.id in order])
+
+    def _run(self, file: Path, left: list[Work]) -> None:
+        """Runs jobs; one whose lock may be that of a node that died waits for its lease to end."""
+        until = time.monotonic() + Patience.read().lease + _PARTING
+        work = {item.job.id: item for item in left}
+        busy: list[Work] = []
+
+        def observe(event: Event) -> None:
+            if event.outcome and event.outcome.code == BUSY and time.monotonic() < until:
+                busy.append(work[event.job.id])
+            else:
+                _observe(file, event)
+
+        self._local = Local(max((_together(item.job) for item in left), default=1))
+        while left and self._local.run(left, observe):
+            left, busy = busy, []
+            if left:
+                time.sleep(_LOOK["slurm"])
 
     def checkpoint(self, path: str) -> Any:
         """Called by submitit before the element is requeued: saves."""
@@ -315,6 +334,13 @@ class Carrier:
         if self._local is not None:
             self._local.halt()
         return DelayedSubmission(Carrier(), path)
+
+
+def _together(job: Job) -> int:
+    """How many jobs like this one run at a time in an element: as its GPU or CPUs have room for."""
+    if job.gpus:
+        return max(round(1 / job.gpus), 1)
+    return max(int(os.environ.get("SLURM_CPUS_PER_TASK", job.threads)) // job.threads, 1)
 
 
 def _observe(file: Path, event: Event) -> None:

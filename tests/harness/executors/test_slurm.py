@@ -6,6 +6,7 @@
 import os
 import shutil
 import signal
+import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,23 @@ def test_ctrl_c_stops_watching_alone_and_the_same_command_watches_on(
     assert [r.cost.sessions for r in project.records()] == [1, 1], "nothing was submitted twice"
 
 
+def test_a_lock_of_the_dead_is_waited_for(project: Any, toys: None, wait_for: Any) -> None:
+    suite = registry.load("toy")
+    trial = plan.trials(suite, suite.scale("smoke"))[0][0]
+    pick = (trial.method.name, trial.task.name, str(trial.seed))
+    words = (
+        w for pair in zip(("--methods", "--tasks", "--seeds"), pick, strict=True) for w in pair
+    )
+    with project.store.lock(trial.id):
+        running = project.start("run", "toy", *words, *ON)
+        wait_for(lambda: list(project.cache.glob("queue/*/began-*")))
+        with pytest.raises(subprocess.TimeoutExpired):
+            running.wait(2)
+    done = project.finish(running)
+    assert (done.code, done.err) == (0, "")
+    assert len(project.records()) == 1
+
+
 def test_cancel_saves_and_ends(project: Any, wait_for: Any) -> None:
     project.results.mkdir()
     running = project.start("run", "toy", "--tasks", "short", "--seeds", "0", *ON, env=SLOW)
@@ -173,7 +191,7 @@ def test_the_script_asks_for_what_the_scale_needs_and_waits_for_the_level_before
     lines = [set(text.splitlines()) for text in texts]
     common = {
         "#SBATCH --partition=gpu", "#SBATCH --mail-user=me", "#SBATCH --time=120",
-        "#SBATCH --requeue", "#SBATCH --cpus-per-task=3", "#SBATCH --mem=1536M",
+        "#SBATCH --requeue", "#SBATCH --cpus-per-task=6", "#SBATCH --mem=1536M",
         "#SBATCH --gpus-per-node=1", "#SBATCH --job-name=harness-toy-chain",
     }  # fmt: skip
     assert all(common <= found for found in lines)
@@ -183,6 +201,18 @@ def test_the_script_asks_for_what_the_scale_needs_and_waits_for_the_level_before
     assert "#SBATCH --dependency=afterany:102" in lines[2]
     noted = {element.number: len(element.jobs) for element in queue.noted(store.cache)}
     assert noted == {"101_0": 1, "101_1": 1, "102": 1, "103": 1}
+
+
+def test_an_element_runs_together_what_shares_its_gpu_or_has_cpus_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    empty: dict[str, Any] = dict.fromkeys(slurm.Job._fields, "")
+    job = slurm.Job(**(empty | {"threads": 2, "gpus": 0.0}))
+    assert slurm._together(job) == 1
+    assert [slurm._together(job._replace(gpus=g)) for g in (0.125, 1.0, 4.0)] == [8, 1, 1]
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "9")
+    assert slurm._together(job) == 4
+    assert slurm._together(job._replace(gpus=1.0)) == 1
 
 
 def test_the_states_are_those_of_the_queue(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
