@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import logging
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -58,6 +59,8 @@ class Home(NamedTuple):
     shared: bool
     name: str
     """Of the sign that the command left in the shared cache; else of the node's own folder."""
+    command: tuple[str, ...] = ()
+    """The command line, of which records tell."""
 
     def settled(self, job: Job) -> Job:
         """The job with the folders that it has on this node.
@@ -103,6 +106,7 @@ class Board:
 def carry(text: str, home: Home, board: Any, *artifacts: Files) -> tuple[str, Sent]:
     """The task: runs one job on the node that it got."""
     item = unpacked(text)
+    sys.argv[:] = home.command
     began = time.monotonic()
     try:
         job = home.settled(item.job)
@@ -278,9 +282,10 @@ class Ray:
             with contextlib.suppress(ray.exceptions.RayError):  # it has just been lost
                 shared = shared and ray.get(answer, timeout=60)
         if shared:
-            return Home(True, sign)
+            return Home(True, sign, tuple(sys.argv))
         place = f"{self._store.results.absolute()}\0{self._store.cache.absolute()}"
-        return Home(False, hashlib.sha256(place.encode()).hexdigest()[:12])
+        name = hashlib.sha256(place.encode()).hexdigest()[:12]
+        return Home(False, name, tuple(sys.argv))
 
     def _drive(self, work: Sequence[Work], home: Home, observe: Callable[[Event], None]) -> bool:
         crowd = _Crowd(self._ray, Order(work), home, self._store, observe)

@@ -12,6 +12,7 @@ import contextlib
 import json
 import math
 import os
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -149,7 +150,11 @@ class Slurm:
         for chunk in chunks:
             file = run / f"{uuid.uuid4().hex[:12]}.json"
             needs = _needs(chunk, by_id)
-            content = {"needs": list(map(packed, needs)), "jobs": list(map(packed, chunk))}
+            content = {
+                "command": sys.argv,
+                "needs": list(map(packed, needs)),
+                "jobs": list(map(packed, chunk)),
+            }
             write_atomic(file, json.dumps(content).encode())
             files.append(str(file))
         executor = self._executor(run / "log", items[0].job, size, after)
@@ -297,6 +302,7 @@ class Carrier:
         """Runs the jobs in a file."""
         file = Path(path)
         content = json.loads(file.read_bytes())
+        sys.argv[:] = content["command"]  # of which records tell
         needs, own = (list(map(unpacked, content[part])) for part in ("needs", "jobs"))
         order = Order([*needs, *own])
         for item in needs:  # those that failed in their own element fail again

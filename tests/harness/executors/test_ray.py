@@ -133,13 +133,14 @@ def test_without_a_shared_folder_artifacts_travel_and_records_come_back(
 ) -> None:
     prelude = (
         "from harness.executors import ray\n"
-        "ray.Ray._home = lambda self, work, sign: ray.Home(False, 'apart')"
+        "ray.Ray._home = lambda self, work, sign: ray.Home(False, 'apart', tuple(ray.sys.argv))"
     )
     cluster = nodes(2)
     pick = ("toy-chain", "--methods", "read-both,read-seed")
     done = project.run("run", *pick, *on(cluster), prelude=prelude)
     assert (done.code, done.err) == (0, "")
     assert project.outcomes() == undisturbed(*pick)
+    assert all(r.provenance.command[:2] == ("harness", "run") for r in project.records())
     own = project.root.parent / "harness-apart"
     assert len(list(own.glob("results/*/*/*.json"))) == 8
     assert len(list(project.cache.glob("artifacts/toy-chain/*/artifact.json"))) == 8

@@ -107,6 +107,7 @@ def test_a_signal_before_the_end_saves_and_the_element_is_submitted_again(
     assert (done.code, done.err) == (0, "")
     assert project.outcomes() == undisturbed
     assert [r.cost.sessions for r in project.records()] == [2, 2]
+    assert {r.provenance.command[:3] for r in project.records()} == {("harness", "run", "toy")}
     assert project.leftovers() == []
 
 
@@ -149,7 +150,8 @@ def test_a_lock_of_the_dead_is_waited_for(project: Any, toys: None, wait_for: An
 
 def test_cancel_saves_and_ends(project: Any, wait_for: Any) -> None:
     project.results.mkdir()
-    running = project.start("run", "toy", "--tasks", "short", "--seeds", "0", *ON, env=SLOW)
+    slow = SLOW | {"TOY_STEP_SECONDS": "0.5"}
+    running = project.start("run", "toy", "--tasks", "short", "--seeds", "0", *ON, env=slow)
     wait_for(lambda: saved(project) == 2)
     assert project.run("cancel").out.startswith("2 jobs of ")
     assert project.finish(running).code == 130
