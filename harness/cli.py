@@ -24,6 +24,7 @@ from harness import (
     number,
     options,
     plan,
+    queue_commands,
     registry,
     terminal,
     upkeep,
@@ -31,17 +32,22 @@ from harness import (
     variants,
 )
 from harness.arguments import (
+    Address,
     Assignments,
     Claims,
     Data,
     Device,
     Names,
+    PerGpu,
     Pick,
     Plugins,
+    Queued,
     Rerun,
     Results,
     ScaleName,
     Seeds,
+    Shard,
+    Where,
     folder_option,
     named_suites,
     open_data,
@@ -53,6 +59,7 @@ from harness.arguments import (
     varied,
 )
 from harness.errors import StoreError, UsageError, quoted, unknown
+from harness.executors.place import Place
 from harness.record import Record
 from harness.rounds import Rounds, summarise, tell_looks
 from harness.suite import SEPARATOR, Scale, Suite
@@ -74,6 +81,7 @@ app.command("doctor")(upkeep_commands.doctor)
 app.command("gc")(upkeep_commands.gc)
 app.command("new")(new.new)
 app.command("migrate")(upkeep_commands.migrate_records)
+app.command("cancel")(queue_commands.cancel)
 app.command("claims")(claim_commands.claims)
 
 
@@ -92,11 +100,12 @@ def show_plan(
     *,
     assignments: Assignments = None,
     claims: Claims = None,
+    shard: Shard = None,
     plugin: Plugins = None,
 ) -> None:
     """What would run, and why each trial will or will not; the MDE of each claim."""
     registry.use(plugin)
-    store, filters = open_store(results), options.filters(methods, tasks, seeds, claims)
+    store, filters = open_store(results), options.filters(methods, tasks, seeds, claims, shard)
     rounds = Rounds(store, open_data(data), device, rerun)
     for suite, size in sizes(named_suites(names, scale), scale, assignments, filters):
         records = records_of(store, suite, strict=False)
@@ -148,6 +157,11 @@ def run(
         int, typer.Option(min=5, max=10_000, help="With --until: seeds at which to stop.")
     ] = 40,
     claims: Claims = None,
+    shard: Shard = None,
+    executor: Where = "local",
+    address: Address = None,
+    slurm: Queued = None,
+    per_gpu: PerGpu = 1,
     plugin: Plugins = None,
 ) -> None:
     """Runs what has no record yet; interrupted trials resume from their checkpoint."""
@@ -155,15 +169,17 @@ def run(
     store = open_store(results)
     store.sweep(upkeep.STALE_SECONDS)
     deadline = None if limit is None else time.monotonic() + options.seconds(limit)
-    rounds = Rounds(store, open_data(data), device, rerun, jobs, deadline)
-    filters = options.filters(methods, tasks, seeds, claims)
+    place = Place(executor, jobs, per_gpu, address, tuple(slurm or ()))
+    place.check()
+    rounds = Rounds(store, open_data(data), device, rerun, place, deadline)
+    filters = options.filters(methods, tasks, seeds, claims, shard)
     suites = named_suites(names, scale)
     if until is None:
         code = rounds.run(sizes(suites, scale, assignments, filters), filters)
     elif filters != plan.EVERYTHING or rerun != "none":
         raise UsageError(
             f"--until {until} chooses methods, tasks and seeds itself; leave out --methods, "
-            "--tasks, --seeds, --claims and --rerun"
+            "--tasks, --seeds, --claims, --shard and --rerun"
         )
     else:
         chosen = [varied(suite, scale, assignments) for suite in suites]
@@ -204,6 +220,7 @@ def status(
             hours = sum(r.cost.wall_seconds for r in loaded.records if r.scale == scale.name)
             rows.append((suite.name, scale.name, console.counted(states), number.seconds(hours)))
     console.table(("suite", "scale", "trials", "spent"), rows, out)
+    queue_commands.tell(store)
     if damaged:
         raise typer.Exit(StoreError.exit_code)
     console.nothing(out, results, suites, {row[0] for row in rows}, names)

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Self
 
 from pydantic import ValidationError
 
+from harness import lease
 from harness.artifacts import Artifacts
 from harness.cache import MANIFEST, location
 from harness.checkpoints import Checkpoint, Checkpoints
@@ -257,11 +258,11 @@ class Store(Artifacts, Checkpoints):
         Raises:
             StoreError: the cache is not the harness's own.
         """
-        suites = folders(self.results, linked=True)
+        count, suites = 0, folders(self.results, linked=True)
         places = [self.results, *suites, *(s for suite in suites for s in folders(suite, True))]
         if self.owned():
+            count += lease.sweep(self.cache / "locks", age)
             places += [Path(place) for place, _, _ in os.walk(self.cache)]
-        count = 0
         for place in places:
             with contextlib.suppress(OSError, StoreError):  # its owner has just removed it
                 for entry in entries(place) or ():
