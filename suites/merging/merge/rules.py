@@ -148,9 +148,9 @@ def fisher(
     def combine(key: str, thetas: list[Tensor], part: slice) -> Tensor:
         upper, lower = torch.zeros_like(thetas[0]), torch.zeros_like(thetas[0])
         for theta, f, scale in zip(thetas, information, scales, strict=True):
-            weight = (f[key].reshape(-1)[part].double() / scale).clamp(min=floor)
-            upper += weight * theta
+            weight = (f[key].reshape(-1)[part].double() / scale).clamp_(min=floor)
             lower += weight
+            upper += weight.mul_(theta)
         return upper / lower
 
     return _merge(states, keys, combine)
