@@ -269,8 +269,7 @@ def linear_layers(model: nn.Module, pattern: str = "") -> list[tuple[str, nn.Lin
 def _has_weight(linear: nn.Linear) -> bool:
     """Whether the layer's weight is a parameter of it, or mixed already."""
     if parametrize.is_parametrized(linear, "weight"):
-        slot: Any = linear.parametrizations["weight"]
-        return isinstance(slot[0], MixedWeight)
+        return any(layer.linear is linear for layer in mixed(linear))
     own = dict(linear.named_parameters(recurse=False)).get("weight")
     return own is not None and not isinstance(own, nn.UninitializedParameter)
 
