@@ -97,8 +97,9 @@ def read(path: Path) -> Model:
         if not isinstance(config, dict):
             raise DataError(f"{path / pretrained.CONFIG} is corrupt (not an object); get it again")
         pretrained.check_plain(config, path / pretrained.CONFIG)
-    for name in opened:
-        if name.rpartition(".")[2] in _QUANTISED:
+    for name, tensor in opened.meta.items():
+        whole = name.endswith("weight") and tensor.dim() > 1 and not tensor.is_floating_point()
+        if whole or name.rpartition(".")[2] in _QUANTISED:
             raise DataError(
                 f"{path}: {name} belongs to weights of fewer bits, which cannot be averaged; "
                 "convert the checkpoint to float32, float16 or bfloat16"

@@ -148,9 +148,9 @@ def fisher(
     def combine(key: str, thetas: list[Tensor], part: slice) -> Tensor:
         upper, lower = torch.zeros_like(thetas[0]), torch.zeros_like(thetas[0])
         for theta, f, scale in zip(thetas, information, scales, strict=True):
-            weight = (f[key].reshape(-1)[part].double() / scale).clamp(min=floor)
-            upper += weight * theta
+            weight = (f[key].reshape(-1)[part].double() / scale).clamp_(min=floor)
             lower += weight
+            upper += weight.mul_(theta)
         return upper / lower
 
     return _merge(states, keys, combine)
@@ -351,7 +351,7 @@ def smallest_kept(state: State, keys: Sequence[str], base: State, density: float
     Exact, found 16 bits at a time: the vector is gone through four times and never held.
 
     Raises:
-        MethodError: density outside (0, 1].
+        MethodError: density outside (0, 1], or a number that is not finite.
     """
     _check_density(density)
     rank, prefix = -1, 0
@@ -360,6 +360,8 @@ def smallest_kept(state: State, keys: Sequence[str], base: State, density: float
         for bits in _magnitudes(state, keys, base):
             inside = bits[bits >> (shift + 16) == prefix] if shift < 48 else bits
             counts += torch.bincount((inside >> shift) & 0xFFFF, minlength=2**16).cpu()
+        if rank < 0 and counts[0x7FF0:].any():
+            raise MethodError("a task vector is not finite; a model has NaN or infinity in it")
         if rank < 0:  # from below
             size = int(counts.sum())
             rank = size - max(1, round(density * size))
@@ -437,19 +439,19 @@ def check(
     called = names or [f"model {number}" for number in range(1, len(states) + 1)]
     wanted = list(keys) if keys is not None else sorted(set().union(*states))
     for key in wanted:
-        first: tuple[str, str] | None = None
-        for name, state in zip(called, states, strict=True):
-            found = "nothing"
-            if key in state:
-                kind = f" {str(state[key].dtype).removeprefix('torch.')}" if dtypes else ""
-                found = f"{list(state[key].shape)}{kind}"
-            if first is None:
-                first = (name, found)
-            if found == "nothing" or found != first[1]:
-                raise MethodError(
-                    f"{key} is {found} in {name} and {first[1]} in {first[0]}; "
-                    "merge models of one shape and type, or leave this tensor out"
-                )
+        found = []
+        for state in states:
+            kind = ""
+            if dtypes and key in state:
+                kind = f" {str(state[key].dtype).removeprefix('torch.')}"
+            found.append(f"{list(state[key].shape)}{kind}" if key in state else "nothing")
+        odd = next((n for n, what in enumerate(found) if what != found[0]), 0)
+        if odd or found[0] == "nothing":
+            one, two = (0, odd) if found[0] == "nothing" else (odd, 0)
+            raise MethodError(
+                f"{key} is {found[one]} in {called[one]} and {found[two]} in {called[two]}; "
+                "merge models of one shape and type, or leave this tensor out"
+            )
 
 
 def _merge(

@@ -383,6 +383,16 @@ def test_tensors_that_the_first_model_lacks_are_not_forgotten(
         assert line.partition(" is ")[0] in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", [torch.int8, torch.uint8])
+def test_weights_kept_as_integers_are_refused(
+    kind: torch.dtype, tmp_path: Path, capsys: Any
+) -> None:
+    own = {"h.0.mlp.up.weight": torch.ones(2, 4, dtype=kind), "h.0.mlp.up.bias": torch.ones(2)}
+    both = [folder(tmp_path / name, own) for name in "AB"]
+    assert run("average", both, tmp_path / "out") == 1
+    assert "h.0.mlp.up.weight belongs to weights of fewer bits" in capsys.readouterr().err
+
+
 def test_a_head_outside_of_what_is_merged_may_be_a_models_own(tmp_path: Path) -> None:
     own = {"h.0.attn.q.weight": torch.ones(2)}
     one = folder(tmp_path / "A", own)

@@ -316,7 +316,7 @@ def test_check_names_the_first_tensor_that_differs() -> None:
             rules.check([first, other], ["A", "B"])
     with pytest.raises(MethodError, match=r"^b\.weight is nothing in B and .* in A"):
         rules.check([model(0), missing], ["A", "B"])
-    with pytest.raises(MethodError, match=r"^b\.weight is nothing in A"):
+    with pytest.raises(MethodError, match=r"^b\.weight is nothing in A and .* float32 in B; "):
         rules.check([missing, first], ["A", "B"])
     with pytest.raises(MethodError, match=r"^no model"):
         rules.check([])
@@ -443,3 +443,12 @@ def test_information_of_an_empty_tensor_says_nothing() -> None:
     states = [{"a": torch.ones(2), "e": torch.empty(0)}, {"a": torch.zeros(2), "e": torch.empty(0)}]
     f = [{"a": torch.ones(2), "e": torch.empty(0)}] * 2
     assert rules.fisher(states, ["a", "e"], f)["a"].tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_ties_never_trims_what_is_not_finite(number: float) -> None:
+    base = {"w": torch.zeros(9)}
+    broken = {"w": torch.ones(9)}
+    broken["w"][3] = number
+    with pytest.raises(MethodError, match="not finite"):
+        rules.ties([base, broken], ["w"], base, 0.5)
