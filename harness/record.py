@@ -3,14 +3,20 @@
 `harness.identity` names it, `harness.store` puts it on disk.
 """
 
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
+from harness import lazy
 from harness.errors import described
 from harness.identity import digest
 from harness.settings import Spec
 from harness.suite import Name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+lazy.callable_module(__name__)
 
 SCHEMA_VERSION = 2
 """Of the record's own layout. Raised when a field is added or changes its meaning."""
@@ -128,6 +134,16 @@ class Record(Spec):
     def file_name(self) -> str:
         """Name of its file inside `results/<suite>/<scale>/`."""
         return f"{self.method}--{self.task}--s{self.seed}--{self.short}.json"
+
+    @property
+    def curves(self) -> dict[str, "pd.DataFrame"]:
+        """The series by name, each as a table of one column over its x values."""
+        import pandas as pd
+
+        return {
+            name: pd.DataFrame({name: s.y}, index=pd.Index(s.x, name=s.x_label))
+            for name, s in self.series.items()
+        }
 
     def sealed(self) -> Self:
         """The same record with its checksum filled in."""

@@ -26,12 +26,13 @@ ENGINE = "harness"
 _HERE = Path(__file__).parent
 MACHINERY = frozenset(
     {
-        "analysis", "arguments", "artifacts", "axes", "cache", "check", "checkpoints", "checks",
-        "claim", "claim_commands", "claims", "cli", "console", "contents", "context", "cost",
-        "data", "data_commands", "design", "drawing", "effects", "errors", "evidence", "executors",
-        "exhibit", "failures", "files", "identity", "inputs", "inventory", "lazy", "list_commands",
-        "looks", "margins", "migrate", "new", "number", "options", "patience", "plan", "plugins",
-        "provenance", "record", "registry", "report", "resampling", "rounds", "run", "sequential",
+        "analysis", "arguments", "artifacts", "axes", "cache", "check", "checkpoints",
+        "checks", "claim", "claim_commands", "claims", "cli", "console", "contents",
+        "context", "cost", "data", "data_commands", "design", "drawing", "effects",
+        "errors", "evidence", "executors", "exhibit", "failures", "files", "frames",
+        "identity", "inputs", "inventory", "lazy", "list_commands", "looks", "margins",
+        "migrate", "new", "number", "options", "patience", "plan", "plugins", "provenance",
+        "record", "registry", "report", "resampling", "rounds", "run", "sequential",
         "source", "store", "suite", "task", "terminal", "tiers", "tool", "until", "upkeep",
         "upkeep_commands", "variants", "wording",
     }
