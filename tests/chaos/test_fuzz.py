@@ -16,7 +16,7 @@ from harness import cli, registry
 from harness.data import Sources
 from harness.executors.local import Local
 
-CODES = {0, 1, 2, 3, 4, 130}
+CODES = {0, 1, 2, 3, 4, 5, 130}
 SECONDS = 5.0
 """Of one command line, processor time; pytest's own limit ends what hangs."""
 LONG = "x" * 100_000
@@ -38,9 +38,14 @@ SANE = {
     "--scale": ("smoke", "laptop", "gpu", "paper"), "--methods": ("walk", "w*,drift", "*"),
     "--tasks": ("short", "*", "l?ng"), "--seeds": ("0", "0-1"), "--device": ("cpu", "auto"),
     "--rerun": ("none", "failed", "stale", "all"), "--jobs": ("0", "2"), "--time": ("90m", "2h"),
+    "--metric": ("height", "*"), "--at": ("HEAD", "main"),
+    "--fail-on": ("regression", "difference"),
 }  # fmt: skip
 SUITES = ("toy", "toy-chain", "toy-data", "toy-false", "toy-faults")
-NAMES = {"compare": ("toy/walk", "toy/drift", "drift"), "data": ("online", "offline", "garbled")}
+NAMES = {
+    "compare": ("toy/walk", "toy/drift", "drift", "results", "odd"),
+    "data": ("online", "offline", "garbled"),
+}
 VARIABLES = {
     "HARNESS_DATA": ("missing", "file", "loop", "~", "a\nb", "\udcff", "", "x" * 300, "results"),
     "HARNESS_CACHE": ("missing", "file", "loop", "~", "a\nb", "\udcff", "x" * 300, "locked"),

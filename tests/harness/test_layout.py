@@ -31,6 +31,7 @@ ALLOWED = {
     "settings": {"errors"},
     "check": {"settings"},
     "stats": {"digits"},
+    "git": {"errors"},
     "terminal": {"errors"},
     "tool": {"errors"},
     "cache": {"errors", "files"},
@@ -52,7 +53,7 @@ ALLOWED = {
     "artifacts": {"cache", "errors", "files", "identity"},
     "record": {"errors", "identity", "lazy", "settings", "suite"},
     "cost": {"record"},
-    "provenance": {"record"},
+    "provenance": {"git", "record"},
     "variants": {"errors", "identity", "settings", "suite"},
     "analysis": {"errors", "identity", "record", "stats", "suite"},
     "looks": {"errors", "files", "identity", "settings", "suite"},
@@ -124,6 +125,11 @@ ALLOWED = {
         "analysis", "axes", "claim", "claims", "digits", "drawing", "effects", "errors", "files",
         "looks", "number", "record", "registry", "stats", "suite", "wording",
     },
+    "comparison": {"analysis", "identity", "record", "stats", "suite"},
+    "compare_commands": {
+        "arguments", "comparison", "console", "errors", "git", "number", "options", "plan",
+        "record", "registry", "store", "suite", "terminal",
+    },
     "frames": {
         "analysis", "cache", "claims", "errors", "looks", "plan", "record", "registry", "report",
         "store", "suite", "variants",
@@ -138,9 +144,10 @@ ALLOWED = {
         "suite", "terminal", "until", "variants",
     },
     "cli": {
-        "analysis", "arguments", "claim_commands", "console", "data_commands", "design", "errors",
-        "list_commands", "looks", "new", "number", "options", "plan", "record", "registry",
-        "report", "rounds", "suite", "terminal", "upkeep", "upkeep_commands", "variants",
+        "analysis", "arguments", "claim_commands", "compare_commands", "console", "data_commands",
+        "design", "errors", "list_commands", "looks", "new", "number", "options", "plan", "record",
+        "registry", "report", "rounds", "suite", "terminal", "upkeep", "upkeep_commands",
+        "variants",
     },
 }  # fmt: skip
 FOR_SUITES = {
