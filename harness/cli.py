@@ -24,6 +24,7 @@ from harness import (
     options,
     plan,
     registry,
+    share_commands,
     terminal,
     upkeep,
     upkeep_commands,
@@ -74,6 +75,8 @@ app.command("new")(new.new)
 app.command("migrate")(upkeep_commands.migrate_records)
 app.command("claims")(claim_commands.claims)
 app.command("compare")(compare_commands.compare)
+app.command("publish")(share_commands.publish)
+app.command("export")(share_commands.export)
 
 
 @app.command("plan")

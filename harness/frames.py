@@ -65,7 +65,7 @@ def results(
     Raises:
         HarnessError: as the command line, an unknown name or a corrupt record for instance.
     """
-    known = _known(suite, scale, results, plugin)
+    known = known_of(suite, scale, results, plugin)
     own = {r.short: r for r in known.records}
     made = frame(known.records, known.suite)
     metrics = {m.name: m for m in known.suite.metrics}
@@ -93,7 +93,7 @@ def claims(
     Returns:
         A table with the columns `CLAIMS`: one row for each scale and claim.
     """
-    known = _known(suite, scale, results, plugin)
+    known = known_of(suite, scale, results, plugin)
     rows = []
     by_name = {claim.name: claim for claim in known.suite.claims}
     for size in known.suite.scales:
@@ -137,7 +137,7 @@ def table(
         `QUANTITIES`: the mean over trainings, half the width of its 95 % interval (NaN of one
         training), how many trainings, and the paper's own number.
     """
-    known = _known(suite, scale, results, plugin)
+    known = known_of(suite, scale, results, plugin)
     spec: Table = _named("table", name, known.suite.tables, suite)
     size = variants.added(known.suite, [r.spec for r in known.records]).scale(scale)
     chosen = _selection(known)
@@ -176,7 +176,7 @@ def figure(
 
     from harness.report.figure import STYLE
 
-    known = _known(suite, scale, results, plugin)
+    known = known_of(suite, scale, results, plugin)
     spec: Figure = _named("figure", name, known.suite.figures, suite)
     settings: Any = STYLE
     with mpl.rc_context():
@@ -209,7 +209,7 @@ def record(id: str, *, results: Folder = "results") -> Record:
     raise UsageError(f"{len(found)} records begin with {id} ({there}): give more digits")
 
 
-class _Known(NamedTuple):
+class Known(NamedTuple):
     """A suite and its current records."""
 
     suite: Suite
@@ -219,7 +219,12 @@ class _Known(NamedTuple):
     store: Store
 
 
-def _known(suite: str, scale: str | None, results: Folder, plugin: Plugins) -> _Known:
+def known_of(suite: str, scale: str | None, results: Folder, plugin: Plugins) -> Known:
+    """The current records of a suite, of one scale or all.
+
+    Raises:
+        HarnessError: see `results`.
+    """
     registry.use([plugin] if isinstance(plugin, str) else plugin)
     loaded = registry.load(suite)
     store = Store(Path(results), location()).existing()
@@ -239,10 +244,10 @@ def _known(suite: str, scale: str | None, results: Folder, plugin: Plugins) -> _
         raise UsageError(
             f"no current records of {suite}{where} in {results}; `harness run` makes them"
         )
-    return _Known(loaded, records, stale[suite], store)
+    return Known(loaded, records, stale[suite], store)
 
 
-def _selection(known: _Known) -> Selection:
+def _selection(known: Known) -> Selection:
     return sort_out(known.suite, known.records, {r.id for r in known.records}, known.stale)
 
 

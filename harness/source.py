@@ -30,12 +30,12 @@ MACHINERY = frozenset(
         "checks", "claim", "claim_commands", "claims", "cli", "compare_commands",
         "comparison", "console", "contents", "context", "cost", "data", "data_commands",
         "design", "drawing", "effects", "errors", "evidence", "executors", "exhibit",
-        "failures", "files", "frames", "git", "identity", "inputs", "inventory", "lazy",
-        "list_commands", "looks", "margins", "migrate", "new", "number", "options",
-        "patience", "plan", "plugins", "provenance", "record", "registry", "report",
-        "resampling", "rounds", "run", "sequential", "source", "store", "suite", "task",
-        "terminal", "tiers", "tool", "until", "upkeep", "upkeep_commands", "variants",
-        "wording",
+        "export", "failures", "files", "frames", "git", "identity", "inputs", "inventory",
+        "lazy", "list_commands", "looks", "margins", "migrate", "new", "number", "options",
+        "patience", "plan", "plugins", "provenance", "publish", "record", "registry",
+        "report", "resampling", "rounds", "run", "sequential", "share_commands", "source",
+        "store", "suite", "task", "terminal", "tiers", "tool", "until", "upkeep",
+        "upkeep_commands", "variants", "wording",
     }
 )  # fmt: skip
 """Parts of the engine that name, run, keep and show trials. A method's numbers do not depend on

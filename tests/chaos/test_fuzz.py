@@ -39,7 +39,8 @@ SANE = {
     "--tasks": ("short", "*", "l?ng"), "--seeds": ("0", "0-1"), "--device": ("cpu", "auto"),
     "--rerun": ("none", "failed", "stale", "all"), "--jobs": ("0", "2"), "--time": ("90m", "2h"),
     "--metric": ("height", "*"), "--at": ("HEAD", "main"),
-    "--fail-on": ("regression", "difference"),
+    "--fail-on": ("regression", "difference"), "--format": ("csv", "parquet", "every-eval-ever"),
+    "--card": ("toy/walk", "toy"),
 }  # fmt: skip
 SUITES = ("toy", "toy-chain", "toy-data", "toy-false", "toy-faults")
 NAMES = {
@@ -68,7 +69,7 @@ def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
 
 
 COMMANDS = list(commands(typer.main.get_command(cli.app)))
-FOLDERS = ("--results", "--reports", "--data")
+FOLDERS = ("--results", "--reports", "--data", "--to")
 
 
 def value(rng: random.Random, option: str) -> str:

@@ -134,6 +134,14 @@ ALLOWED = {
         "analysis", "cache", "claims", "errors", "looks", "plan", "record", "registry", "report",
         "store", "suite", "variants",
     },
+    "publish": {"errors", "files"},
+    "export": {
+        "analysis", "digits", "errors", "frames", "identity", "record", "stats", "suite",
+    },
+    "share_commands": {
+        "arguments", "errors", "export", "files", "frames", "number", "options", "publish",
+        "registry", "terminal",
+    },
     "claim_commands": {
         "analysis", "arguments", "claim", "claims", "console", "errors", "looks", "number", "plan",
         "registry", "report", "suite", "terminal", "tiers", "wording",
@@ -146,8 +154,8 @@ ALLOWED = {
     "cli": {
         "analysis", "arguments", "claim_commands", "compare_commands", "console", "data_commands",
         "design", "errors", "list_commands", "looks", "new", "number", "options", "plan", "record",
-        "registry", "report", "rounds", "suite", "terminal", "upkeep", "upkeep_commands",
-        "variants",
+        "registry", "report", "rounds", "share_commands", "suite", "terminal", "upkeep",
+        "upkeep_commands", "variants",
     },
 }  # fmt: skip
 FOR_SUITES = {
