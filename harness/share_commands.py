@@ -23,7 +23,7 @@ def publish(
     card: Annotated[
         str, typer.Option(help="suite/method: a model card of it too, as README.md.")
     ] = "",
-    scale: Annotated[str, typer.Option(help="Of the card.")] = "laptop",
+    scale: Annotated[str, typer.Option(help="Of the model card.")] = "laptop",
     plugin: Plugins = None,
 ) -> None:
     """Copies the reports, and the records that they link to, into a site that stands alone."""
