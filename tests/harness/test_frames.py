@@ -143,6 +143,27 @@ def test_a_record_is_found_by_its_first_digits(folder: Any) -> None:
     assert harness.record(folder.old.id).metrics == {"height": -1.0}
 
 
+PLUGIN = """
+from harness.plugins import Plugin
+from harness.suite import Method
+
+def plugin():
+    method = Method(name="mine", run=f"{__name__}:run")
+    return Plugin(suite="toy", methods=(method,), scales=("laptop",))
+
+def run(ctx):
+    return {"height": 1.0}
+"""
+
+
+def test_a_plugin_counts_for_the_call_that_names_it(folder: Any) -> None:
+    (folder.root / "mine.py").write_text(PLUGIN)
+    with_it = harness.table("toy", "heights", plugin="mine.py")
+    assert list(with_it.index) == ["walk", "drift", "mine"]
+    assert list(with_it["n"].loc["mine"]) == [0, 0]
+    assert list(harness.table("toy", "heights").index) == ["walk", "drift"]
+
+
 WRONG = [
     (lambda: harness.results("tox"), r"unknown suite 'tox': did you mean 'toy'\? .*"),
     (lambda: harness.results("toy", "lap"), r"unknown scale 'lap': did you mean 'laptop'\? .*"),
