@@ -66,7 +66,7 @@ def compare(
     results: Results = Path("results"),
     fail_on: Annotated[
         Literal["regression", "difference"] | None,
-        typer.Option(help="Exit code 5 where B loses anywhere, or where any number differs."),
+        typer.Option(help="Exit code 5 where B loses anywhere, or where a trial of both differs."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
     *,
@@ -83,7 +83,7 @@ def compare(
     if len(revisions) > 4:
         raise UsageError("--at: at most two commits, one for A and one for B")
     words = list(zip((a, a if b is None else b), revisions, strict=False))
-    if _is_method(a):
+    if _is_method(a, there=not at):
         if methods:
             raise UsageError("--methods is for results folders: A and B name the methods")
         suite, size = varied(registry.load(a.partition("/")[0]), scale or "laptop", assignments)
@@ -138,11 +138,12 @@ def compare(
         raise ChangeError(f"{number.plural(len(trials.different), 'trial')} differ")
 
 
-def _is_method(word: str) -> bool:
+def _is_method(word: str, there: bool) -> bool:
+    """Whether A names a method; else a results folder, which must be there if that is asked."""
     suite, slash, name = word.partition("/")
     if slash and suite in registry.origins() and "/" not in name:
         return True
-    if not slash and not options.folder(word, "A").is_dir():
+    if there and not slash and not options.folder(word, "A").is_dir():
         raise UsageError(
             f"name the suite too: {quoted(word)} should read suite/method, e.g. gate/gat; or name "
             "a results folder that is there"

@@ -317,7 +317,7 @@ def test_a_commit_against_the_tree_and_two_commits(repository, call, project):
     assert walk["change"]["mean"] == pytest.approx(0.5, abs=1e-3)
     assert {p: p.stat().st_mtime_ns for p in project.root.rglob("*") if p.is_file()} == before
     shutil.rmtree(project.results)  # gone from the tree: git still has it
-    assert call("./results", "--at", "v1", "--at", "v2").code == 0
+    assert call("results", "--at", "v1", "--at", "v2").code == 0
 
 
 def test_corrupt_records_of_a_commit_are_named(repository, call, project):
