@@ -31,8 +31,8 @@ COLUMNS = (
     "value", "constant", "overlap",
 )  # fmt: skip
 """Columns of `frame`; `id` is the record's short id, `training` the full id of the first seed's
-record of the same training, `constant` whether no seed touches the method, `overlap` that of the
-task's splits."""
+record of the same training (before all migrations), `constant` whether no seed touches the method,
+`overlap` that of the task's splits."""
 
 
 class Cell(NamedTuple):
@@ -183,6 +183,7 @@ def frame(records: Iterable[Record], suite: Suite) -> pd.DataFrame:
         key=lambda r: (r.scale, r.method, r.task, r.seed, r.id),
     )
     training = trainings(chosen, {m.name for m in suite.methods if m.seeds == "none"})
+    oldest = {r.id: r.origin.id if r.origin else r.id for r in chosen}
     constants = {m.name for m in suite.methods if suite.constant(m)}
     overlaps = {t.name: t.overlap for t in suite.tasks}
     names = [own_metrics(r) for r in chosen]
@@ -206,7 +207,7 @@ def frame(records: Iterable[Record], suite: Suite) -> pd.DataFrame:
             "seed": np.repeat(np.array([r.seed for r in chosen], dtype=np.int64), repeats),
             "protocol": text([r.protocol for r in chosen]),
             "status": text([r.status for r in chosen]),
-            "training": text([training[r.id] for r in chosen]),
+            "training": text([oldest[training[r.id]] for r in chosen]),
             "metric": np.array([name for own in names for name in own], dtype=object),
             "value": np.array(numbers, dtype=np.float64),
             "constant": np.repeat(np.array([r.method in constants for r in chosen], bool), repeats),

@@ -19,6 +19,7 @@ from harness import (
     console,
     data_commands,
     list_commands,
+    margins,
     new,
     number,
     options,
@@ -237,6 +238,8 @@ def report(
     keep = site.orphans(suites, results, reports)
     for line in keep.values():
         err.print(line, markup=False)
+    for suite in suites:
+        margins.check(suite, margins.read(results, suite.name), records)
     current, stale = plan.standing(suites, records)
     printed = {suite.name: registry.references(suite) for suite in suites}
     different = site.generate(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from harness import plan, registry, variants
+from harness import margins, plan, registry, variants
 from harness.analysis import cells, frame
 from harness.cache import location
 from harness.claims import judge
@@ -22,7 +22,7 @@ from harness.record import Record
 from harness.report.selection import Selection, sort_out
 from harness.report.table import compare
 from harness.store import Store
-from harness.suite import Figure, Suite, Table
+from harness.suite import SEPARATOR, Figure, Suite, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -100,9 +100,10 @@ def claims(
         here = [r for r in known.records if r.scale == size.name]
         if not here:
             continue
-        printed = registry.references(known.suite)
+        along = [r for r in known.every if r.scale.startswith(size.name + SEPARATOR)]  # its axes
+        runs, printed = frame([*here, *along], known.suite), registry.references(known.suite)
         looked = taken(known.store.results, suite, size.name)
-        for v in judge(known.suite, size.name, frame(here, known.suite), here, printed, looked):
+        for v in judge(known.suite, size.name, runs, here, printed, looked):
             claim = by_name[v.claim]
             rows.append(
                 v.model_dump(include=set(CLAIMS))
@@ -214,6 +215,9 @@ class Known(NamedTuple):
 
     suite: Suite
     records: list[Record]
+    """Of the scale that was asked for, or all."""
+    every: list[Record]
+    """Of all scales."""
     stale: set[str]
     """Full ids of those whose code has changed since."""
     store: Store
@@ -237,14 +241,16 @@ def known_of(suite: str, scale: str | None, results: Folder, plugin: Plugins) ->
     there = {*(s.name for s in loaded.scales), *(r.scale for r in every)}
     if scale is not None and scale not in there:
         raise UsageError(unknown("scale", scale, there, f"harness show {suite}"))
+    margins.check(loaded, margins.read(store.results, suite), every)
     current, stale = plan.standing([loaded], every)
-    records = [r for r in every if r.id in current[suite] and scale in (None, r.scale)]
+    every = [r for r in every if r.id in current[suite]]
+    records = [r for r in every if scale in (None, r.scale)]
     if not records:
         where = f" at {scale} scale" if scale else ""
         raise UsageError(
             f"no current records of {suite}{where} in {results}; `harness run` makes them"
         )
-    return Known(loaded, records, stale[suite], store)
+    return Known(loaded, records, every, stale[suite], store)
 
 
 def _selection(known: Known) -> Selection:

@@ -122,18 +122,25 @@ class Rounds(NamedTuple):
         from harness import until
         from harness.analysis import frame
         from harness.claims import judge
-        from harness.looks import keep
+        from harness.looks import keep, taken
 
+        primary = [claim.name for claim in suite.claims if claim.role == "primary"]
+        everywhere = {size.name for _, size in until.places(suite, scale, primary)}
         code, before = 0, -1
         while True:
             records = self.store.load(suite.name).records
+            margins.check(suite, margins.read(self.store.results, suite.name), records)
             current, _ = plan.standing([suite], records)
-            own = [r for r in records if r.scale == scale.name and r.id in current[suite.name]]
+            own = [r for r in records if r.scale in everywhere and r.id in current[suite.name]]
             runs = frame(own, suite)
             now = datetime.now(UTC).isoformat(timespec="seconds")
-            looks = until.reached(suite, scale, runs, now)
-            verdicts = judge(suite, scale.name, runs, own, registry.references(suite), taken=looks)
+            kept = taken(self.store.results, suite.name, scale.name)
+            looks = until.reached(suite, scale, runs, now, kept)
+            printed = registry.references(suite)
+            verdicts = judge(suite, scale.name, runs, own, printed, [*kept, *looks])
             outcomes = {verdict.claim: verdict.outcome for verdict in verdicts}
+            if looks:
+                margins.pin(self.store.results, suite)
             for look in looks:
                 keep(self.store.results, look.model_copy(update={"outcome": outcomes[look.claim]}))
             states = until.standings(suite, scale, runs, verdicts)
@@ -142,7 +149,8 @@ class Rounds(NamedTuple):
                 claims: tuple[str, ...], seeds: tuple[int, ...], known: list[Record] = own
             ) -> bool:
                 filters = plan.Filters(seeds=seeds, claims=claims)
-                return bool(self.planned(suite, scale, known, filters).todo)
+                sizes = until.places(suite, scale, claims)
+                return any(self.planned(*size, known, filters).todo for size in sizes)
 
             step = until.next_look(suite, scale, states, left, most)
             if isinstance(step, until.Stop):
@@ -154,7 +162,7 @@ class Rounds(NamedTuple):
             before = len(own)
             out.print(f"towards the look at {step.size} seeds: {', '.join(step.claims)}")
             filters = plan.Filters(seeds=step.seeds, claims=step.claims)
-            code = max(code, self.run([(suite, scale)], filters))
+            code = max(code, self.run(until.places(suite, scale, step.claims), filters))
 
 
 EFFECTS = (0.5, 1.0, 2.0)

@@ -53,6 +53,7 @@ class End(NamedTuple):
 def supervise(job: Job, owner: Connection) -> None:
     """Runs a job in a process that it forks off; returns in both."""
     multiprocessing.current_process().daemon = False  # a trial may have workers of its own
+    sys.excepthook = sys.__excepthook__  # the fork server's keeps silent of some
     os.setsid()
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     family.adopt()
@@ -120,6 +121,10 @@ class _Supervisor:
         self._killed: float | None = None
         self._continued = False
         """Whether the supervisor itself was stopped since its last look."""
+        self._paused = False
+        """Whether the owner has stopped the trial."""
+        self._suspended: float | None = None
+        """Since when the trial is stopped, of its own or by somebody else."""
         signal.signal(signal.SIGCONT, self._continue)
 
     def watch(self) -> End:
@@ -127,10 +132,7 @@ class _Supervisor:
         handle = os.pidfd_open(self._trial) if hasattr(os, "pidfd_open") else None
         while not self._over():
             wait([h for h in (self._owner, handle) if h is not None], timeout=_TICK)
-            found = family.kin(self._trial)
-            stopped = self._continued or (found is not None and found.state in "Tt")
-            self._continued = False
-            self._page.look(stopped)
+            self._page.look(self._stopped())
             self._obey()
             self._report()
             self._judge()
@@ -146,6 +148,22 @@ class _Supervisor:
             return True
         return self._killed is not None and self._since(self._killed) > self._patience.exit
 
+    def _stopped(self) -> bool:
+        """Whether the time since the last look does not count.
+
+        Nobody can tell who stopped a trial: one that stopped itself must not run for ever, so
+        that a trial stopped alone has its time held only for a while.
+        """
+        found = family.kin(self._trial)
+        continued, self._continued = self._continued, False
+        if found is None or found.state not in "Tt":
+            self._suspended = None
+        elif self._suspended is None:
+            self._suspended = time.monotonic()
+        if continued or self._paused or self._suspended is None:
+            return continued or self._paused
+        return self._since(self._suspended) < self._patience.suspended
+
     def _obey(self) -> None:
         try:
             while self._owner is not None and self._owner.poll():
@@ -156,7 +174,8 @@ class _Supervisor:
                     self._cause = self._cause or "stop"
                     self._kill()
                 else:
-                    number = signal.SIGSTOP if command == "pause" else signal.SIGCONT
+                    self._paused = command == "pause"
+                    number = signal.SIGSTOP if self._paused else signal.SIGCONT
                     family.tell(family.descendants(os.getpid()), number)
         except (EOFError, OSError):  # the owner is gone
             self._owner = None

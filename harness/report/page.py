@@ -12,7 +12,7 @@ from harness.looks import Look
 from harness.record import Record
 from harness.report import cost
 from harness.report.figure import Picture, draw, draw_curve
-from harness.report.selection import Selection, Trial, sort_out
+from harness.report.selection import Selection, Trial, as_trial, sort_out
 from harness.report.table import FAILURES, Comparison, Field, Listing, Row, compare, label, planned
 from harness.report.verdict import Group, Line, checks, claims, curves, exact, groups, lines
 from harness.suite import Reference, Scale, Suite
@@ -112,6 +112,7 @@ def build(
             for f in suite.figures
         ]
         pictures += [draw_curve(suite, v.curve) for v in verdicts if v.curve and figures]
+    trials = selection.trials | {r.short: as_trial(r, r.id in stale) for r in beyond}
     own = suite.trial_count(scale) if scale else 0
     want = max(own, len(selection.used))  # seeds were added until claims were decided
     ok = sum(r.status == "ok" for r in selection.used)
@@ -123,9 +124,9 @@ def build(
         failed=len(selection.used) - ok,
         planned=want,
         verdicts=verdicts,
-        lines=lines(suite, verdicts, selection.trials, responses),
-        claims=claims(suite, verdicts, selection.trials),
-        exact=exact(suite, verdicts, selection.trials),
+        lines=lines(suite, verdicts, trials, responses),
+        claims=claims(suite, verdicts, trials),
+        exact=exact(suite, verdicts, trials),
         checks=checks(suite, verdicts),
         curves=curves(suite, verdicts),
         tables=tuple(tables),

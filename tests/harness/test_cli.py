@@ -314,7 +314,7 @@ def test_show(project: Any, call: Any) -> None:
     assert "Does a walk that is lifted [more] end higher?" in done.out
     assert re.search(r"^walk +proposed +Walk", done.out, re.M)
     assert re.search(
-        r"^higher +beats +table 1 +The walk ends higher than the drift\.", done.out, re.M
+        r"^higher +secondary +beats +table 1 +The walk ends higher than the drift\.", done.out, re.M
     )
     assert "2 published numbers in reference.csv:" in done.out
     assert re.search(r"^1 +short +walk +height +0\.9 ± 0\.1 +paper", done.out, re.M)
@@ -761,6 +761,40 @@ def test_seeds_are_added_until_the_primary_claims_are_decided(project: Any) -> N
     assert taken(project.results, "toy-false", "laptop") == looks
 
 
+def test_a_trend_over_an_axis_is_followed_from_the_run_to_the_report(project: Any) -> None:
+    done = project.run("run", "toy-axis", "--scale", "laptop", "--until", "decided")
+    assert (done.code, done.err) == (0, "")
+    assert "towards the look at 7 seeds: rises" in done.out
+    assert "toy-axis: all 1 primary claims are closed" in done.out
+    records = project.store.load().records
+    trials = {(r.scale, r.method, r.seed) for r in records}
+    scales = ("laptop", "laptop+lift-2.0", "laptop+lift-4.0")
+    methods = ("walk", "drift")
+    assert trials == {(s, m, n) for s in scales for m in methods for n in range(7)}
+    claims = project.run("claims", "toy-axis").out
+    assert re.search(r"rises +holds +\+1 m per lifting  n=7", claims)
+    assert project.run("report").code == 0
+    page = (project.root / "reports/toy-axis/laptop/report.md").read_text()
+    assert "judged at look 1 of 1" in page
+    assert "short at lifting 2: " in page
+    html = (project.root / "reports/toy-axis/laptop/report.html").read_text()
+    assert "results/toy-axis/laptop+lift-4.0/walk--short--s6--" in html
+
+
+def test_a_margin_that_was_changed_is_refused_by_whatever_judges(project: Any, call: Any) -> None:
+    words = ("toy-false", "--scale", "laptop")
+    assert project.run("run", *words, "--seeds", "0-5", "--tasks", "short").code == 0
+    path = project.results / "toy-false/margins.json"
+    path.write_text(path.read_text().replace("0.05", "0.5"))
+    for command in (("plan", *words), ("claims", *words), ("report",),
+                    ("run", *words, "--until", "decided")):  # fmt: skip
+        done = call(project, *command)
+        assert done.code == 2, command
+        wanted = "claim higher: margin 0.05, but margin 0.5 was fixed for version 1"
+        assert re.fullmatch(f"harness: suite toy-false, {wanted} .*\n", done.err)
+    assert not (project.results / "toy-false/laptop/looks").exists()
+
+
 def test_a_look_that_is_corrupt_stops_the_run(project: Any) -> None:
     words = ("run", "toy-false", "--scale", "laptop", "--until", "decided")
     project.run(*words)
@@ -769,6 +803,11 @@ def test_a_look_that_is_corrupt_stops_the_run(project: Any) -> None:
     done = project.run(*words)
     assert done.code == 4
     assert re.fullmatch("harness: corrupt look: .*restore it from git.*\n", done.err)
+    (project.results / "toy-false/margins.json").write_text("{")
+    done = project.run("doctor")
+    assert (done.code, "2 problems" in done.out) == (4, True)
+    assert "corrupt look: " in done.err
+    assert "corrupt margins: " in done.err
 
 
 def test_the_plan_says_what_looks_can_find_and_what_they_take(project: Any) -> None:
