@@ -58,8 +58,8 @@ class Cell(NamedTuple):
         return len(set(self.trainings))
 
     def interval(self) -> Interval:
-        """Mean and t-interval over trainings; one training has no interval."""
-        return interval_of(self.at(distinct([self], self.seeds)), self.overlap)
+        """Mean and t-interval over trainings; none of one training, or where all agree."""
+        return of_some_width(interval_of(self.at(distinct([self], self.seeds)), self.overlap))
 
     @property
     def trials(self) -> int:
@@ -83,6 +83,12 @@ def interval_of(values: NDArray[np.float64], overlap: float) -> Interval:
     if overlap:
         return stats.resampled_interval(values, overlap, 1.0)
     return stats.mean_interval(values)
+
+
+def of_some_width(interval: Interval) -> Interval:
+    """Without bounds where nothing scatters: no width would say that nothing could have."""
+    low, _, high, *_ = interval.steady()
+    return interval._replace(low=None, high=None) if low == high else interval
 
 
 class Cells(dict[tuple[str, str, str], Cell]):
@@ -189,15 +195,16 @@ def frame(records: Iterable[Record], suite: Suite) -> pd.DataFrame:
     names = [own_metrics(r) for r in chosen]
     repeats = [len(n) for n in names]
 
-    def text(values: list[str]) -> NDArray[np.object_]:
-        return np.repeat(np.array(values, dtype=object), repeats)
+    def text(values: list[str]) -> "pd.Series[str]":
+        # Objects: a string column of pandas holds a copy of each text for every row.
+        return pd.Series(np.repeat(np.array(values, dtype=object), repeats), dtype=object)
 
     numbers = [
         r.metrics.get(name, np.nan) if r.status == "ok" else np.nan
         for r, own in zip(chosen, names, strict=True)
         for name in own
     ]
-    table = pd.DataFrame(
+    return pd.DataFrame(
         {
             "id": text([r.short for r in chosen]),
             "suite": text([r.suite for r in chosen]),
@@ -208,14 +215,11 @@ def frame(records: Iterable[Record], suite: Suite) -> pd.DataFrame:
             "protocol": text([r.protocol for r in chosen]),
             "status": text([r.status for r in chosen]),
             "training": text([oldest[training[r.id]] for r in chosen]),
-            "metric": np.array([name for own in names for name in own], dtype=object),
+            "metric": pd.Series([name for own in names for name in own], dtype=object),
             "value": np.array(numbers, dtype=np.float64),
             "constant": np.repeat(np.array([r.method in constants for r in chosen], bool), repeats),
             "overlap": np.repeat(np.array([overlaps.get(r.task, 0.0) for r in chosen]), repeats),
         }
-    )
-    return table.astype(
-        {c: str for c in COLUMNS if c not in ("seed", "value", "constant", "overlap")}
     )
 
 

@@ -5,6 +5,7 @@ not hold together; 3 the opposite of a claim was found (`claims --strict`); 4 co
 files, or a full disk; 5 what `compare --fail-on` names was found; 130 interrupted.
 """
 
+import gc
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from harness import (
     number,
     options,
     plan,
+    queue_commands,
     registry,
     share_commands,
     terminal,
@@ -32,17 +34,22 @@ from harness import (
     variants,
 )
 from harness.arguments import (
+    Address,
     Assignments,
     Claims,
     Data,
     Device,
     Names,
+    PerGpu,
     Pick,
     Plugins,
+    Queued,
     Rerun,
     Results,
     ScaleName,
     Seeds,
+    Shard,
+    Where,
     folder_option,
     named_suites,
     open_data,
@@ -54,10 +61,12 @@ from harness.arguments import (
     varied,
 )
 from harness.errors import StoreError, UsageError
+from harness.executors.place import Place
 from harness.record import Record
 from harness.rounds import Rounds, summarise, tell_looks
 from harness.suite import SEPARATOR, Scale, Suite
 from harness.terminal import err, out
+from harness.verified import Verified
 
 app = typer.Typer(
     help="Reproduces the experiments of papers on attention parameters, "
@@ -74,6 +83,7 @@ app.command("doctor")(upkeep_commands.doctor)
 app.command("gc")(upkeep_commands.gc)
 app.command("new")(new.new)
 app.command("migrate")(upkeep_commands.migrate_records)
+app.command("cancel")(queue_commands.cancel)
 app.command("claims")(claim_commands.claims)
 app.command("compare")(compare_commands.compare)
 app.command("publish")(share_commands.publish)
@@ -95,11 +105,12 @@ def show_plan(
     *,
     assignments: Assignments = None,
     claims: Claims = None,
+    shard: Shard = None,
     plugin: Plugins = None,
 ) -> None:
     """What would run, and why each trial will or will not; the MDE of each claim."""
     registry.use(plugin)
-    store, filters = open_store(results), options.filters(methods, tasks, seeds, claims)
+    store, filters = open_store(results), options.filters(methods, tasks, seeds, claims, shard)
     rounds = Rounds(store, open_data(data), device, rerun)
     for suite, size in sizes(named_suites(names, scale), scale, assignments, filters):
         records = records_of(store, suite, strict=False)
@@ -151,6 +162,11 @@ def run(
         int, typer.Option(min=5, max=10_000, help="With --until: seeds at which to stop.")
     ] = 40,
     claims: Claims = None,
+    shard: Shard = None,
+    executor: Where = "local",
+    address: Address = None,
+    slurm: Queued = None,
+    per_gpu: PerGpu = 1,
     plugin: Plugins = None,
 ) -> None:
     """Runs what has no record yet; interrupted trials resume from their checkpoint."""
@@ -158,15 +174,17 @@ def run(
     store = open_store(results)
     store.sweep(upkeep.STALE_SECONDS)
     deadline = None if limit is None else time.monotonic() + options.seconds(limit)
-    rounds = Rounds(store, open_data(data), device, rerun, jobs, deadline)
-    filters = options.filters(methods, tasks, seeds, claims)
+    place = Place(executor, jobs, per_gpu, address, tuple(slurm or ()))
+    place.check()
+    rounds = Rounds(store, open_data(data), device, rerun, place, deadline)
+    filters = options.filters(methods, tasks, seeds, claims, shard)
     suites = named_suites(names, scale)
     if until is None:
         code = rounds.run(sizes(suites, scale, assignments, filters), filters)
     elif filters != plan.EVERYTHING or rerun != "none":
         raise UsageError(
             f"--until {until} chooses methods, tasks and seeds itself; leave out --methods, "
-            "--tasks, --seeds, --claims and --rerun"
+            "--tasks, --seeds, --claims, --shard and --rerun"
         )
     else:
         chosen = [varied(suite, scale, assignments) for suite in suites]
@@ -207,6 +225,7 @@ def status(
             hours = sum(r.cost.wall_seconds for r in loaded.records if r.scale == scale.name)
             rows.append((suite.name, scale.name, console.counted(states), number.seconds(hours)))
     console.table(("suite", "scale", "trials", "spent"), rows, out)
+    queue_commands.tell(store)
     if damaged:
         raise typer.Exit(StoreError.exit_code)
     console.nothing(out, results, suites, {row[0] for row in rows}, names)
@@ -250,6 +269,7 @@ def report(
             for suite in suites
             for scale in suite.scales
         },
+        drawn=Verified(store, "pictures"),
     )  # fmt: skip
     if check and (different or keep):
         for item in different[:20]:
@@ -266,6 +286,7 @@ def report(
 
 def main() -> NoReturn:
     """Entry point."""
+    gc.set_threshold(100_000)  # records and trials hold no circles, and each search visits them all
     raise SystemExit(terminal.run(app))
 
 

@@ -10,7 +10,16 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from harness import stats
-from harness.analysis import Cell, Cells, cells, distinct, frame, interval_of, shared_seeds
+from harness.analysis import (
+    Cell,
+    Cells,
+    cells,
+    distinct,
+    frame,
+    interval_of,
+    of_some_width,
+    shared_seeds,
+)
 from harness.identity import canonical
 from harness.record import Record
 from harness.stats import Interval
@@ -44,7 +53,7 @@ class Row(NamedTuple):
     """Over the seeds compared."""
     mean_b: float | None
     change: Interval
-    """B - A, in the metric's unit and own direction."""
+    """B - A, in the metric's unit and own direction; no bounds where all seeds agree."""
     p: float | None
     p_holm: float | None
     """Adjusted over all rows of the comparison."""
@@ -143,7 +152,7 @@ def _row(
     metric = suite.metric(name)
     return Row(
         *(suite.name, scale, *pair, task.name, name, metric.unit, metric.better),
-        *(stats.mean_interval(x).mean, stats.mean_interval(y).mean, change, p, None),
+        *(stats.mean_interval(x).mean, stats.mean_interval(y).mean, of_some_width(change), p, None),
         left.failures + right.failures,
     )
 

@@ -136,7 +136,7 @@ def table(
     Returns:
         Rows and columns as printed, by name; the upper level of the columns is one of
         `QUANTITIES`: the mean over trainings, half the width of its 95 % interval (NaN of one
-        training), how many trainings, and the paper's own number.
+        training, and where all agree), how many trainings, and the paper's own number.
     """
     known = known_of(suite, scale, results, plugin)
     spec: Table = _named("table", name, known.suite.tables, suite)

@@ -46,6 +46,12 @@ def test_the_files_that_a_page_names_are_there(page: Path) -> None:
     assert {name for name in strange if not name.startswith("my_")} == set()
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_a_named_path_of_ours_exists(page: Path) -> None:
+    named = re.findall(r"`((?:harness|suites|tests|benchmarks)/[\w./-]+)`", page.read_text())
+    assert [x for x in named if not (ROOT / x).exists()] == []
+
+
 def test_the_list_of_pages_is_whole() -> None:
     listed = set(re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs/README.md").read_text()))
     assert listed == {p.name for p in PAGES} - {"README.md"}

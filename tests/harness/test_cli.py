@@ -25,11 +25,12 @@ VERBS = {
     "show": {"--scale", "--set", "--plugin"},
     "plan": {
         "--scale", "--methods", "--tasks", "--seeds", "--device", "--data", "--results", "--rerun",
-        "--all", "--set", "--claims", "--plugin",
+        "--all", "--set", "--claims", "--shard", "--plugin",
     },
     "run": {
         "--scale", "--methods", "--tasks", "--seeds", "--jobs", "--device", "--data", "--results",
-        "--time", "--rerun", "--set", "--until", "--most", "--claims", "--plugin",
+        "--time", "--rerun", "--set", "--until", "--most", "--claims", "--shard", "--executor",
+        "--address", "--slurm", "--per-gpu", "--plugin",
     },
     "status": {"--results", "--data", "--plugin"},
     "report": {"--results", "--reports", "--check", "--plugin"},
@@ -43,7 +44,8 @@ VERBS = {
     "data list": {"--data"},
     "data check": {"--data"},
     "data prepare": {"--data"},
-    "doctor": {"--results", "--repair"},
+    "cancel": set(),
+    "doctor": {"--results", "--repair", "--shared"},
     "gc": {"--results", "--dry-run"},
 }  # fmt: skip
 """The whole command line. It stays small: what is to be varied lives in a suite."""
@@ -100,7 +102,7 @@ def call(
 
 def test_verbs_and_options_are_frozen() -> None:
     assert {name: options(command) for name, command in commands().items()} == VERBS
-    assert len(set().union(*VERBS.values())) <= 31
+    assert len(set().union(*VERBS.values())) <= 33
 
 
 def test_every_verb_and_option_says_what_it_does() -> None:
@@ -662,6 +664,30 @@ def test_doctor_repairs(damaged: Any, call: Any) -> None:
     assert not path.exists()
     done = call(project, "doctor")
     assert (done.code, done.out, done.err) == (0, "3 records intact, 0 problems\n", "")
+
+
+def test_doctor_tries_a_shared_folder(project: Any, call: Any, monkeypatch: Any) -> None:
+    from harness import shared
+
+    done = call(project, "doctor", "--shared", str(project.root / "common"))
+    assert (done.code, done.err) == (0, "")
+    assert len(done.out.splitlines()) == 7
+    assert "none; run the same command there too" in done.out
+    faults = [shared.Finding("a", "two had it"), shared.Finding("b", "there is none", False)]
+    monkeypatch.setattr(shared, "probe", lambda _: iter(faults[1:]))
+    assert call(project, "doctor", "--shared", str(project.root)).code == 0
+    monkeypatch.setattr(shared, "probe", lambda _: iter(faults))
+    done = call(project, "doctor", "--shared", str(project.root))
+    assert done.code == 4
+    assert done.out.startswith("NO  a: two had it\nno  b: there is none\n")
+    assert "machines cannot share it safely" in done.err
+
+
+def test_a_plan_of_a_share_has_its_trials_alone(project: Any, call: Any) -> None:
+    done = call(project, "plan", "toy", "--shard", "1/3")
+    assert "3 missing; 3 to run" in done.out
+    done = call(project, "run", "toy", "--until", "decided", "--shard", "1/3")
+    assert "--shard" in done.err
 
 
 def test_doctor_names_records_of_no_suite(project: Any, write_suite: Any) -> None:

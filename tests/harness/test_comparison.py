@@ -113,6 +113,17 @@ def test_too_few_trainings_are_untested_unless_equal(suite, make_record):
     assert [(r.outcome, r.same) for r in same] == [("tie", True)] * 2
 
 
+def test_equal_changes_have_no_interval_of_no_width(suite, make_record):
+    records = [
+        make_record(suite, method, "deep-x", seed, {"accuracy": value, "loss": seed})
+        for method, value in (("ant", 90.0), ("bee", 100.0))
+        for seed in range(5)
+    ]
+    found = rows(suite, records, records, [("ant", "bee")], METRICS)
+    assert (found[0].change[:4], found[0].p) == ((None, 10.0, None, 5), 2 / 32)
+    assert (found[1].change[:4], found[1].same) == ((None, 0.0, None, 5), True)
+
+
 def test_of_two_records_of_a_trial_the_last_counts(suite, make_record, provenance):
     first = make_record(suite, "ant", "deep-x", 0, {"accuracy": 1}, note="old")
     later = provenance.model_copy(update={"finished": "2026-01-01T00:00:00+00:00"})
@@ -303,7 +314,12 @@ def repository(folders, project):
 
 
 def test_a_commit_against_the_tree_and_two_commits(repository, call, project):
-    before = {p: p.stat().st_mtime_ns for p in project.root.rglob("*") if p.is_file()}
+
+    def tree() -> dict[Any, int]:
+        files = (p for p in project.root.rglob("*") if p.is_file())
+        return {p: p.stat().st_mtime_ns for p in files if project.cache not in p.parents}
+
+    before = tree()
     done = call("results", "--at", "v1", "--metric", "height")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("2 wins, 2 ties, 0 losses: results against results at v1\n")
@@ -315,7 +331,7 @@ def test_a_commit_against_the_tree_and_two_commits(repository, call, project):
     found = json.loads(call("results", "--at", "v1", "--at", "HEAD", "--json").out)
     (walk,) = [r for r in found["rows"] if (r["a"], r["task"]) == ("walk", "short")]
     assert walk["change"]["mean"] == pytest.approx(0.5, abs=1e-3)
-    assert {p: p.stat().st_mtime_ns for p in project.root.rglob("*") if p.is_file()} == before
+    assert tree() == before
     shutil.rmtree(project.results)  # gone from the tree: git still has it
     assert call("results", "--at", "v1", "--at", "v2").code == 0
 

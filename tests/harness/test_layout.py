@@ -26,16 +26,19 @@ ALLOWED = {
     "errors": set(),
     "lazy": set(),
     "files": {"errors"},
+    "lease": {"errors", "files"},
     "patience": {"errors"},
     "rows": {"errors"},
+    "shared": {"errors", "files"},
     "settings": {"errors"},
     "check": {"settings"},
     "stats": {"digits"},
     "git": {"errors"},
     "terminal": {"errors"},
     "tool": {"errors"},
-    "cache": {"errors", "files"},
+    "cache": {"errors", "files", "lease", "patience"},
     "claim": {"check", "settings"},
+    "verified": {"cache", "errors", "files"},
     "wording": {"claim"},
     "exhibit": {"check", "settings"},
     "pretrained": {"errors", "files"},
@@ -48,7 +51,7 @@ ALLOWED = {
     "identity": {"suite"},
     "drawing": {"stats", "suite"},
     "number": {"digits", "suite"},
-    "source": {"errors", "suite"},
+    "source": {"errors", "suite", "verified"},
     "contents": {"errors", "files", "identity"},
     "artifacts": {"cache", "errors", "files", "identity"},
     "record": {"errors", "identity", "lazy", "settings", "suite"},
@@ -72,7 +75,8 @@ ALLOWED = {
     "axes": {"analysis", "claim", "digits", "effects", "evidence", "stats", "suite", "variants"},
     "design": {"analysis", "axes", "claim", "effects", "evidence", "stats", "suite"},
     "store": {
-        "artifacts", "cache", "checkpoints", "errors", "files", "identity", "record", "settings",
+        "artifacts", "cache", "checkpoints", "errors", "files", "identity", "lease",
+        "record", "settings", "verified",
     },
     "training": {"errors", "settings", "store", "weights"},
     "inputs": {"contents", "data", "errors", "identity", "store", "suite"},
@@ -92,13 +96,14 @@ ALLOWED = {
         "store", "suite",
     },
     "failures": {"context", "errors", "record", "settings"},
+    "parallel": {"context", "errors", "files", "patience", "registry", "store"},
     "run": {
-        "context", "data", "errors", "failures", "identity", "plan", "provenance", "record",
-        "registry", "store", "variants",
+        "context", "data", "errors", "failures", "identity", "lease", "plan", "provenance",
+        "record", "registry", "store", "variants",
     },
     "executors": {
-        "data", "errors", "failures", "patience", "plan", "provenance", "record", "registry", "run",
-        "store", "suite",
+        "data", "errors", "failures", "files", "options", "patience", "plan", "provenance",
+        "record", "registry", "run", "store", "suite",
     },
     "console": {
         "errors", "executors", "identity", "number", "plan", "record", "run", "store", "suite",
@@ -110,9 +115,10 @@ ALLOWED = {
         "arguments", "console", "data", "errors", "inventory", "registry", "store", "terminal",
     },
     "upkeep_commands": {
-        "arguments", "data_commands", "errors", "inventory", "migrate", "registry", "terminal",
-        "upkeep",
+        "arguments", "data_commands", "errors", "inventory", "migrate", "registry", "shared",
+        "terminal", "upkeep",
     },
+    "queue_commands": {"errors", "executors", "store", "terminal"},
     "claims": {
         "analysis", "axes", "checks", "claim", "digits", "effects", "evidence", "lazy", "looks",
         "record", "sequential", "settings", "stats", "suite", "tiers", "wording",
@@ -123,7 +129,8 @@ ALLOWED = {
     },
     "report": {
         "analysis", "axes", "claim", "claims", "digits", "drawing", "effects", "errors", "files",
-        "looks", "number", "record", "registry", "stats", "suite", "wording",
+        "identity", "looks", "number", "record", "registry", "stats", "suite", "verified",
+        "wording",
     },
     "comparison": {"analysis", "identity", "record", "stats", "suite"},
     "compare_commands": {
@@ -153,15 +160,15 @@ ALLOWED = {
     },
     "cli": {
         "analysis", "arguments", "claim_commands", "compare_commands", "console", "data_commands",
-        "design", "errors", "list_commands", "looks", "margins", "new", "number", "options", "plan",
-        "record", "registry", "report", "rounds", "share_commands", "suite", "terminal", "upkeep",
-        "upkeep_commands", "variants",
+        "design", "errors", "executors", "list_commands", "looks", "margins", "new", "number",
+        "options", "plan", "queue_commands", "record", "registry", "report", "rounds",
+        "share_commands", "suite", "terminal", "upkeep", "upkeep_commands", "variants", "verified",
     },
 }  # fmt: skip
 FOR_SUITES = {
     "analysis", "check", "claim", "contents", "context", "data", "digits", "drawing", "errors",
-    "lazy", "number", "plugins", "pretrained", "record", "rows", "run", "settings", "stats",
-    "store", "suite", "tool", "training", "weights",
+    "lazy", "number", "parallel", "plugins", "pretrained", "record", "rows", "run", "settings",
+    "stats", "store", "suite", "tool", "training", "weights",
 }  # fmt: skip
 
 
