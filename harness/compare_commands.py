@@ -139,7 +139,7 @@ def compare(
 
 
 def _is_method(word: str, there: bool) -> bool:
-    """Whether A names a method; else a results folder, which must be there if that is asked."""
+    """Whether the word is that of a method; else of a folder, `there` if it must be."""
     suite, slash, name = word.partition("/")
     if slash and suite in registry.origins() and "/" not in name:
         return True
