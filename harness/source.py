@@ -32,9 +32,10 @@ MACHINERY = frozenset(
         "comparison", "console", "contents", "context", "cost", "data", "data_commands",
         "design", "drawing", "effects", "errors", "evidence", "executors", "exhibit",
         "export", "failures", "files", "frames", "git", "identity", "inputs", "inventory",
-        "lazy", "list_commands", "looks", "margins", "migrate", "new", "number", "options",
-        "patience", "plan", "plugins", "provenance", "publish", "record", "registry",
-        "report", "resampling", "rounds", "run", "sequential", "share_commands", "source",
+        "lazy", "lease", "list_commands", "looks", "margins", "migrate", "new", "number", "options",
+        "parallel", "patience", "plan", "plugins", "provenance", "publish", "queue_commands",
+        "record", "registry",
+        "report", "resampling", "rounds", "run", "sequential", "share_commands", "shared", "source",
         "store", "suite", "task", "terminal", "tiers", "tool", "until", "upkeep",
         "upkeep_commands", "variants", "verified", "wording",
     }

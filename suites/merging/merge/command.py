@@ -28,7 +28,7 @@ from harness import pretrained, tool, weights
 from harness.errors import DataError, MethodError, UsageError
 from harness.store import publish, read_json, write_atomic
 from harness.weights import INDEX, WEIGHTS, Weights
-from suites.merging.merge import probe, rules
+from suites.merging.merge import probe, regmean, rules
 from suites.merging.merge.alignment import Aligned, products_agree
 from suites.merging.policy.groups import GROUPS, matches, select
 
@@ -218,7 +218,7 @@ class Rule(NamedTuple):
                 return rules.fisher(states, keys, information, means=known["means"])
             case "regmean":
                 grams = [model.state for model in given["grams"]]
-                return rules.regmean(states, keys, grams, transposed=known["transposed"])
+                return regmean.regmean(states, keys, grams, transposed=known["transposed"])
         *states, base = states
         match self.method:
             case "task-arithmetic":
@@ -253,8 +253,8 @@ def prepare(
     elif method == "regmean":
         grams = [model.shapes for model in given["grams"]]
         known["whole"] = {key for key in keys if any(key in gram for gram in grams)}
-        known["transposed"] = rules.inputs_first(shapes, sorted(known["whole"]))
-        rules.check_grams(shapes, keys, grams, known["transposed"])
+        known["transposed"] = regmean.inputs_first(shapes, sorted(known["whole"]))
+        regmean.check_grams(shapes, keys, grams, known["transposed"])
     elif method == "slerp":
         a, b = (model.state for model in models)
         known["arcs"] = {key: rules.arc(a, b, key, given["p"]) for key in keys}
