@@ -33,7 +33,7 @@ MACHINERY = frozenset(
         "design", "drawing", "effects", "errors", "evidence", "executors", "exhibit",
         "export", "failures", "files", "frames", "git", "identity", "inputs", "inventory",
         "lazy", "lease", "list_commands", "looks", "margins", "migrate", "new", "number", "options",
-        "parallel", "patience", "plan", "plugins", "provenance", "publish", "queue_commands",
+        "patience", "plan", "plugins", "provenance", "publish", "queue_commands",
         "record", "registry",
         "report", "resampling", "rounds", "run", "sequential", "share_commands", "shared", "source",
         "store", "suite", "task", "terminal", "tiers", "tool", "until", "upkeep",
