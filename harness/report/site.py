@@ -9,10 +9,12 @@ from harness.files import folders, is_absent, write_atomic
 from harness.looks import Look
 from harness.record import Record
 from harness.report import delimited, html, latex, markdown
+from harness.report.figure import ENDINGS, Kept
 from harness.report.overview import Overview, chapter
 from harness.report.page import Page, build, by_scale
 from harness.report.verdict import brief
 from harness.suite import SEPARATOR, Reference, Suite
+from harness.verified import Verified
 
 _KINDS = (
     "report.md", "report.html", "records/*.html", "tables/*.md", "tables/*.tex", "tables/*.csv",
@@ -42,6 +44,7 @@ def generate(
     responses: Mapping[str, Mapping[str, str]] | None = None,
     looked: Mapping[str, Sequence[Look]] | None = None,
     interval: latex.Spread = "ci",
+    drawn: Verified | None = None,
 ) -> list[Difference]:
     """Brings `out` to what the records say, or with `check` only tells where it is not.
 
@@ -63,6 +66,7 @@ def generate(
         responses: What papers' authors say of claims, by suite and claim.
         looked: Looks taken at primary claims, by `suite/scale`; see `harness.looks`.
         interval: What stands behind the means of LaTeX tables.
+        drawn: Pictures that are known to be what their inputs draw are not drawn again.
 
     Returns:
         The files that differed, were missing or left over; without `check`, before they were
@@ -92,6 +96,7 @@ def generate(
                 (responses or {}).get(suite.name),
                 [r for r in beyond if r.scale.partition(SEPARATOR)[0] == scale],
                 (looked or {}).get(f"{suite.name}/{scale}", ()),
+                Kept(out / suite.name / scale, suite, drawn) if drawn is not None else None,
             )
             for scale, group in by_scale(suite, records).items()
             if SEPARATOR not in scale
@@ -108,6 +113,8 @@ def generate(
     seen = {r.suite for r in records}
     own = [s.name for s in suites if s.name in seen]
     differences = _compare(made, out, own, kinds, keep)
+    if drawn is not None:
+        drawn.save()
     if not check:
         _mend(made, out, differences)
     return differences
@@ -147,14 +154,15 @@ def _files(page: Page, interval: latex.Spread) -> dict[str, bytes]:
             files[f"{place}.md"] = markdown.listing(listing)
             files[f"{place}.tex"] = latex.listing(set_in_tex, page.suite.name)
             files[f"{place}.csv"] = delimited.listing(listing)
+    made = {
+        f"{folder}/{name}": files.pop(name).encode() for name in list(files)
+    }  # not both at once
     for sheet in page.sheets:
-        files[f"records/{sheet.name}.html"] = html.records(page, sheet)
-    made = {f"{folder}/{name}": text.encode() for name, text in files.items()}
+        made[f"{folder}/records/{sheet.name}.html"] = html.records(page, sheet).encode()
     for picture in page.pictures:
         if picture.svg:
-            made[f"{folder}/figures/{picture.name}.svg"] = picture.svg
-            made[f"{folder}/figures/{picture.name}.png"] = picture.png
-            made[f"{folder}/figures/{picture.name}.csv"] = picture.csv
+            for ending in ENDINGS:
+                made[f"{folder}/figures/{picture.name}.{ending}"] = getattr(picture, ending)
     return made
 
 
