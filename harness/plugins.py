@@ -12,7 +12,7 @@ import importlib.metadata
 import importlib.util
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -30,6 +30,7 @@ from harness.suite import (
     Claim,
     Dataset,
     Exact,
+    ImportPath,
     Method,
     Metric,
     Name,
@@ -68,6 +69,9 @@ class Plugin(Spec):
     pairs: tuple[str, ...] = ("*",)
     """`method/task` globs of what is to run, e.g. `mine/self-*`. By default a new method meets all
     tasks of a scale, and a new task all its methods."""
+    together: ImportPath | None = None
+    """`together(parts) -> Plugin`: what all parts of one plugin that name this function add beyond
+    what each adds by itself; asked once, after them."""
 
 
 class Kept(NamedTuple):
@@ -214,6 +218,7 @@ def load(place: Place, suites: Iterable[str]) -> Loaded:
                 f"it returned {what}"
             )
         plugins = tuple(part for part in parts if isinstance(part, Plugin))
+        plugins = (*plugins, *_joint(plugins))
         for part in plugins:
             digest(part.model_dump())  # whether records can hold it
             if part.suite not in (known := set(suites)):
@@ -230,6 +235,15 @@ def load(place: Place, suites: Iterable[str]) -> Loaded:
         raise SpecError(f"{where}: {one_line(str(error))}") from None
     except BaseException as error:  # a plugin's own code may raise anything, and call sys.exit
         raise SpecError(f"{where} cannot be loaded: {described(error)}") from error
+
+
+def _joint(parts: Sequence[Plugin]) -> Iterator[Plugin]:
+    """What parts add together."""
+    for path in dict.fromkeys(part.together for part in parts if part.together):
+        module, _, name = path.partition(":")
+        yield getattr(importlib.import_module(module), name)(
+            tuple(part for part in parts if part.together == path)
+        )
 
 
 def _imported(place: Place) -> ModuleType:

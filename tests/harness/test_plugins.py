@@ -342,3 +342,26 @@ def test_an_unfinished_trial_of_a_plugin_that_is_not_loaded_stays(project, write
     store.clear_trial(node.id)
     registry.use(())
     assert plan.leftovers(store) == []
+
+
+TOGETHER = """
+from harness.plugins import Plugin
+from harness.suite import Method
+
+def method(name):
+    return (Method(name=name, run="x:y"),)
+
+def plugin():
+    return [Plugin(suite="toy", methods=method(n), together=__name__ + ":both") for n in "ab"]
+
+def both(parts):
+    return Plugin(suite="toy", methods=method("-".join(p.methods[0].name for p in parts)))
+"""
+
+
+def test_parts_of_one_plugin_add_something_together(write, toys):
+    registry.use([write(TOGETHER)])
+    new = [m.name for m in registry.load("toy").methods][-3:]
+    assert new == ["a", "b", "a-b"]
+    with pytest.raises(SpecError, match=r"plugin other .* has no attribute 'gone'"):
+        registry.use([write(TOGETHER.replace(":both", ":gone"), "other.py")])
