@@ -1,6 +1,7 @@
 """The commands about external datasets: `harness data list`, `check` and `prepare`."""
 
 from collections.abc import Iterable
+from typing import Annotated
 
 import typer
 
@@ -40,9 +41,13 @@ def data_check(names: DataNames = None, data: Data = None) -> None:
 
 
 @app.command("prepare")
-def data_prepare(names: DataNames = None, data: Data = None) -> None:
-    """Fetches from the public hubs what is not here; needs the network."""
-    if bad := tell(inventory.prepare(Sources.of(data, location()), names or ())):
+def data_prepare(
+    names: DataNames = None,
+    scale: Annotated[str, typer.Option(help="Only what this scale's trials read.")] = "",
+    data: Data = None,
+) -> None:
+    """Fetches or converts what is not here; needs the network, and resumes where it stopped."""
+    if bad := tell(inventory.prepare(Sources.of(data, location()), names or (), scale)):
         raise DataError(f"{bad} datasets could not be prepared; the lines above say why")
 
 

@@ -28,12 +28,12 @@ MACHINERY = frozenset(
     {
         "analysis", "arguments", "artifacts", "axes", "cache", "check", "checkpoints", "checks",
         "claim", "claim_commands", "claims", "cli", "console", "contents", "context", "cost",
-        "data", "data_commands", "design", "drawing", "effects", "errors", "evidence", "executors",
-        "exhibit", "failures", "files", "identity", "inputs", "inventory", "lazy", "list_commands",
-        "looks", "margins", "migrate", "new", "number", "options", "patience", "plan", "plugins",
-        "provenance", "record", "registry", "report", "resampling", "rounds", "run", "sequential",
-        "source", "store", "suite", "task", "terminal", "tiers", "tool", "until", "upkeep",
-        "upkeep_commands", "variants", "wording",
+        "data", "data_commands", "design", "download", "drawing", "effects", "errors", "evidence",
+        "executors", "exhibit", "failures", "files", "identity", "inputs", "inventory", "lazy",
+        "list_commands", "looks", "margins", "migrate", "new", "number", "options", "patience",
+        "plan", "plugins", "provenance", "record", "registry", "report", "resampling", "rounds",
+        "run", "sequential", "source", "store", "suite", "task", "terminal", "tiers", "tool",
+        "until", "upkeep", "upkeep_commands", "variants", "wording",
     }
 )  # fmt: skip
 """Parts of the engine that name, run, keep and show trials. A method's numbers do not depend on

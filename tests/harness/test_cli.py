@@ -37,7 +37,7 @@ VERBS = {
     "compare": {"--scale", "--tasks", "--results", "--set", "--plugin"},
     "data list": {"--data"},
     "data check": {"--data"},
-    "data prepare": {"--data"},
+    "data prepare": {"--data", "--scale"},
     "doctor": {"--results", "--repair"},
     "gc": {"--results", "--dry-run"},
 }  # fmt: skip
@@ -526,7 +526,8 @@ def test_data_list_check_and_prepare(project: Any, call: Any) -> None:
         "harness: 1 datasets are missing or corrupt; the lines above say which",
     ]
     done = call(project, "data", "prepare", "online")
-    assert (done.code, done.out, done.err) == (0, "online: fetched\n", "")
+    said = "online: fetching 3 words (1 of 1)\nonline: fetched\n"
+    assert (done.code, done.out, done.err) == (0, said, "")
     assert call(project, "data", "prepare", "online").out == "online: here\n"
     done = call(project, "data", "check", "online")
     assert (done.code, done.out) == (0, "online: hub, 1 of 1 digests match\n")
@@ -592,6 +593,7 @@ def test_data_that_cannot_be_had(project: Any, call: Any) -> None:
     assert done.out.startswith("offline: cannot be fetched; offline/words.txt not found; point")
     assert "dataset garbled: " in done.err
     assert "is corrupt" in done.err
+    assert done.out.endswith("0 fetched, 0 were here, 2 not to be had\n")
     assert done.err.endswith("harness: 2 datasets could not be prepared; the lines above say why\n")
     assert not (project.cache / "data" / "garbled" / "words.txt").exists()
 
