@@ -241,7 +241,7 @@ def _datasets() -> tuple[Dataset, ...]:
             sizes=text.sizes,
             splits="held-out documents by the hash of their text",
             note=text.note,
-            fetch="suites.bam.data.hub:fetch" if text in PUBLIC else None,
+            fetch=text.fetch or ("suites.bam.data.hub:fetch" if text in PUBLIC else None),
         )
         for text in (*TEXTS, *PUBLIC)
     )

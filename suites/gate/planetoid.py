@@ -12,7 +12,7 @@ import pickletools
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +64,7 @@ def convert(name: str, folder: Path, target: Path) -> None:
             f"{folder}: ind.{name}.* do not belong together ({described(error)}); fetch them again"
         ) from None
     with arriving(target) as place:
-        np.savez_compressed(place, **arrays)
+        np.savez_compressed(place, **cast(Any, arrays))
 
 
 def _arrays(name: str, folder: Path) -> dict[str, Array]:
@@ -143,7 +143,7 @@ class _Made:
         """As numpy has it."""
         state: Any = self.state
         if self.kind == "dtype":
-            order = state[1] if state is not None and state[1] in "<>" else "="
+            order: Any = state[1] if state is not None and state[1] in "<>" else "="
             found = np.dtype(str(self.arguments[0])).newbyteorder(order)
             if found.kind not in "biuf":
                 raise DataError(f"an array of {found}; numbers are expected")
