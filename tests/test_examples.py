@@ -12,6 +12,10 @@ RUNS = {
     "my_policies": (
         "merging", "individual-tiny,average-*-tiny", "hopper,halfcheetah", ["tiny"],
     ),
+    "my_world": (
+        "merging", "individual-resting-point-v0,average-*-resting-point-v0", "resting-point-v0",
+        ["resting-point-v0"],
+    ),
     "my_encoder": ("mixup", "small-*", "generated-topics", ["small"]),
     "my_experts": (
         "bam", "checkpoint-*,btx-checkpoints,bam-checkpoints", "texts-*,lm-eval-*",

@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = face(
     __name__,
     {
         "align": "suites.merging.merge.alignment",
-        "policies": "suites.merging.own",
+        **dict.fromkeys(("environment", "policies"), "suites.merging.own"),
         **dict.fromkeys(_RULES, "suites.merging.merge.rules"),
     },
 )
