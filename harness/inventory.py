@@ -88,7 +88,7 @@ def prepare(sources: Sources, names: Sequence[str] = (), scale: str = "") -> Ite
             else:
                 fetched += 1
                 yield Finding(f"{dataset.name}: fetched")
-    if len(wanted) > 1:
+    if len(wanted) != 1:
         yield Finding(f"{fetched} fetched, {here} were here, {missing} not to be had")
 
 

@@ -35,9 +35,9 @@ VERBS = {
     "report": {"--results", "--reports", "--check", "--plugin"},
     "claims": {"--scale", "--results", "--strict", "--set", "--role", "--text", "--plugin"},
     "compare": {"--scale", "--tasks", "--results", "--set", "--plugin"},
-    "data list": {"--data"},
-    "data check": {"--data"},
-    "data prepare": {"--data", "--scale"},
+    "data list": {"--data", "--plugin"},
+    "data check": {"--data", "--plugin"},
+    "data prepare": {"--data", "--scale", "--plugin"},
     "doctor": {"--results", "--repair"},
     "gc": {"--results", "--dry-run"},
 }  # fmt: skip
