@@ -44,17 +44,21 @@ def list_suites(plugin: Plugins = None) -> None:
 
 def _way(suite: str, scale: str, found: inventory.Runnable) -> list[str]:
     """Where trials lack data: the command that gets them, and how many then still lack some."""
+
+    def trials(count: int, more: str = "") -> str:
+        return f"{count:,} {more}trial{'' if count == 1 else 's'}"
+
     rest = found.trials - found.here - found.fetchable
     lines = []
     if found.fetchable:
         lines.append(
             f"{suite} at {scale} scale: `harness data prepare {suite} --scale {scale}` gets the "
-            f"data of {found.fetchable:,} more trials"
+            f"data of {trials(found.fetchable, 'more ')}"
         )
     if rest:
         lines.append(
-            f"{suite} at {scale} scale: {rest:,} trials read data that nothing fetches; `harness "
-            "data list` says which"
+            f"{suite} at {scale} scale: nothing fetches the data of {trials(rest)}; `harness data "
+            "list` says which"
         )
     return lines
 

@@ -297,8 +297,13 @@ def test_list(project: Any) -> None:
     done = project.run("list")
     assert (done.code, done.err) == (0, "")
     assert_clean(done)
-    assert re.search(r"^toy +Walks \(0000\.00000\) +laptop +24 +0 +[\d.]+ s of", done.out, re.M)
-    assert re.search(r"^toy-chain +Walks \(0000\.00000\) +smoke +24 +5 ", done.out, re.M)
+    assert re.search(r"^toy +Walks \(0000\.00000\) +laptop +24 +24 +0 +[\d.]+ s of", done.out, re.M)
+    lines = done.out.splitlines()
+    assert (
+        "toy-data at smoke scale: `harness data prepare toy-data --scale smoke` gets the data of "
+        "1 more trial"
+    ) in lines
+    assert re.search(r"^toy-chain +Walks \(0000\.00000\) +smoke +24 +24 +5 ", done.out, re.M)
 
 
 def test_show(project: Any, call: Any) -> None:

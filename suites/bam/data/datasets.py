@@ -23,8 +23,6 @@ class Text(NamedTuple):
     source: str
     documents: int
     note: str = ""
-    fetch: str | None = None
-    """What gets it, where that is not the hub."""
 
     @property
     def sizes(self) -> str:
@@ -203,7 +201,6 @@ TEXTS = (
         source="github.com/openai/grade-school-math @ 3101c7d, training split",
         documents=7473,
         note="the paper trains on it too; calculator marks removed",
-        fetch="suites.bam.data.grade_school:fetch",
     ),
 )
 

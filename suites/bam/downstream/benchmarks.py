@@ -196,7 +196,6 @@ def datasets() -> tuple[Dataset, ...]:
                 name=_dataset_name(b),
                 files=digests(b),
                 urls=_urls(b),
-                fetch=_fetch(b),
                 licence=b.licence,
                 source=b.source,
                 sizes=f"{b.questions:,} questions",
@@ -220,14 +219,6 @@ def _urls(benchmark: Benchmark) -> dict[str, str]:
     base = _ADDRESSES.get(f"{benchmark.folder}/")
     beginning = len(benchmark.folder) + 1
     return {p: f"https://github.com/{base}{p[beginning:]}" for p in digests(benchmark) if base}
-
-
-def _fetch(benchmark: Benchmark) -> str | None:
-    """What gets a benchmark whose files are another form of what was published."""
-    if benchmark.name == "gsm8k":
-        return "suites.bam.data.grade_school:fetch"
-    other = benchmark.name in ("hearsay", "personal-jurisdiction", "piqa", "proa")
-    return "suites.bam.downstream.published:fetch" if other else None
 
 
 def _dataset_name(benchmark: Benchmark) -> str:
