@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from harness.cache import Cache, location
 from harness.errors import HarnessError, SpecError, UsageError, described, one_line, quoted, unknown
-from harness.files import write_atomic
+from harness.files import file_digest, write_atomic
 from harness.identity import digest
 from harness.settings import Spec, fault
 from harness.suite import (
@@ -50,6 +50,8 @@ FUNCTION = "plugin"
 KINDS = ("methods", "tasks", "metrics", "artifacts", "datasets", "tables", "claims")
 """What a plugin may add to a suite."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._+-]{0,63}")
+_LARGE = 1 << 26
+"""Bytes from which on a file's digest is remembered."""
 
 
 class Plugin(Spec):
@@ -94,6 +96,25 @@ def keep(data: bytes, ending: str) -> Kept:
         Cache(location()).claim()
         write_atomic(folder / file, data)
     return Kept(str(folder), file, key)
+
+
+def digest_of(path: Path) -> str:
+    """sha256 of a file of a plugin's; of a large one it is remembered until the file changes.
+
+    Every command loads its plugins, and gigabytes of weights take a minute. What is remembered goes
+    by size and time of change; whoever reads the file compares all of it with the digest.
+    """
+    size, changed = path.stat().st_size, path.stat().st_mtime_ns
+    if size < _LARGE:
+        return file_digest(path)
+    key = hashlib.sha256(f"{path.resolve()}\0{size}\0{changed}".encode()).hexdigest()
+    memo = (location() / "digests").absolute() / f"large-{key[:32]}.txt"
+    known = memo.read_text(encoding="utf-8") if memo.is_file() else ""
+    if not re.fullmatch("[0-9a-f]{64}", known):
+        known = file_digest(path)
+        Cache(location()).claim()
+        write_atomic(memo, known.encode())
+    return known
 
 
 class Place(NamedTuple):

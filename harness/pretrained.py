@@ -276,18 +276,21 @@ def copy(files: Iterable[Path], folder: Path) -> None:
             shutil.copytree(more, folder / more.name)
 
 
-def digests(folder: Path, what: str) -> dict[str, str]:
+def digests(
+    folder: Path, what: str, digest_of: Callable[[Path], str] = file_digest
+) -> dict[str, str]:
     """File name -> sha256 of all that a model's folder needs: configuration, weights, tokenizer.
 
     Args:
         folder: of the model.
         what: how the message calls it.
+        digest_of: what makes the digests.
 
     Raises:
         DataError: one of them is not there, or the weights are pickles alone.
     """
     found = {
-        path.name: file_digest(path)
+        path.name: digest_of(path)
         for path in sorted(folder.glob("*"))
         if path.suffix in _ENDINGS and path.is_file()
     }

@@ -14,9 +14,8 @@ from pydantic import Field
 
 from harness import pretrained, rows
 from harness.errors import DataError, SpecError, unknown
-from harness.plugins import Plugin
+from harness.plugins import Plugin, digest_of
 from harness.settings import Settings
-from harness.store import file_digest
 from harness.suite import Artifact, Dataset, Method, Table, Task
 
 _TRIALS = "suites.bam.own_trials"
@@ -111,7 +110,7 @@ def expert(
     ]
     hub = isinstance(checkpoint, str) and checkpoint.startswith("hub:")
     if not hub:
-        found = pretrained.digests(Path(checkpoint), f"expert {name}")
+        found = pretrained.digests(Path(checkpoint), f"expert {name}", digest_of)
         place = {"files": found, "folder": str(Path(checkpoint).absolute())}
         datasets.append(Dataset(name=model, sizes=f"{len(found)} files", **place, **stated))
     return Plugin(
@@ -282,7 +281,7 @@ def _task(name: str, label: str, texts: tuple[str, ...]) -> Task:
 def _lying(place: Path, files: Sequence[Path]) -> dict[str, object]:
     """Where files lie, and their digests, as a `Dataset` has them."""
     folder = place if place.is_dir() else place.parent
-    digests = {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
+    digests = {path.relative_to(folder).as_posix(): digest_of(path) for path in files}
     return {"files": digests, "folder": str(folder.absolute())}
 
 
@@ -310,7 +309,7 @@ def _yaml_files(folder: Path, names: Sequence[str]) -> dict[str, str]:
     for name in names:
         if name not in there:
             raise SpecError(f"lm_eval_tasks, {folder}: {unknown('task', name, there)}")
-    return {path.relative_to(folder).as_posix(): file_digest(path) for path in found}
+    return {path.relative_to(folder).as_posix(): digest_of(path) for path in found}
 
 
 def _files(folder: Path) -> Iterator[Path]:

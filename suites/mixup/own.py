@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from harness import pretrained, rows
 from harness.errors import DataError, SpecError, unknown
-from harness.plugins import Kept, Plugin, keep
+from harness.plugins import Kept, Plugin, digest_of, keep
 from harness.rows import Field, Row, Schema
 from harness.settings import Settings
 from harness.suite import Artifact, Dataset, Table, Task
@@ -240,7 +240,7 @@ def own_encoder(
     hub = isinstance(place, str) and place.startswith("hub:")
     files: dict[str, str | None] = {}
     if not hub:
-        files |= pretrained.digests(Path(place), f"encoder {name}")
+        files |= pretrained.digests(Path(place), f"encoder {name}", digest_of)
     params: dict[str, JsonValue] = {
         "encoder": str(place) if hub else f"own:{artifact}",
         "pooling": pooling,
