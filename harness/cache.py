@@ -6,6 +6,7 @@
     <cache>/locks/<id>/                            held by a process; see `harness.lease`
     <cache>/suites/<suite>                         empty; the suite has worked here
     <cache>/data/, <cache>/digests/                fetched datasets and what is known of them
+    <cache>/verified/                              what was found true; see `harness.verified`
 
 Nothing is removed from a folder without the marker, nothing that does not bear a name which the
 harness gives, and nothing behind a symbolic link.

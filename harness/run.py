@@ -29,7 +29,7 @@ from harness.failures import classify, here, place, shown, unwritable, without_f
 from harness.identity import Node
 from harness.lease import Held, Lock
 from harness.plan import Filters, Trial, trials
-from harness.record import Cost, Record, Status
+from harness.record import Cost, Record, Status, file_name
 from harness.store import Store, write_atomic
 
 __all__ = [
@@ -80,6 +80,11 @@ class Job(NamedTuple):
     """GPUs that it is given: a share of one where several trials have it together."""
     memory: int = 0
     """Bytes of main memory to reserve for it; 0: unknown."""
+
+    def recorded(self, store: Store) -> Record | None:
+        """The record that it has left, if it is a trial's."""
+        name = file_name(self.method, self.task, self.seed, self.id)
+        return store.at(self.suite, self.scale, name, self.id)
 
     @property
     def title(self) -> str:
@@ -320,7 +325,7 @@ def _finished(job: Job, node: Node | None, store: Store) -> bool:
         whole = store.artifact(job.suite, node.artifact.name, node.id) is not None
         source = store.artifact_source(job.suite, node.artifact.name, node.id)
         return whole and source == job.source_digest
-    return store.find(job.id, job.suite, job.scale) is not None
+    return job.recorded(store) is not None
 
 
 def _checked(metrics: Any, trial: Trial) -> dict[str, float]:

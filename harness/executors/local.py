@@ -328,7 +328,7 @@ def _left(item: _Running, store: Store) -> Outcome | None:
     if job.artifact is not None:
         source = store.artifact_source(job.suite, job.artifact, job.id)
         return Outcome(DONE) if source == job.source_digest else None
-    found = store.find(job.id, job.suite, job.scale)
+    found = job.recorded(store)
     if found is None or found.provenance.started < item.started:
         return None
     if found.status == "ok":
