@@ -162,7 +162,5 @@ def test_the_digests_of_a_model_are_of_all_that_it_needs(tmp_path):
     found = pretrained.digests(folder, "model a", lambda path: path.name[0] * 3)
     assert found == {"config.json": "ccc", "model.safetensors": "mmm", "tokenizer.json": "ttt"}
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(
-        DataError, match=r"^model a: .* must hold config\.json, .* save_pre"
-    ):
+    with pytest.raises(DataError, match=r"^model a: .* must hold config\.json, .* save_pre"):
         pretrained.digests(folder, "model a")
