@@ -17,15 +17,13 @@ from harness.arguments import (
     records_of,
     varied,
 )
-from harness.claim import Exact, Role
+from harness.claim import Role
 from harness.errors import ClaimError, UsageError, unknown
 from harness.looks import taken
 from harness.suite import Scale, Suite
+from harness.summary import verdict_lines
 from harness.terminal import out
 from harness.wording import LEGEND, TITLES
-
-WIDTH = 100
-"""Columns of a line."""
 
 
 def claims(
@@ -60,19 +58,10 @@ def claims(
 
     def show(suite: Suite, verdicts: Sequence[Verdict]) -> None:
         by_name = {claim.name: claim for claim in suite.claims}
-        width = max((len(v.claim) for v in verdicts), default=0)
-        for v in verdicts:
-            claim = by_name[v.claim]
-            shown = (
-                f"{v.estimate:.15g}"
-                if isinstance(claim, Exact) and v.estimate is not None
-                else (number.estimate(v.estimate, v.low, v.high, v.unit))
-            )
-            n = "" if v.n is None else f"  n={v.n}"
-            line = f"  {v.claim:<{width}}  {v.word:<15}  {shown}{n}"
-            out.print(line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…", markup=False)
+        for v, line in zip(verdicts, verdict_lines(suite, verdicts), strict=True):
+            out.print(line, markup=False)
             if text:
-                words = (claim.text, f"{v.label}.", remark(suite, v))
+                words = (by_name[v.claim].text, f"{v.label}.", remark(suite, v))
                 out.print(f"    {' '.join(filter(None, words))}", markup=False)
 
     for named in suites:

@@ -8,6 +8,7 @@ files, or a full disk; 130 interrupted.
 import time
 from collections import Counter
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -23,6 +24,7 @@ from harness import (
     options,
     plan,
     registry,
+    summary,
     terminal,
     upkeep,
     upkeep_commands,
@@ -36,6 +38,7 @@ from harness.arguments import (
     Names,
     Pick,
     Plugins,
+    Quiet,
     Rerun,
     Results,
     ScaleName,
@@ -60,11 +63,29 @@ app = typer.Typer(
     help="Reproduces the experiments of papers on attention parameters, "
     "with a verdict on every claim.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 app.add_typer(data_commands.app, name="data")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"attention-harness {metadata.version('attention-harness')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _whole(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="The version, and stop."),
+    ] = False,
+) -> None:
+    pass
+
+
 app.command("list")(list_commands.list_suites)
 app.command("show")(list_commands.show)
 app.command("doctor")(upkeep_commands.doctor)
@@ -146,17 +167,24 @@ def run(
     ] = 40,
     claims: Claims = None,
     plugin: Plugins = None,
+    quiet: Quiet = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="A line for every trial, in a log too.")
+    ] = False,
 ) -> None:
     """Runs what has no record yet; interrupted trials resume from their checkpoint."""
     registry.use(plugin)
+    detail: console.Detail = "quiet" if quiet else "verbose" if verbose else "usual"
     store = open_store(results)
     store.sweep(upkeep.STALE_SECONDS)
-    deadline = None if limit is None else time.monotonic() + options.seconds(limit)
-    rounds = Rounds(store, open_data(data), device, rerun, jobs, deadline)
+    began, most_seconds = time.monotonic(), None if limit is None else options.seconds(limit)
+    deadline = None if most_seconds is None else began + most_seconds
+    rounds = Rounds(store, open_data(data), device, rerun, jobs, deadline, detail)
     filters = options.filters(methods, tasks, seeds, claims)
     suites = named_suites(names, scale)
     if until is None:
-        code = rounds.run(sizes(suites, scale, assignments, filters), filters)
+        chosen = sizes(suites, scale, assignments, filters)
+        ended = rounds.run(chosen, filters)
     elif filters != plan.EVERYTHING or rerun != "none":
         raise UsageError(
             f"--until {until} chooses methods, tasks and seeds itself; leave out --methods, "
@@ -164,9 +192,16 @@ def run(
         )
     else:
         chosen = [varied(suite, scale, assignments) for suite in suites]
-        code = max(rounds.until_decided(suite, size, most) for suite, size in chosen)
-    if code:
-        raise typer.Exit(code)
+        ended = summary.Round(0, {}, {})
+        for suite, size in chosen:
+            ended = ended.then(rounds.until_decided(suite, size, most))
+            if ended.stopped:
+                break
+    if not quiet:
+        took = time.monotonic() - began
+        summary.tell(ended, chosen, store, took, most_seconds, plugin or ())
+    if ended.code:
+        raise typer.Exit(ended.code)
 
 
 @app.command()

@@ -1,24 +1,27 @@
 """What `harness run` does: one round of trials, or round after round until claims are decided."""
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-import typer
-
 from harness import console, executors, margins, number, options, plan, registry, variants
 from harness.data import Sources
-from harness.errors import StoreError
+from harness.errors import HarnessError, StoreError
+from harness.executors import Work
 from harness.identity import Node
 from harness.record import Record
+from harness.run import INTERRUPTED, Job
 from harness.store import Store
 from harness.suite import Scale, Suite
-from harness.terminal import err, out
+from harness.summary import Round, Stopped, command
+from harness.terminal import doing, err, out
 
 Sized = tuple[Suite, Scale]
 """A suite and one of its scales, or a variant of one."""
+THERE = {"done": "already there", "stale": "there from older code", "failed": "failed before"}
+"""What the states of trials that stay as they are are called once a run is over."""
 
 
 class Rounds(NamedTuple):
@@ -33,6 +36,7 @@ class Rounds(NamedTuple):
     """Trials at a time; 0: as many as there are cores."""
     deadline: float | None = None
     """Of `time.monotonic`; None: no limit."""
+    detail: console.Detail = "usual"
 
     def planned(
         self, suite: Suite, scale: Scale, records: Sequence[Record], filters: plan.Filters
@@ -54,59 +58,106 @@ class Rounds(NamedTuple):
             rerun=self.rerun,
         )
 
-    def run(self, sizes: Sequence[Sized], filters: plan.Filters) -> int:
-        """One round: runs what has no record yet; the exit code.
+    def run(self, sizes: Sequence[Sized], filters: plan.Filters) -> Round:
+        """One round: runs what has no record yet.
 
         Raises:
             StoreError: the disk is full, ...
-            typer.Exit: stopped before the end.
         """
-        from harness.executors.local import Local
-
-        damaged = failed = 0
-        plans, work, known = [], [], []
-        for suite, size in sizes:
-            loaded = self.store.load(suite.name)
-            for item in loaded.damaged:
+        damaged = 0
+        plans: list[plan.Plan] = []
+        work: list[Work] = []
+        known: dict[str, Record] = {}
+        names = dict.fromkeys(suite.name for suite, _ in sizes)
+        with self._doing(f"reading the records of {', '.join(names)}", line=True):
+            loaded = {name: self.store.load(name) for name in names}
+        for one in loaded.values():
+            for item in one.damaged:
                 aside = self.store.quarantine(item.path)
                 err.print(
                     f"corrupt record: {item.path}: {item.reason}; moved to {aside.name}, "
                     "its trial counts as missing",
                     markup=False,
                 )
-            damaged += len(loaded.damaged)
-            made = self.planned(suite, size, loaded.records, filters)
-            summarise(made, loaded.records, self.store)
+            damaged += len(one.damaged)
+            known |= {record.id: record for record in one.records}
+        for suite, size in sizes:
+            records = loaded[suite.name].records
+            what = f"planning {number.plural(suite.trial_count(size), 'trial')} of {suite.name}"
+            with self._doing(what, line=self.detail == "verbose"):
+                made = self.planned(suite, size, records, filters)
+                jobs = executors.work(made, self.store, self.sources, self.rerun)
+            if self.detail != "quiet":
+                summarise(made, records, self.store)
             plans.append(made)
-            known += loaded.records
-            work += executors.work(made, self.store, self.sources, self.rerun)
+            work += jobs
             if made.todo:
                 self.store.probe(suite.name, made.scale.name)
                 if made.scale.size != "smoke":
                     margins.pin(self.store.results, suite)
+        counts = Counter(
+            "without data" if step.state == "no data" else THERE.get(step.state, step.state)
+            for made in plans
+            for step in made.steps
+            if step.action == "skip"
+        )
+        ended = Round(StoreError.exit_code if damaged else 0, counts, known)
         if work:
-            workers = self.jobs or min(options.workers(made) for made in plans)
-            estimate = console.Estimate(known, plans, self.store)
-            with console.Watch(out, estimate, work, workers) as watch:
-                finished = Local(workers, self.deadline).run(work, watch)
-            if watch.busy:
-                out.print(f"{len(watch.busy)} trials are being run by another process")
-            if watch.full:
-                raise StoreError(f"{watch.full}; stopped, {watch.kept()}")
-            if not finished:
-                command = " ".join(["harness", *sys.argv[1:]])
-                err.print(f"stopped; {watch.kept()}, resume with: {command}", markup=False)
-                raise typer.Exit(130)
-            failed = len(watch.failures)
-        absent = sum(step.state == "no data" for made in plans for step in made.steps)
-        if failed:
+            ended = self._work(work, plans, ended)
+        if failed := ended.counts.get("failed"):
             err.print(f"{failed} failed; fix the cause, then rerun them with --rerun failed")
-        if absent:
+        if absent := counts["without data"]:
             err.print(f"{absent} trials skipped: dataset not found; the lines above say which")
-        return StoreError.exit_code if damaged else int(bool(failed or absent))
+        return ended._replace(code=ended.code or int(bool(failed or absent)))
 
-    def until_decided(self, suite: Suite, scale: Scale, most: int) -> int:
-        """Round after round, each up to the next look of the open primary claims; the exit code.
+    def _work(self, work: Sequence[Work], plans: Sequence[plan.Plan], before: Round) -> Round:
+        """Runs what there is to run; what that came to, together with what was there before."""
+        from harness.executors.local import Local
+
+        suites = {made.suite.name: made.suite for made in plans}
+        fresh: dict[str, Record] = {}
+
+        def ended(job: Job) -> str:
+            try:
+                record = self.store.find(job.id, job.suite, job.scale)
+            except HarnessError:  # told when it is read next
+                record = None
+            if record is None:
+                return ""
+            fresh[record.id] = record
+            return console.score(suites[job.suite], record)
+
+        workers = self.jobs or min(options.workers(made) for made in plans)
+        estimate = console.Estimate(list(before.records.values()), plans, self.store)
+        watch = console.Watch(out, estimate, work, workers, ended=ended, detail=self.detail)
+        with watch:
+            local = Local(workers, self.deadline)
+            finished = local.run(work, watch)
+        if watch.full:
+            raise StoreError(f"{watch.full}; stopped, {watch.kept()}")
+        stopped: Stopped = "" if finished else "time" if local.timed_out else "signal"
+        if stopped == "signal":
+            err.print(f"stopped; {watch.kept()}, resume with: {command()}", markup=False)
+        ran = sum(record.status == "ok" for record in fresh.values())
+        counts = {
+            "ran": ran,
+            "failed": len(watch.failures),
+            "run by another process": len(watch.busy),
+        }
+        left = sum(len(made.todo) for made in plans) - sum(counts.values())
+        return Round(
+            INTERRUPTED if stopped == "signal" else before.code,
+            {**counts, "left": max(left, 0), **before.counts},
+            {**before.records, **fresh},
+            frozenset(fresh),
+            stopped,
+        )
+
+    def _doing(self, what: str, line: bool) -> AbstractContextManager[None]:
+        return nullcontext() if self.detail == "quiet" else doing(what, line)
+
+    def until_decided(self, suite: Suite, scale: Scale, most: int) -> Round:
+        """Round after round, each up to the next look of the open primary claims.
 
         Every look that is taken is kept (`harness.looks`).
 
@@ -117,14 +168,14 @@ class Rounds(NamedTuple):
 
         Raises:
             UsageError: nothing can be decided here.
-            StoreError, typer.Exit: as in `run`.
+            StoreError: as in `run`.
         """
         from harness import until
         from harness.analysis import frame
         from harness.claims import judge
         from harness.looks import keep
 
-        code, before = 0, -1
+        ended, before = Round(0, {}, {}), -1
         while True:
             records = self.store.load(suite.name).records
             current, _ = plan.standing([suite], records)
@@ -147,14 +198,16 @@ class Rounds(NamedTuple):
             step = until.next_look(suite, scale, states, left, most)
             if isinstance(step, until.Stop):
                 out.print(step.reason, markup=False)
-                return code
+                return ended._replace(records={record.id: record for record in records})
             if len(own) == before:
                 err.print("nothing was recorded in this round; run the same command again later")
-                return code or 1
+                return ended._replace(code=ended.code or 1)
             before = len(own)
             out.print(f"towards the look at {step.size} seeds: {', '.join(step.claims)}")
             filters = plan.Filters(seeds=step.seeds, claims=step.claims)
-            code = max(code, self.run([(suite, scale)], filters))
+            ended = ended.then(self.run([(suite, scale)], filters))
+            if ended.stopped:
+                return ended
 
 
 EFFECTS = (0.5, 1.0, 2.0)

@@ -77,6 +77,8 @@ class Local:
         self._last_stop = float("-inf")
         self._full = False
         """Whether nothing more can be written."""
+        self.timed_out = False
+        """Whether the deadline, and nothing else, stopped the last run before its end."""
         self._patience = Patience()
 
     def run(self, work: Sequence[Work], observe: Callable[[Event], None]) -> bool:
@@ -93,12 +95,15 @@ class Local:
         os.environ[PRELOAD] = ",".join(sorted({item.job.suite for item in work}))
         os.environ[PLUGINS] = json.dumps(work[0].job.plugins)
         context.set_forkserver_preload(["harness.executors.local", "harness.executors.preload"])
-        self._stops, self._full = 0, False
+        self._stops, self._full, self.timed_out = 0, False, False
         self._last_stop = float("-inf")
         with self._signals():
             family.adopt()
             try:
-                return self._drive(list(work), context, self._shielded(observe))
+                finished = self._drive(list(work), context, self._shielded(observe))
+                asked = self._stops > 0 or self._full
+                self.timed_out = not (finished or asked) and _passed(self._deadline)
+                return finished
             finally:
                 self._end_all()
                 family.adopt(False)

@@ -124,19 +124,23 @@ ALLOWED = {
         "analysis", "axes", "claim", "claims", "digits", "drawing", "effects", "errors", "files",
         "looks", "number", "record", "registry", "stats", "suite", "wording",
     },
+    "summary": {
+        "analysis", "claim", "claims", "console", "errors", "looks", "number", "plan", "record",
+        "registry", "report", "store", "suite", "terminal",
+    },
     "claim_commands": {
         "analysis", "arguments", "claim", "claims", "console", "errors", "looks", "number", "plan",
-        "registry", "report", "suite", "terminal", "tiers", "wording",
+        "registry", "report", "suite", "summary", "terminal", "tiers", "wording",
     },
     "rounds": {
         "analysis", "claims", "console", "data", "errors", "executors", "identity", "looks",
-        "margins", "number", "options", "plan", "record", "registry", "sequential", "store",
-        "suite", "terminal", "until", "variants",
+        "margins", "number", "options", "plan", "record", "registry", "run", "sequential", "store",
+        "suite", "summary", "terminal", "until", "variants",
     },
     "cli": {
         "analysis", "arguments", "claim_commands", "console", "data_commands", "design", "errors",
         "list_commands", "looks", "new", "number", "options", "plan", "record", "registry",
-        "report", "rounds", "suite", "terminal", "upkeep", "upkeep_commands", "variants",
+        "report", "rounds", "suite", "summary", "terminal", "upkeep", "upkeep_commands", "variants",
     },
 }  # fmt: skip
 FOR_SUITES = {
