@@ -8,9 +8,10 @@ files, or a full disk; 130 interrupted.
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -35,6 +36,7 @@ from harness.arguments import (
     Claims,
     Data,
     Device,
+    Json,
     Names,
     Pick,
     Plugins,
@@ -56,8 +58,12 @@ from harness.arguments import (
 from harness.errors import StoreError, UsageError, quoted, unknown
 from harness.record import Record
 from harness.rounds import Rounds, summarise, tell_looks
+from harness.store import Store
 from harness.suite import SEPARATOR, Scale, Suite
 from harness.terminal import err, out
+
+if TYPE_CHECKING:
+    from harness.design import ClaimPower
 
 app = typer.Typer(
     help="Reproduces the experiments of papers on attention parameters, "
@@ -106,19 +112,26 @@ def show_plan(
     data: Data = None,
     results: Results = Path("results"),
     rerun: Rerun = "none",
-    every: Annotated[bool, typer.Option("--all", help="A line for every trial.")] = False,
+    every: Annotated[bool, typer.Option("--all", "-v", help="A line for every trial.")] = False,
     *,
     assignments: Assignments = None,
     claims: Claims = None,
     plugin: Plugins = None,
+    json: Json = False,
 ) -> None:
     """What would run, and why each trial will or will not; the MDE of each claim."""
     registry.use(plugin)
     store, filters = open_store(results), options.filters(methods, tasks, seeds, claims)
     rounds = Rounds(store, open_data(data), device, rerun)
+    documents = []
     for suite, size in sizes(named_suites(names, scale), scale, assignments, filters):
-        records = records_of(store, suite, strict=False)
-        made = rounds.planned(suite, size, records, filters)
+        what = f"planning {number.plural(suite.trial_count(size), 'trial')} of {suite.name}"
+        with nullcontext() if json else terminal.doing(what, line=False):
+            records = records_of(store, suite, strict=False)
+            made = rounds.planned(suite, size, records, filters)
+        if json:
+            documents.append(_planned(made, records, store))
+            continue
         first = summarise(made, records, store)
         grouped = Counter((s.action, s.state, s.reason) for s in made.steps)
         if every:
@@ -127,14 +140,16 @@ def show_plan(
             ]
             console.table(("trial", "", "why"), rows, out)
         else:
-            for (action, state, reason), number in sorted(grouped.items()):
-                out.print(f"  {action:4} {number:5}  {state}: {reason}", markup=False)
+            for (action, state, reason), trials in sorted(grouped.items()):
+                out.print(f"  {action:4} {trials:5}  {state}: {reason}", markup=False)
         for node in made.nodes.values():
             there = "to be built" if node in first else "built"
             out.print(f"  artifact {node.artifact.name}: {there}")
         _power(suite, made.scale, records)
         tell_looks(rounds, suite, size, records)
-    if store.is_new():
+    if json:
+        terminal.document({"plans": documents})
+    elif store.is_new():
         out.print(f"no records yet: {results} does not exist", markup=False)
 
 
@@ -210,12 +225,13 @@ def status(
     results: Results = Path("results"),
     data: Data = None,
     plugin: Plugins = None,
+    json: Json = False,
 ) -> None:
     """Progress of each suite, at every scale that has records."""
     registry.use(plugin)
     suites, store = named_suites(names, None), open_store(results, read=True)
     sources = open_data(data)
-    rows = []
+    found: list[dict[str, Any]] = []
     damaged = 0
     for suite in suites:
         loaded = store.load(suite.name)
@@ -233,12 +249,27 @@ def status(
                 for step in made.steps
                 if step.state != "missing" or step.trial.seed in own.get(scale.name, scale.seeds)
             )
-            hours = sum(r.cost.wall_seconds for r in loaded.records if r.scale == scale.name)
-            rows.append((suite.name, scale.name, console.counted(states), number.seconds(hours)))
-    console.table(("suite", "scale", "trials", "spent"), rows, out)
+            spent = sum(r.cost.wall_seconds for r in loaded.records if r.scale == scale.name)
+            found.append(
+                {"suite": suite.name, "scale": scale.name, "trials": states, "seconds": spent}
+            )
+    if json:
+        terminal.document({"scales": found, "corrupt": damaged})
+    else:
+        rows = [
+            (
+                s["suite"],
+                s["scale"],
+                console.counted(s["trials"]),
+                number.seconds(s["seconds"]),
+            )
+            for s in found
+        ]
+        console.table(("suite", "scale", "trials", "spent"), rows, out)
     if damaged:
         raise typer.Exit(StoreError.exit_code)
-    console.nothing(out, results, suites, {row[0] for row in rows}, names)
+    seen = {one["suite"] for one in found}
+    console.nothing(err if json else out, results, suites, seen, names)
 
 
 @app.command()
@@ -251,6 +282,11 @@ def report(
         bool, typer.Option("--check", help="Write nothing; fail where the reports are out of date.")
     ] = False,
     plugin: Plugins = None,
+    quiet: Quiet = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="A line for every file that differed.")
+    ] = False,
+    json: Json = False,
 ) -> None:
     """Writes tables, figures and pages from the records alone."""
     registry.use(plugin)
@@ -278,17 +314,23 @@ def report(
             for scale in suite.scales
         },
     )  # fmt: skip
+    pages = sorted({f"{r.suite}/{r.scale}" for r in records if SEPARATOR not in r.scale})
+    paths = [str(reports / page / "report.html") for page in pages]
+    if json:
+        changed = [item._asdict() for item in different]
+        terminal.document({"index": f"{reports / 'index.html'}", "pages": paths, "files": changed})
+    for item in different if verbose else different[: 20 * check]:
+        err.print(f"{item.path}: {item.what}", markup=False)
     if check and (different or keep):
-        for item in different[:20]:
-            err.print(f"{item.path}: {item.what}", markup=False)
         raise StoreError(
             f"{len(different) + len(keep)} files in {reports} are not what {results} generates; "
             "run `harness report`"
         )
-    pages = sorted({f"{r.suite}/{r.scale}" for r in records if SEPARATOR not in r.scale})
-    out.print(f"{reports}: {'up to date' if check else 'written'}, open {reports / 'index.html'}")
-    for page in pages:
-        out.print(f"  {reports / page / 'report.html'}", markup=False)
+    if not (json or quiet):
+        done = "up to date" if check else "written"
+        out.print(f"{reports}: {done}, open {reports / 'index.html'}", markup=False)
+        for path in paths:
+            out.print(f"  {path}", markup=False)
 
 
 @app.command()
@@ -344,10 +386,41 @@ def main() -> NoReturn:
     raise SystemExit(terminal.run(app))
 
 
-def _power(suite: Suite, scale: Scale, records: Sequence[Record]) -> None:
+def _planned(made: plan.Plan, records: Sequence[Record], store: Store) -> dict[str, object]:
+    """A plan as `--json` prints it."""
+    first = {node.id for node in plan.unmade(made, store)}
+    return {
+        "suite": made.suite.name,
+        "scale": made.scale.name,
+        "device": made.device,
+        "trials": [
+            {
+                "id": step.trial.id,
+                "method": step.trial.method.name,
+                "task": step.trial.task.name,
+                "seed": step.trial.seed,
+                "state": step.state,
+                "action": step.action,
+                "reason": step.reason,
+            }
+            for step in made.steps
+        ],
+        "artifacts": [
+            {"id": node.id, "artifact": node.artifact.name, "built": node.id not in first}
+            for node in made.nodes.values()
+        ],
+        "power": [found._asdict() for found in _mde(made.suite, made.scale, records)],
+    }
+
+
+def _mde(suite: Suite, scale: Scale, records: Sequence[Record]) -> "Sequence[ClaimPower]":
     from harness.analysis import frame
     from harness.design import power
 
+    return power(suite, scale.name, frame(records, suite) if records else None)
+
+
+def _power(suite: Suite, scale: Scale, records: Sequence[Record]) -> None:
     rows = [
         (
             p.claim,
@@ -357,7 +430,7 @@ def _power(suite: Suite, scale: Scale, records: Sequence[Record]) -> None:
             number.rounded(p.margin, p.unit),
             p.n_for_margin or "-",
         )
-        for p in power(suite, scale.name, frame(records, suite) if records else None)
+        for p in _mde(suite, scale, records)
     ]
     headers = ("claim", "seeds", "MDE (SD)", "MDE", "margin", "seeds needed at the margin")
     out.print("minimum detectable effect (MDE) of each claim at 80 % power:")

@@ -1,33 +1,46 @@
 """The commands that say what there is: `harness list` and `show`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from harness import console, number, registry, variants
-from harness.arguments import Assignments, Plugins, varied
+from harness.arguments import Assignments, Json, Plugins, varied
 from harness.settings import rows as setting_rows
-from harness.terminal import out
+from harness.terminal import document, out
 
 
-def list_suites(plugin: Plugins = None) -> None:
+def list_suites(plugin: Plugins = None, json: Json = False) -> None:
     """Suites, papers, scales, number of trials, estimated cost; plugins."""
     registry.use(plugin)
-    rows = []
-    for suite in registry.every():
-        for scale in suite.scales:
-            trials = suite.trial_count(scale)
-            hours = scale.expected_seconds * trials
-            rows.append(
-                (
-                    suite.name,
-                    f"{suite.paper.title} ({suite.paper.arxiv})",
-                    scale.name,
-                    trials,
-                    len(suite.artifacts),
-                    f"{number.seconds(hours)} of one core",
-                )
-            )
+    found: list[dict[str, Any]] = [
+        {
+            "suite": suite.name,
+            "title": suite.paper.title,
+            "arxiv": suite.paper.arxiv,
+            "scale": scale.name,
+            "trials": suite.trial_count(scale),
+            "seeds": len(scale.seeds),
+            "artifacts": len(suite.artifacts),
+            "core_seconds": scale.expected_seconds * suite.trial_count(scale),
+        }
+        for suite in registry.every()
+        for scale in suite.scales
+    ]
+    if json:
+        document({"scales": found, "plugins": [*registry.plugin_lines()]})
+        return
+    rows = [
+        (
+            one["suite"],
+            f"{one['title']} ({one['arxiv']})",
+            one["scale"],
+            one["trials"],
+            one["artifacts"],
+            f"{number.seconds(one['core_seconds'])} of one core",
+        )
+        for one in found
+    ]
     console.table(("suite", "paper", "scale", "trials", "artifacts", "estimate"), rows, out)
     for line in registry.plugin_lines():
         out.print(line, markup=False)

@@ -234,7 +234,7 @@ def _next(
     if ended.stopped:
         yield f"next: {command()}"
     elif ended.counts.get("failed") and "--until" not in sys.argv:
-        yield f"next: fix what failed, then {command(*sys.argv[1:], '--rerun', 'failed')}"
+        yield f"next: {command(*sys.argv[1:], '--rerun', 'failed')}  # with the cause fixed"
     elif behind:
         yield f"next: {command('report', *places, *where)}"
     elif absent := [suite.name for suite, _ in sizes if ended.counts.get("without data")]:
