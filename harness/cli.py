@@ -8,7 +8,7 @@ files, or a full disk; 130 interrupted.
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -27,6 +27,7 @@ from harness import (
     registry,
     summary,
     terminal,
+    trackers,
     upkeep,
     upkeep_commands,
     variants,
@@ -186,6 +187,9 @@ def run(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="A line for every trial, in a log too.")
     ] = False,
+    track: Annotated[
+        trackers.Name | None, typer.Option(help="Log every trial that ends to this tracker too.")
+    ] = None,
 ) -> None:
     """Runs what has no record yet; interrupted trials resume from their checkpoint."""
     registry.use(plugin)
@@ -194,12 +198,13 @@ def run(
     store.sweep(upkeep.STALE_SECONDS)
     began, most_seconds = time.monotonic(), None if limit is None else options.seconds(limit)
     deadline = None if most_seconds is None else began + most_seconds
-    rounds = Rounds(store, open_data(data), device, rerun, jobs, deadline, detail)
+    feed = None if track is None else trackers.Feed(track, store.results, store.cache)
+    rounds = Rounds(store, open_data(data), device, rerun, jobs, deadline, detail, feed)
     filters = options.filters(methods, tasks, seeds, claims)
     suites = named_suites(names, scale)
+    chosen: Sequence[tuple[Suite, Scale]]
     if until is None:
         chosen = sizes(suites, scale, assignments, filters)
-        ended = rounds.run(chosen, filters)
     elif filters != plan.EVERYTHING or rerun != "none":
         raise UsageError(
             f"--until {until} chooses methods, tasks and seeds itself; leave out --methods, "
@@ -207,11 +212,8 @@ def run(
         )
     else:
         chosen = [varied(suite, scale, assignments) for suite in suites]
-        ended = summary.Round(0, {}, {})
-        for suite, size in chosen:
-            ended = ended.then(rounds.until_decided(suite, size, most))
-            if ended.stopped:
-                break
+    with closing(feed) if feed else nullcontext():
+        ended = rounds.until_decided(chosen, most) if until else rounds.run(chosen, filters)
     if not quiet:
         took = time.monotonic() - began
         summary.tell(ended, chosen, store, took, most_seconds, plugin or ())

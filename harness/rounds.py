@@ -17,6 +17,7 @@ from harness.store import Store
 from harness.suite import Scale, Suite
 from harness.summary import Round, Stopped, command
 from harness.terminal import doing, err, out
+from harness.trackers import Feed
 
 Sized = tuple[Suite, Scale]
 """A suite and one of its scales, or a variant of one."""
@@ -37,6 +38,8 @@ class Rounds(NamedTuple):
     deadline: float | None = None
     """Of `time.monotonic`; None: no limit."""
     detail: console.Detail = "usual"
+    feed: Feed | None = None
+    """Of an experiment tracker, which gets every record as it is committed."""
 
     def planned(
         self, suite: Suite, scale: Scale, records: Sequence[Record], filters: plan.Filters
@@ -125,6 +128,8 @@ class Rounds(NamedTuple):
             if record is None:
                 return ""
             fresh[record.id] = record
+            if self.feed:
+                self.feed.send(record)
             return console.score(suites[job.suite], record)
 
         workers = self.jobs or min(options.workers(made) for made in plans)
@@ -156,7 +161,16 @@ class Rounds(NamedTuple):
     def _doing(self, what: str, line: bool) -> AbstractContextManager[None]:
         return nullcontext() if self.detail == "quiet" else doing(what, line)
 
-    def until_decided(self, suite: Suite, scale: Scale, most: int) -> Round:
+    def until_decided(self, sizes: Sequence[Sized], most: int) -> Round:
+        """Suite after suite, until the primary claims of each are decided or time is over."""
+        ended = Round(0, {}, {})
+        for suite, scale in sizes:
+            ended = ended.then(self._until(suite, scale, most))
+            if ended.stopped:
+                break
+        return ended
+
+    def _until(self, suite: Suite, scale: Scale, most: int) -> Round:
         """Round after round, each up to the next look of the open primary claims.
 
         Every look that is taken is kept (`harness.looks`).

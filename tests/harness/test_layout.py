@@ -124,6 +124,7 @@ ALLOWED = {
         "analysis", "axes", "claim", "claims", "digits", "drawing", "effects", "errors", "files",
         "looks", "number", "record", "registry", "stats", "suite", "wording",
     },
+    "trackers": {"errors", "record", "store", "terminal"},
     "summary": {
         "analysis", "claim", "claims", "console", "errors", "looks", "number", "plan", "record",
         "registry", "report", "store", "suite", "terminal",
@@ -135,12 +136,13 @@ ALLOWED = {
     "rounds": {
         "analysis", "claims", "console", "data", "errors", "executors", "identity", "looks",
         "margins", "number", "options", "plan", "record", "registry", "run", "sequential", "store",
-        "suite", "summary", "terminal", "until", "variants",
+        "suite", "summary", "terminal", "trackers", "until", "variants",
     },
     "cli": {
         "analysis", "arguments", "claim_commands", "console", "data_commands", "design", "errors",
         "list_commands", "looks", "new", "number", "options", "plan", "record", "registry",
-        "report", "rounds", "suite", "summary", "terminal", "upkeep", "upkeep_commands", "variants",
+        "report", "rounds", "store", "suite", "summary", "terminal", "trackers", "upkeep",
+        "upkeep_commands", "variants",
     },
 }  # fmt: skip
 FOR_SUITES = {
