@@ -282,7 +282,10 @@ class Feed:
         log.warning("%s: %s; nothing more is tracked, see %s", self._name, reason, self._log)
 
     def _end(self) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self._process is None:
+            return
+        self._pipe().close()
+        if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
