@@ -1,8 +1,8 @@
 """The commands. What they do lies in other modules; nothing imports this one.
 
-Exit codes: 0 done, or stopped by `--time`; 1 trials failed, or an unexpected error; 2 wrong usage or a suite that does
-not hold together; 3 the opposite of a claim was found (`claims --strict`); 4 corrupt or unwritable
-files, or a full disk; 130 interrupted.
+Exit codes: 0 done, or stopped by `--time`; 1 trials failed, or an unexpected error; 2
+wrong usage or a suite that does not hold together; 3 the opposite of a claim was found (`claims
+--strict`); 4 corrupt or unwritable files, or a full disk; 130 interrupted.
 """
 
 import time

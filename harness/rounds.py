@@ -71,6 +71,12 @@ class Rounds(NamedTuple):
         plans: list[plan.Plan] = []
         work: list[Work] = []
         known: dict[str, Record] = {}
+        wanted = []
+        for suite, size in sizes:  # a name that does not exist is told before anything is read
+            options.device(self.device, size)
+            seeded = variants.seeded(size, filters.seeds)
+            meetings = plan.pairs(suite, seeded, filters)
+            wanted.append(len(meetings) * len(filters.seeds or size.seeds))
         names = dict.fromkeys(suite.name for suite, _ in sizes)
         with self._doing(f"reading the records of {', '.join(names)}", line=True):
             loaded = {name: self.store.load(name) for name in names}
@@ -84,9 +90,9 @@ class Rounds(NamedTuple):
                 )
             damaged += len(one.damaged)
             known |= {record.id: record for record in one.records}
-        for suite, size in sizes:
+        for (suite, size), many in zip(sizes, wanted, strict=True):
             records = loaded[suite.name].records
-            what = f"planning {number.plural(suite.trial_count(size), 'trial')} of {suite.name}"
+            what = f"planning {number.plural(many, 'trial')} of {suite.name}"
             with self._doing(what, line=self.detail == "verbose"):
                 made = self.planned(suite, size, records, filters)
                 jobs = executors.work(made, self.store, self.sources, self.rerun)

@@ -39,6 +39,7 @@ SANE = {
     "--scale": ("smoke", "laptop", "gpu", "paper"), "--methods": ("walk", "w*,drift", "*"),
     "--tasks": ("short", "*", "l?ng"), "--seeds": ("0", "0-1"), "--device": ("cpu", "auto"),
     "--rerun": ("none", "failed", "stale", "all"), "--jobs": ("0", "2"), "--time": ("90m", "2h"),
+    "--track": ("tensorboard", "wandb"),
 }  # fmt: skip
 SUITES = ("toy", "toy-chain", "toy-data", "toy-false", "toy-faults")
 NAMES = {"compare": ("toy/walk", "toy/drift", "drift"), "data": ("online", "offline", "garbled")}

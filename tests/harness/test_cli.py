@@ -30,7 +30,7 @@ VERBS = {
     "run": {
         "--scale", "--methods", "--tasks", "--seeds", "--jobs", "--device", "--data", "--results",
         "--time", "--rerun", "--set", "--until", "--most", "--claims", "--plugin", "--quiet", "-q",
-        "--verbose", "-v",
+        "--verbose", "-v", "--track",
     },
     "status": {"--results", "--data", "--plugin", "--json"},
     "report": {
@@ -810,7 +810,7 @@ def test_run_moves_damage_aside_and_makes_the_record_anew(damaged: Any) -> None:
         f"corrupt record: {path.relative_to(project.root)}: checksum does not match the content; "
         f"moved to {path.name}.corrupt-1, its trial counts as missing\n"
     )
-    assert done.out.startswith("toy at smoke scale on cpu: ")
+    assert "\ntoy at smoke scale on cpu: 1 missing, 3 done; 1 to run, about " in done.out
     assert "3 done" in done.out
     assert "1 missing" in done.out
     assert path.with_name(f"{path.name}.corrupt-1").read_bytes() == content
