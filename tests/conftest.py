@@ -72,6 +72,11 @@ class Done(NamedTuple):
         """Both streams."""
         return self.out + self.err
 
+    @property
+    def failures(self) -> list[str]:
+        """The lines of trials and artifacts that failed."""
+        return [line for line in self.out.splitlines() if line.startswith("failed ")]
+
 
 class Project:
     """A results folder, a cache folder, and the commands that work on them."""
