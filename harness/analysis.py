@@ -31,8 +31,8 @@ COLUMNS = (
     "value", "constant", "overlap",
 )  # fmt: skip
 """Columns of `frame`; `id` is the record's short id, `training` the full id of the first seed's
-record of the same training, `constant` whether no seed touches the method, `overlap` that of the
-task's splits."""
+record of the same training (before all migrations), `constant` whether no seed touches the method,
+`overlap` that of the task's splits."""
 
 
 class Cell(NamedTuple):
@@ -58,8 +58,8 @@ class Cell(NamedTuple):
         return len(set(self.trainings))
 
     def interval(self) -> Interval:
-        """Mean and t-interval over trainings; one training has no interval."""
-        return interval_of(self.at(distinct([self], self.seeds)), self.overlap)
+        """Mean and t-interval over trainings; none of one training, or where all agree."""
+        return _of_some_width(interval_of(self.at(distinct([self], self.seeds)), self.overlap))
 
     @property
     def trials(self) -> int:
@@ -85,6 +85,12 @@ def interval_of(values: NDArray[np.float64], overlap: float) -> Interval:
     return stats.mean_interval(values)
 
 
+def _of_some_width(interval: Interval) -> Interval:
+    """Without bounds where nothing scatters: no width would say that nothing could have."""
+    low, _, high, *_ = interval.steady()
+    return interval._replace(low=None, high=None) if low == high else interval
+
+
 class Comparison(NamedTuple):
     """One metric of one task, method `a` against `b`; a row of `harness compare`."""
 
@@ -95,7 +101,7 @@ class Comparison(NamedTuple):
     """Mean over the seeds compared."""
     b: float | None
     difference: Interval
-    """Of a - b, in the metric's unit and own direction."""
+    """Of a - b, in the metric's unit and own direction; no bounds where all agree."""
     p: float | None
     p_holm: float | None
     """Adjusted over all rows."""
@@ -200,20 +206,22 @@ def frame(records: Iterable[Record], suite: Suite) -> pd.DataFrame:
         key=lambda r: (r.scale, r.method, r.task, r.seed, r.id),
     )
     training = trainings(chosen, {m.name for m in suite.methods if m.seeds == "none"})
+    oldest = {r.id: r.origin.id if r.origin else r.id for r in chosen}
     constants = {m.name for m in suite.methods if suite.constant(m)}
     overlaps = {t.name: t.overlap for t in suite.tasks}
     names = [own_metrics(r) for r in chosen]
     repeats = [len(n) for n in names]
 
-    def text(values: list[str]) -> NDArray[np.object_]:
-        return np.repeat(np.array(values, dtype=object), repeats)
+    def text(values: list[str]) -> "pd.Series[str]":
+        # Objects: a string column of pandas holds a copy of each text for every row.
+        return pd.Series(np.repeat(np.array(values, dtype=object), repeats), dtype=object)
 
     numbers = [
         r.metrics.get(name, np.nan) if r.status == "ok" else np.nan
         for r, own in zip(chosen, names, strict=True)
         for name in own
     ]
-    table = pd.DataFrame(
+    return pd.DataFrame(
         {
             "id": text([r.short for r in chosen]),
             "suite": text([r.suite for r in chosen]),
@@ -223,15 +231,12 @@ def frame(records: Iterable[Record], suite: Suite) -> pd.DataFrame:
             "seed": np.repeat(np.array([r.seed for r in chosen], dtype=np.int64), repeats),
             "protocol": text([r.protocol for r in chosen]),
             "status": text([r.status for r in chosen]),
-            "training": text([training[r.id] for r in chosen]),
-            "metric": np.array([name for own in names for name in own], dtype=object),
+            "training": text([oldest[training[r.id]] for r in chosen]),
+            "metric": pd.Series([name for own in names for name in own], dtype=object),
             "value": np.array(numbers, dtype=np.float64),
             "constant": np.repeat(np.array([r.method in constants for r in chosen], bool), repeats),
             "overlap": np.repeat(np.array([overlaps.get(r.task, 0.0) for r in chosen]), repeats),
         }
-    )
-    return table.astype(
-        {c: str for c in COLUMNS if c not in ("seed", "value", "constant", "overlap")}
     )
 
 
@@ -334,7 +339,7 @@ def compare(
                     unit=suite.metric(metric).unit,
                     a=stats.mean_interval(x).mean,
                     b=stats.mean_interval(y).mean,
-                    difference=interval,
+                    difference=_of_some_width(interval),
                     p=p,
                     p_holm=None,
                     failures=left.failures + right.failures,

@@ -43,6 +43,26 @@ Claims = Annotated[
     typer.Option("--claims", help="Only what these claims need: names, globs, or a role."),
 ]
 Seeds = Annotated[list[str] | None, typer.Option(help="Seeds, e.g. 0,1,5-9.")]
+Where = Annotated[
+    Literal["local", "ray", "slurm"],
+    typer.Option("--executor", help="Where trials run: this machine, or a cluster."),
+]
+Address = Annotated[
+    str | None, typer.Option("--address", help="With --executor ray: of the cluster.")
+]
+Queued = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slurm", help="With --executor slurm: KEY=VALUE, e.g. partition=gpu; repeatable."
+    ),
+]
+PerGpu = Annotated[
+    int, typer.Option("--per-gpu", min=1, max=100, help="Trials at a time on one GPU.")
+]
+Shard = Annotated[
+    str | None,
+    typer.Option("--shard", help="I/N: the I-th of N equal shares of the trials, from 1."),
+]
 Results = Annotated[Path, folder_option("--results", "Folder of the records.")]
 Assignments = Annotated[
     list[str] | None,
@@ -95,24 +115,12 @@ def named_suites(names: Sequence[str] | None, scale: str | None) -> list[Suite]:
         if not names and all(_lacks(s, scale) for s in suites):
             there = {s.name for suite in suites for s in suite.scales}
             raise UsageError(unknown("scale", scale, there, "harness list"))
-        suites = [s for s in suites if (not names and _lacks(s, scale)) or scale_of(s, scale)]
+        suites = [s for s in suites if (not names and _lacks(s, scale)) or s.known_scale(scale)]
     return suites
 
 
 def _lacks(suite: Suite, scale: str) -> bool:
     return scale not in {s.name for s in suite.scales}
-
-
-def scale_of(suite: Suite, name: str) -> Scale:
-    """The scale of that name.
-
-    Raises:
-        UsageError: the suite has none; the message lists what there is.
-    """
-    if _lacks(suite, name):
-        there = [s.name for s in suite.scales]
-        raise UsageError(unknown("scale", name, there, f"harness show {suite.name}"))
-    return suite.scale(name)
 
 
 def records_of(store: Store, suite: Suite, strict: bool = True) -> list[Record]:
@@ -178,7 +186,7 @@ def varied(suite: Suite, name: str, assignments: Sequence[str] | None) -> tuple[
     Raises:
         UsageError: the suite has no such scale, the scale no such setting, or no such value.
     """
-    scale = scale_of(suite, name)
+    scale = suite.known_scale(name)
     if assignments is None:
         return suite, scale
     variant = variants.vary(suite, scale, variants.assigned(assignments))

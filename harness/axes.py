@@ -136,10 +136,10 @@ def unfold(
     """
     tasks: list[Task] = []
     grouped = Cells()
-    for number, (value, point) in enumerate(points(suite, scale, axis)):
+    for value, point in points(suite, scale, axis):
         there = cells_of(point.name)
         for task in tasks_of(suite, point, claim):
-            name = f"{task.name}.{axis.name}-{number}"
+            name = f"{task.name} at {axis.label or axis.name} {value:g}"
             params = task.params | {axis.name: value, LINE: task.name}
             tasks.append(task.model_copy(update={"name": name, "params": params}))
             for side in filter(None, (claim.a, claim.b)):

@@ -93,7 +93,7 @@ class BudgetRatio(_Check):
 
 
 class Measured(_Check):
-    """A number of one's own: `function(records, check)` of the claim's records, a float.
+    """A number of one's own: `function(records, check)` of the claim's records; None: not measured.
 
     The records are those of the methods named here on the check's tasks, of one scale.
     """

@@ -21,7 +21,7 @@ from harness.check import (
     methods_of,
 )
 from harness.digits import steady
-from harness.errors import SpecError, described
+from harness.errors import SpecError, described, quoted
 from harness.record import Record
 from harness.suite import Claim, Scale, Suite, Task, select
 
@@ -93,7 +93,7 @@ def _one(
         return _converged(check, own)
     if isinstance(check, BudgetRatio):
         return _ratio(check, own)
-    return _measured(check, own)
+    return _measured(check, own, claim.name)
 
 
 def _on_every_task(
@@ -180,14 +180,21 @@ def _spent(check: BudgetRatio, records: Sequence[Record]) -> float | None:
     return digits.mean(spent) if spent else None
 
 
-def _measured(check: Measured, records: Sequence[Record]) -> Result:
+def _measured(check: Measured, records: Sequence[Record], claim: str) -> Result:
     name = check.label or check.function.rpartition(":")[2].replace("_", " ")
-    function: Callable[..., float] = registry.call(check.function)
+    function: Callable[..., float | None] = registry.call(check.function)
+    where = f"claim {claim}, check {check.function}"
     try:
-        value = float(function(of_trainings(records), check)) if records else None
-    except Exception as error:
-        raise SpecError(f"check {check.function}: {described(error)}") from error
-    return _bounded(name, value if value is not None and math.isfinite(value) else None, check)
+        found = function(of_trainings(records), check) if records else None
+    except (Exception, SystemExit) as error:
+        raise SpecError(f"{where}: {described(error)}") from error
+    try:
+        value = math.nan if found is None else float(found)
+    except (TypeError, ValueError):
+        raise SpecError(
+            f"{where}: returned {quoted(str(found))}; return a number, or None"
+        ) from None
+    return _bounded(name, value if math.isfinite(value) else None, check)
 
 
 def _within(value: float, bound: float, at_least: bool) -> bool:

@@ -5,9 +5,10 @@ Nothing here reads records; `harness.claims` judges.
 
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from harness.check import Check, Name
 from harness.settings import Spec
@@ -15,6 +16,25 @@ from harness.settings import Spec
 Role = Literal["primary", "secondary", "additional", "exact"]
 Tier = Literal["exact", "scaled", "proxy"]
 """How near a setting is to the paper's: the same; the same but smaller; something in its place."""
+
+FEWEST_SEEDS = 5
+"""Below this many distinct trainings there is no verdict."""
+MOST_LOOKS = 10
+"""More looks than that leave too little α for each."""
+
+
+def _rising(looks: tuple[int, ...]) -> tuple[int, ...]:
+    rises = all(a < b for a, b in pairwise(looks))
+    if not (0 < len(looks) <= MOST_LOOKS and looks[0] >= FEWEST_SEEDS and rises):
+        raise ValueError(
+            f"looks {looks}: give 1 to {MOST_LOOKS} rising numbers of seeds, the first at least "
+            f"{FEWEST_SEEDS}, for example (5, 10, 20, 40)"
+        )
+    return looks
+
+
+LookSizes = Annotated[tuple[int, ...], AfterValidator(_rising)]
+"""Numbers of distinct trainings at which claims may be judged where seeds are added."""
 
 
 class Citation(Spec):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness import console, plan, registry
+from harness import console, margins, plan, registry
 from harness.arguments import (
     Assignments,
     Json,
@@ -21,7 +21,7 @@ from harness.arguments import (
 from harness.claim import Role
 from harness.errors import ClaimError, UsageError, unknown
 from harness.looks import taken
-from harness.suite import Scale, Suite
+from harness.suite import SEPARATOR, Scale, Suite
 from harness.summary import verdict_lines
 from harness.terminal import document, err, out
 from harness.wording import LEGEND, TITLES
@@ -65,14 +65,17 @@ def claims(
     for named in suites:
         suite, only = varied(named, scale, assignments) if scale else (named, None)
         records = records_of(store, suite)
+        margins.check(suite, margins.read(store.results, suite.name), records)
         current, _ = plan.standing([suite], records)
         for size in (only,) if only else suite.scales:
-            here = [r for r in records if r.scale == size.name and r.id in current[suite.name]]
+            now = [r for r in records if r.id in current[suite.name]]
+            here = [r for r in now if r.scale == size.name]
             if not here:
                 continue
-            printed = registry.references(suite)
+            along = [r for r in now if r.scale.startswith(size.name + SEPARATOR)]  # its axes
+            runs, printed = frame([*here, *along], suite), registry.references(suite)
             looked = taken(store.results, suite.name, size.name)
-            verdicts = judge(suite, size.name, frame(here, suite), here, printed, looked)
+            verdicts = judge(suite, size.name, runs, here, printed, looked)
             seen.add(suite.name)
             against += sum(v.outcome in ("opposite", "not equal") for v in verdicts)
             if json:

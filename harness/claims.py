@@ -21,7 +21,8 @@ The rules, the same for every claim (`harness.effects` says how the interval is 
 """
 
 import functools
-from collections.abc import Collection, Iterable, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import pandas as pd
@@ -51,7 +52,7 @@ from harness.effects import (
     unit_of,
 )
 from harness.evidence import Evidence, gather, listed
-from harness.looks import Look
+from harness.looks import Look, of_claim, of_records
 from harness.record import Record
 from harness.sequential import Looks
 from harness.settings import Spec
@@ -146,8 +147,9 @@ def judge(
             scale's axes.
         records: the records behind them, for checks of curves and counts.
         references: published numbers, which tell whether a baseline is the paper's.
-        taken: looks at primary claims (`harness.looks`): such a claim is judged at the last look
-            that its trainings allow, on that look's interval and with the p of all looks.
+        taken: looks at claims (`harness.looks`): such a claim is judged at the looks of their
+            schedule that its trainings allow, on the interval of the one that decides and
+            with the p of all of them.
 
     Raises:
         UsageError: the suite has no such scale.
@@ -161,10 +163,9 @@ def judge(
         return cells(runs[runs["scale"] == name])
 
     records, references = [r for r in records if r.scale == scale.name], list(references)
-    looks = {(look.claim, look.version) for look in taken if look.scale == scale.name}
-    looked = {c.name for c in suite.claims if (c.name, c.version) in looks}
+    taken = [look for look in taken if look.scale == scale.name]
     drafts = [
-        _draft(suite, scale, c, cells_of, records, references, _schedule(scale, c, looked))
+        _draft(suite, scale, c, cells_of, records, references, of_claim(taken, c.name, c.version))
         for c in suite.claims
     ]
     far = tiers.distance(suite, scale)
@@ -190,7 +191,7 @@ def _draft(
     cells_of: axes.CellsOf,
     records: Sequence[Record],
     references: Sequence[Reference],
-    schedule: Looks | None,
+    kept: Sequence[Look],
 ) -> Verdict:
     """A verdict before Holm; of a claim that can be decided the label holds what is to be added."""
     grouped, place = cells_of(scale.name), axes.placed(suite, scale, claim, cells_of)
@@ -205,7 +206,7 @@ def _draft(
     else:
         results = measure(suite, scale, claim, grouped, records)
         judged_claim = place[2] if place else claim
-        found, evidence = _measured(suite, judged_claim, every, evidence, schedule)
+        found, evidence = _measured(suite, judged_claim, every, evidence, kept)
         n, used = len(evidence.seeds), evidence.cells
     tier, unmatched = tiers.tier_of(scale, claim, evidence.tasks), ""
     if tier == "exact" and found["outcome"] in _DECIDED:
@@ -249,15 +250,8 @@ def _elsewhere(claim: Claim) -> Evidence:
     return Evidence((), 0, (), (), (), "not run", (why,))
 
 
-def _schedule(scale: Scale, claim: Claim, looked: Collection[str]) -> Looks | None:
-    """The looks of a primary claim that looks were taken at; None for the others."""
-    if claim.role != "primary" or claim.name not in looked:
-        return None
-    return Looks(schedule=scale.looks)
-
-
 def _measured(
-    suite: Suite, claim: Claim, every: Evidence, evidence: Evidence, schedule: Looks | None
+    suite: Suite, claim: Claim, every: Evidence, evidence: Evidence, kept: Sequence[Look]
 ) -> tuple[dict[str, Any], Evidence]:
     """Fields of the verdict that come from the numbers, and the evidence that they rest on."""
     if evidence.outcome:
@@ -265,9 +259,8 @@ def _measured(
     if isinstance(claim, Exact):
         return exact(claim, evidence), evidence
     n = len(evidence.seeds)
-    sizes = schedule.taken(n) if schedule and n >= FEWEST_SEEDS else ()
-    if schedule and sizes:
-        return _at_looks(suite, claim, evidence, schedule, sizes)
+    if kept and n >= kept[0].schedule[0]:  # whatever its role has become
+        return _at_looks(suite, claim, evidence, kept)
     found = effect(suite, claim, evidence) if n else {}
     if n < FEWEST_SEEDS:
         found |= dict.fromkeys(("p", "p_sign_flip", "n_needed", "reason"))
@@ -276,26 +269,31 @@ def _measured(
 
 
 def _at_looks(
-    suite: Suite, claim: Inexact, evidence: Evidence, schedule: Looks, sizes: Sequence[int]
+    suite: Suite, claim: Inexact, evidence: Evidence, kept: Sequence[Look]
 ) -> tuple[dict[str, Any], Evidence]:
     """The look that decides, or comes nearest to it: its interval, and the p of all looks so far.
 
-    Each look judges the first trainings by seed, at its own level, so that the verdict follows from
-    the records alone.
+    The schedule is that of the first look that was taken, whatever the scale says today.
     """
+    schedule = Looks(schedule=kept[0].schedule)
     level = 1 - sequential.boundary(schedule, 1, 1 - CONFIDENCE)
-    parts = [evidence._replace(seeds=evidence.seeds[:size]) for size in sizes]
+    parts = [evidence.at(size, kept) for size in schedule.taken(len(evidence.seeds))]
     found = [effect(suite, claim, part, level) for part in parts]
-    p_values = [own["p"] for own in found if own.get("p") is not None]
-    over = sequential.over_looks(p_values, schedule) if len(p_values) == len(found) else None
-    if over is None:
+    p_values = [own.get("p") for own in found]
+    if all(p is None for p in p_values):
         return found[-1], parts[-1]
+    over = sequential.over_looks([1.0 if p is None else p for p in p_values], schedule)
     look = over.look
-    if found[look - 1]["outcome"] not in _DECIDED:  # an equivalence that was found stays found
-        equal = (k for k, own in enumerate(found, 1) if own["outcome"] == "equivalent")
-        look = next(equal, look)
-    best = found[look - 1]
+    # An equivalence that was found stays found.
+    equal = next((k for k, own in enumerate(found, 1) if own["outcome"] == "equivalent"), None)
+    if equal and (equal < look or found[look - 1]["outcome"] not in _DECIDED):
+        look = equal
+    best, judged = found[look - 1], {of_records(part.trainings()) for part in parts}
     name = f"look {look} of {len(schedule.schedule)}"
+    if gone := [other.spent for other in kept if other.records not in judged]:
+        total = 100 * steady(math.fsum([ALPHA, *gone]))
+        why = f"{len(gone)} more at other records: all looks may err in {total:g} %, not 5 %"
+        best = best | {"reason": "; ".join(filter(None, (best.get("reason"), why)))}
     return best | {"p": over.p, "look": name}, parts[look - 1]
 
 

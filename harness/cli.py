@@ -5,6 +5,7 @@ wrong usage or a suite that does not hold together; 3 the opposite of a claim wa
 --strict`); 4 corrupt or unwritable files, or a full disk; 130 interrupted.
 """
 
+import gc
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -20,10 +21,12 @@ from harness import (
     console,
     data_commands,
     list_commands,
+    margins,
     new,
     number,
     options,
     plan,
+    queue_commands,
     registry,
     summary,
     terminal,
@@ -33,19 +36,24 @@ from harness import (
     variants,
 )
 from harness.arguments import (
+    Address,
     Assignments,
     Claims,
     Data,
     Device,
     Json,
     Names,
+    PerGpu,
     Pick,
     Plugins,
+    Queued,
     Quiet,
     Rerun,
     Results,
     ScaleName,
     Seeds,
+    Shard,
+    Where,
     folder_option,
     named_suites,
     open_data,
@@ -57,11 +65,13 @@ from harness.arguments import (
     varied,
 )
 from harness.errors import StoreError, UsageError, quoted, unknown
+from harness.executors.place import Place
 from harness.record import Record
 from harness.rounds import Rounds, summarise, tell_looks
 from harness.store import Store
 from harness.suite import SEPARATOR, Scale, Suite
 from harness.terminal import err, out
+from harness.verified import Verified
 
 if TYPE_CHECKING:
     from harness.design import ClaimPower
@@ -99,6 +109,7 @@ app.command("doctor")(upkeep_commands.doctor)
 app.command("gc")(upkeep_commands.gc)
 app.command("new")(new.new)
 app.command("migrate")(upkeep_commands.migrate_records)
+app.command("cancel")(queue_commands.cancel)
 app.command("claims")(claim_commands.claims)
 
 
@@ -117,12 +128,13 @@ def show_plan(
     *,
     assignments: Assignments = None,
     claims: Claims = None,
+    shard: Shard = None,
     plugin: Plugins = None,
     json: Json = False,
 ) -> None:
     """What would run, and why each trial will or will not; the MDE of each claim."""
     registry.use(plugin)
-    store, filters = open_store(results), options.filters(methods, tasks, seeds, claims)
+    store, filters = open_store(results), options.filters(methods, tasks, seeds, claims, shard)
     rounds = Rounds(store, open_data(data), device, rerun)
     documents = []
     for suite, size in sizes(named_suites(names, scale), scale, assignments, filters):
@@ -182,6 +194,11 @@ def run(
         int, typer.Option(min=5, max=10_000, help="With --until: seeds at which to stop.")
     ] = 40,
     claims: Claims = None,
+    shard: Shard = None,
+    executor: Where = "local",
+    address: Address = None,
+    slurm: Queued = None,
+    per_gpu: PerGpu = 1,
     plugin: Plugins = None,
     quiet: Quiet = False,
     verbose: Annotated[
@@ -198,9 +215,11 @@ def run(
     store.sweep(upkeep.STALE_SECONDS)
     began, most_seconds = time.monotonic(), None if limit is None else options.seconds(limit)
     deadline = None if most_seconds is None else began + most_seconds
+    place = Place(executor, jobs, per_gpu, address, tuple(slurm or ()))
+    place.check()
     feed = None if track is None else trackers.Feed(track, store.results, store.cache)
-    rounds = Rounds(store, open_data(data), device, rerun, jobs, deadline, detail, feed)
-    filters = options.filters(methods, tasks, seeds, claims)
+    rounds = Rounds(store, open_data(data), device, rerun, place, deadline, detail, feed)
+    filters = options.filters(methods, tasks, seeds, claims, shard)
     suites = named_suites(names, scale)
     chosen: Sequence[tuple[Suite, Scale]]
     if until is None:
@@ -208,7 +227,7 @@ def run(
     elif filters != plan.EVERYTHING or rerun != "none":
         raise UsageError(
             f"--until {until} chooses methods, tasks and seeds itself; leave out --methods, "
-            "--tasks, --seeds, --claims and --rerun"
+            "--tasks, --seeds, --claims, --shard and --rerun"
         )
     else:
         chosen = [varied(suite, scale, assignments) for suite in suites]
@@ -255,8 +274,9 @@ def status(
             found.append(
                 {"suite": suite.name, "scale": scale.name, "trials": states, "seconds": spent}
             )
+    queued = queue_commands.queued(store)
     if json:
-        terminal.document({"scales": found, "corrupt": damaged})
+        terminal.document({"scales": found, "corrupt": damaged, "queued": queued})
     else:
         rows = [
             (
@@ -268,6 +288,8 @@ def status(
             for s in found
         ]
         console.table(("suite", "scale", "trials", "spent"), rows, out)
+        for one in queued:
+            out.print(f"{one['cluster']}: {one['jobs']} {one['state']}")
     if damaged:
         raise typer.Exit(StoreError.exit_code)
     seen = {one["suite"] for one in found}
@@ -305,6 +327,8 @@ def report(
     keep = site.orphans(suites, results, reports)
     for line in keep.values():
         err.print(line, markup=False)
+    for suite in suites:
+        margins.check(suite, margins.read(results, suite.name), records)
     current, stale = plan.standing(suites, records)
     printed = {suite.name: registry.references(suite) for suite in suites}
     different = site.generate(
@@ -315,6 +339,7 @@ def report(
             for suite in suites
             for scale in suite.scales
         },
+        drawn=Verified(store, "pictures"),
     )  # fmt: skip
     pages = sorted({f"{r.suite}/{r.scale}" for r in records if SEPARATOR not in r.scale})
     paths = [str(reports / page / "report.html") for page in pages]
@@ -385,6 +410,7 @@ def compare(
 
 def main() -> NoReturn:
     """Entry point."""
+    gc.set_threshold(100_000)  # records and trials hold no circles, and each search visits them all
     raise SystemExit(terminal.run(app))
 
 

@@ -22,6 +22,8 @@ from harness.store import Store
 from harness.suite import Suite
 
 _LINE_SECONDS = 30.0
+_LOOK_SECONDS = 0.2
+"""How often the time that is left is worked out, at most."""
 
 Detail = Literal["quiet", "usual", "verbose"]
 """What a run shows as it goes: failures alone; progress; a line for every trial, in a log too."""
@@ -113,6 +115,7 @@ class Watch:
         self._total = self._trials_left()
         self._running: dict[str, tuple[Job, float]] = {}
         self._last_line = time.monotonic()
+        self._looked = float("-inf")
         self._rows: dict[str, TaskID] = {}
         self._bars = Progress(
             TextColumn("{task.description}"),
@@ -156,6 +159,9 @@ class Watch:
         else:
             self._running[job.id] = (job, self._estimate.of_job(job))
             self._rows[job.id] = self._bars.add_task(f"  {job.title}", total=1, left="")
+        if time.monotonic() - self._looked < _LOOK_SECONDS:
+            return  # it goes through all that is left
+        self._looked = time.monotonic()
         left = f"about {number.seconds(self.remaining())} left"
         done = self._total - self._trials_left()
         self._bars.update(self._whole, completed=done, left=left)

@@ -8,7 +8,7 @@ import pandas as pd
 from harness import stats
 from harness.analysis import Cells, cells
 from harness.axes import over_axis
-from harness.claim import Claim, Exact, LowerSpread, Trend
+from harness.claim import Claim, Exact, LowerSpread, Trend, sides_of
 from harness.effects import CONFIDENCE, POWER, needed, unit_of
 from harness.evidence import Evidence, gather, lines_of, sample, tasks_of
 from harness.suite import Scale, Suite
@@ -20,7 +20,8 @@ class ClaimPower(NamedTuple):
     claim: str
     kind: str
     n: int
-    """Seeds that the scale gives it; 0 where the scale leaves it out."""
+    """Trainings that the scale gives it: its seeds, 1 where no seed touches it, 0 where the scale
+    leaves it out."""
     tasks: int
     unit: str
     margin: float | None
@@ -59,7 +60,8 @@ def power(suite: Suite, scale_name: str, runs: pd.DataFrame | None = None) -> li
         tasks = tasks_of(suite, scale, claim)
         if isinstance(claim, Trend) and not over_axis(suite, claim):
             tasks = lines_of(tasks, claim).tasks
-        n = len(scale.seeds) if tasks else 0
+        varies = not all(suite.constant(suite.method(name)) for name in sides_of(claim))
+        n = (len(scale.seeds) if varies else 1) if tasks else 0
         sd, sd_scale = _known_sd(suite, claim, sources)
         mde_sd = mde = enough = None
         if isinstance(claim, LowerSpread) and tasks:
@@ -71,7 +73,7 @@ def power(suite: Suite, scale_name: str, runs: pd.DataFrame | None = None) -> li
             stretch = (1 + n * overlap) ** 0.5
             mde_sd = stats.minimum_detectable_effect(stretch, n, CONFIDENCE, POWER)
             mde = mde_sd * sd if mde_sd is not None and sd is not None else None
-            if sd is not None and not overlap:
+            if sd is not None and varies and not overlap:
                 enough = needed(claim, claim.margin, sd)
         rows.append(
             ClaimPower(

@@ -3,7 +3,7 @@
 Shapes: S seeds, T tasks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
@@ -13,6 +13,7 @@ from harness.analysis import Cell, Cells, distinct, shared_seeds
 from harness.claim import Claim, Exact, Level, LowerSpread, Trend, sides_of
 from harness.digits import steady
 from harness.errors import SpecError
+from harness.looks import Look, of_records
 from harness.stats import Array
 from harness.suite import Scale, Suite, Task, over_of, select
 
@@ -51,6 +52,28 @@ class Evidence(NamedTuple):
         """Numbers of `a` and `b`, seeds by tasks; zeros for the `b` that is not there."""
         a_ST = _table(self.a_T, self.seeds)
         return a_ST, _table(self.b_T, self.seeds) if self.b_T else np.zeros_like(a_ST)
+
+    def trainings(self) -> list[str]:
+        """The trainings behind the numbers, each by its name and its number."""
+        found = {
+            f"{training} {steady(value)}"
+            for c in self.cells
+            for seed, training, value in zip(c.seeds, c.trainings, c.values.tolist(), strict=True)
+            if c.constant or seed in self.seeds
+        }
+        return sorted(found)
+
+    def at(self, size: int, kept: Iterable[Look]) -> "Evidence":
+        """What a look of that size judges: the trainings that it was taken at, if they are there.
+
+        Else, and before it is taken, the first ones by seed.
+        """
+        for look in kept:
+            if look.n == size and set(look.seeds) <= set(self.seeds):
+                part = self._replace(seeds=look.seeds)
+                if of_records(part.trainings()) == look.records:
+                    return part
+        return self._replace(seeds=self.seeds[:size])
 
     def once(self, claim: Claim) -> "Evidence":
         """The same with one seed for each combination of trainings.

@@ -117,15 +117,26 @@ def read_plain(path: Path) -> bytes | None:
         Unreadable: it cannot be read, or is a folder, a link, a pipe, ...
     """
     try:
-        mode = path.lstat().st_mode
-        if not stat.S_ISREG(mode):
-            raise Unreadable(cannot_read(path, f"{_kind(mode)}, not a plain file"))
-        return path.read_bytes()
+        # A link is not followed, the other end of a pipe not waited for.
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            state = os.fstat(handle)
+            if not stat.S_ISREG(state.st_mode):
+                raise Unreadable(cannot_read(path, f"{_kind(state.st_mode)}, not a plain file"))
+            data = os.read(handle, state.st_size + 1)
+            while len(data) != state.st_size and (more := os.read(handle, _CHUNK)):
+                data += more  # it grew meanwhile, or is larger than one call reads
+            return data
+        finally:
+            os.close(handle)
     except FileNotFoundError:
         return None
     except OSError as error:
         if error.errno == errno.ENOTDIR and is_absent(path.parent):
             return None
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link, a socket
+            kind = _kind(path.lstat().st_mode)
+            raise Unreadable(cannot_read(path, f"{kind}, not a plain file")) from error
         raise Unreadable(cannot_read(path, error)) from error
 
 

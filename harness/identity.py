@@ -4,10 +4,11 @@ Not in it: threads, executor, time, and the source code, which is stored beside 
 tests hold every identity of our suites.
 """
 
+import functools
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from harness.suite import SPEC_VERSION, Artifact, Method, Scale, Suite, Task, over_of
@@ -48,6 +49,9 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
+_scalar = functools.lru_cache(maxsize=1 << 16, typed=True)(canonical)
+
+
 class Node(NamedTuple):
     """An artifact to build: for one seed and one task where the artifact asks for that."""
 
@@ -80,35 +84,61 @@ class Recipes:
         self._artifacts = {a.name: a for a in suite.artifacts}
         self._over = over_of(suite.artifacts)
         self._known: dict[tuple[str, str | None, int | None], str] = {}
+        self._parts: dict[tuple[str, str], dict[str, Any]] = {}
+        self._texts: dict[int, str] = {}
+        """Canonical JSON of the parts, each written once however many identities hold it."""
 
     def trial(self, method: Method, task: Task, seed: int) -> Identity:
         """The identity of a trial; the nodes of its artifacts are there then."""
         needs = self._resolve(method.needs, task, seed)
         spec = self._common(seed, task.datasets, needs) | {
-            "method": _identified(method),
-            "task": _identified(task),
+            "method": self._part("method", method.name, lambda: _identified(method)),
+            "task": self._part("task", task.name, lambda: _identified(task)),
             **self._plugins(method, task),
         }
-        return Identity(spec, digest(spec), needs)
+        return Identity(spec, self._digest(spec), needs)
+
+    def _part(self, kind: str, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """A part of specifications, the same object in all of them."""
+        if (kind, name) not in self._parts:
+            made = self._parts[kind, name] = make()
+            self._texts[id(made)] = canonical(made)
+        return self._parts[kind, name]
+
+    def _digest(self, spec: dict[str, Any]) -> str:
+        """`digest(spec)`, from texts that are there already."""
+        texts = [f'"{key}":{self._text(value)}' for key, value in sorted(spec.items())]
+        return hashlib.sha256(f"{{{','.join(texts)}}}".encode()).hexdigest()
+
+    def _text(self, value: Any) -> str:
+        if isinstance(value, dict | list):
+            return self._texts.get(id(value)) or canonical(value)  # plugins have no text
+        return _scalar(value)
 
     def _common(
-        self, seed: int | None, data: Iterable[str], needs: dict[str, str]
+        self, seed: int | None, data: Sequence[str], needs: dict[str, str]
     ) -> dict[str, Any]:
         """The part of a specification that trials and artifacts share."""
         return {
             "spec_version": SPEC_VERSION,
             "suite": self._suite.name,
             "seed": seed,
-            "scale": {"name": self._scale.name, "params": self._scale.settings.plain()},
+            "scale": self._part("scale", "", self._size),
             "dtype": self._suite.dtype,
             "device": self._device,
-            "data": {name: self._datasets[name].files for name in data},
-            "artifacts": needs,
+            "data": self._part("data", "\0".join(data), lambda: self._files(data)),
+            "artifacts": self._part("artifacts", "\0".join(needs.values()), lambda: needs),
         }
+
+    def _size(self) -> dict[str, Any]:
+        return {"name": self._scale.name, "params": self._scale.settings.plain()}
+
+    def _files(self, data: Iterable[str]) -> dict[str, Any]:
+        return {name: self._datasets[name].files for name in data}
 
     def _plugins(self, *things: Method | Task | Artifact | None) -> dict[str, Any]:
         """Names of the plugins behind it: equal names in two plugins are two things."""
-        names = self._suite.plugins_of(*things)
+        names = self._suite.plugins_of(*things) if self._suite.plugins else ()
         return {"plugins": list(names)} if names else {}
 
     def _resolve(self, names: Sequence[str], task: Task, seed: int) -> dict[str, str]:
@@ -155,7 +185,7 @@ class Recipes:
             "task": _identified(over_task) if over_task else None,
             **self._plugins(artifact, over_task),
         }
-        made = Node(artifact, over_task, over_seed, spec, digest(spec), needs)
+        made = Node(artifact, over_task, over_seed, spec, self._digest(spec), needs)
         self.nodes.setdefault(made.id, made)
         return made.id
 

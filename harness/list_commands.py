@@ -81,8 +81,8 @@ def show(
     ]
     console.table(("task", "protocol", "metrics", "data", "note"), rows, out)
     out.print()
-    rows = [(c.name, c.kind, c.source, c.text) for c in suite.claims]
-    console.table(("claim", "kind", "source", "what it says"), rows, out)
+    rows = [(c.name, c.role, c.kind, c.source, c.text) for c in suite.claims]
+    console.table(("claim", "role", "kind", "source", "what it says"), rows, out)
     out.print()
     rows = [
         (s.name, suite.trial_count(s), len(s.seeds), " ".join(s.deviations)) for s in suite.scales

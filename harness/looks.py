@@ -2,12 +2,15 @@
 
     results/<suite>/<scale>/looks/<claim>--v<version>--n<size>--<digest>.json
 
-A verdict follows from the records alone (`harness.sequential`), as long as these stay. Where
+A look stays what it was when it was taken, as long as the trainings that it judged are there with
+their numbers: a failed trial that is repaired later, or seeds in front of it, change nothing. Where
 records are replaced because a method changed, the looks at the old ones still have spent their α:
-their files stay, and the same look at other records becomes a file of its own beside them.
+their files stay, the same look at other numbers becomes a file of its own beside them, and the
+verdict says so.
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
@@ -42,7 +45,7 @@ class Look(Spec):
     seeds: tuple[int, ...]
     """Of these trainings."""
     records: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """sha256 of the sorted ids of the trainings judged, each named by its first record."""
+    """sha256 of the trainings judged, each named by its first record, with their numbers."""
     p: float | None = Field(ge=0, le=1)
     """Two-sided, of this look alone; None where there was no test."""
     spent: float = Field(ge=0, le=1)
@@ -75,9 +78,9 @@ class Look(Spec):
         return self.model_dump(mode="json", exclude=set(without))
 
 
-def of_records(ids: list[str] | tuple[str, ...]) -> str:
-    """What `Look.records` holds, of the ids in any order."""
-    return digest(sorted(ids))
+def of_records(trainings: list[str] | tuple[str, ...]) -> str:
+    """What `Look.records` holds, of the trainings in any order."""
+    return digest(sorted(trainings))
 
 
 def keep(results: Path, look: Look) -> Path:
@@ -110,10 +113,10 @@ def taken(results: Path, suite: str, scale: str) -> list[Look]:
     return sorted(looks, key=lambda look: (look.claim, look.version, look.n, look.date))
 
 
-def spent(looks: list[Look], claim: str, version: int) -> float:
-    """α that a claim has spent over all its looks; above .05 where a look was repeated."""
-    levels = [look.spent for look in looks if (look.claim, look.version) == (claim, version)]
-    return sum(sorted(levels))
+def of_claim(looks: Iterable[Look], claim: str, version: int) -> list[Look]:
+    """The looks at one version of a claim, the first one first."""
+    own = [look for look in looks if (look.claim, look.version) == (claim, version)]
+    return sorted(own, key=lambda look: (look.date, look.n))
 
 
 def _read(path: Path) -> Look | None:

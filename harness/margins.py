@@ -2,7 +2,7 @@
 
 `harness run` pins the margin of every claim before it makes records; the file is committed with
 them. A margin that is changed afterwards is refused, until the claim's version is raised: another
-margin is another question.
+margin is another question. Versions only rise.
 """
 
 import json
@@ -57,19 +57,22 @@ def check(suite: Suite, pinned: dict[str, Pinned], records: Iterable[Record]) ->
     Raises:
         SpecError: with the claim, both margins and what to do.
     """
-    ran = {(r.method, r.task) for r in records if not r.scale.startswith("smoke")}
+    own = [r for r in records if r.suite == suite.name and not r.scale.startswith("smoke")]
+    ran = {(r.method, r.task) for r in own}
     for claim in suite.claims:
         before = pinned.get(claim.name)
-        if isinstance(claim, Exact) or before is None or before.version > claim.version:
+        if isinstance(claim, Exact) or before is None:
             continue
         now = _of(claim)
         tasks = select(suite.tasks, claim.tasks)
         judged = any((side, task.name) in ran for side in sides_of(claim) for task in tasks)
-        if before.version == now.version and not _same(before, now) and judged:
+        changed = before.version == now.version and not _same(before, now)
+        if judged and (changed or before.version > now.version):
+            lower = f" for version {now.version}" if before.version > now.version else ""
             raise SpecError(
-                f"suite {suite.name}, claim {claim.name}: {_words(now)}, but {_words(before)} was "
-                f"fixed for version {before.version} and there are records of it; restore it, or "
-                "raise the claim's version"
+                f"suite {suite.name}, claim {claim.name}: {_words(now)}{lower}, but "
+                f"{_words(before)} was fixed for version {before.version} and there are records of "
+                "it; restore it, or raise the claim's version"
             )
 
 

@@ -326,12 +326,14 @@ def _marked(part: Plugin, kind: str, mark: str) -> list[Spec]:
 
 
 def _pinned(claim: Claim, suite: Suite, part: Plugin) -> Claim:
-    """A claim of the suite: of the tasks that it spoke of before, whatever new ones are called."""
-    if not select(part.tasks, claim.tasks):
-        return claim
-    return claim.model_copy(
-        update={"tasks": tuple(task.name for task in select(suite.tasks, claim.tasks))}
-    )
+    """A claim of the suite: it and its checks speak of the tasks that they spoke of before."""
+
+    def before(patterns: tuple[str, ...]) -> tuple[str, ...]:
+        own = tuple(task.name for task in select(suite.tasks, patterns))
+        return own if select(part.tasks, patterns) else patterns
+
+    checks = (c.model_copy(update={"tasks": before(c.tasks)}) for c in claim.checks)
+    return claim.model_copy(update={"tasks": before(claim.tasks), "checks": tuple(checks)})
 
 
 def _scale(suite: Suite, scale: Scale, part: Plugin) -> Scale:

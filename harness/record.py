@@ -3,9 +3,10 @@
 `harness.identity` names it, `harness.store` puts it on disk.
 """
 
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, JsonValue, model_validator
+from pydantic_core import to_json
 
 from harness.errors import described
 from harness.identity import digest
@@ -18,7 +19,13 @@ SCHEMA_VERSION = 2
 READABLE = (1, 2)
 """Layouts that this harness reads; the first one has no `origin`."""
 
+S = TypeVar("S", bound=Spec)
 Status = Literal["ok", "diverged", "oom", "timeout", "failed"]
+
+
+def file_name(method: str, task: str, seed: int, identity: str) -> str:
+    """Name of a record's file inside `results/<suite>/<scale>/`."""
+    return f"{method}--{task}--s{seed}--{identity[:12]}.json"
 
 
 class Series(Spec):
@@ -127,7 +134,7 @@ class Record(Spec):
     @property
     def file_name(self) -> str:
         """Name of its file inside `results/<suite>/<scale>/`."""
-        return f"{self.method}--{self.task}--s{self.seed}--{self.short}.json"
+        return file_name(self.method, self.task, self.seed, self.id)
 
     def sealed(self) -> Self:
         """The same record with its checksum filled in."""
@@ -171,3 +178,49 @@ class Record(Spec):
 
     def _sum(self) -> str:
         return digest({k: v for k, v in self.content().items() if k != "checksum"})
+
+
+_OF_PAIR = ("method", "task", "scale", "data", "suite", "dtype", "device")
+_OF_RUN = ("source_digest", "packages", "flags", "command")
+
+
+class Shared:
+    """Parts that many records have in common, each kept once: a third of the memory."""
+
+    def __init__(self) -> None:
+        self._parts: dict[tuple[str, ...], tuple[bytes, tuple[Any, ...]]] = {}
+        self._fields: dict[frozenset[str], set[str]] = {}
+
+    def of(self, record: Record) -> Record:
+        """The same record, which shares what equals a part of the one before it."""
+        pair = (record.method, record.task)
+        self._share(record.spec, _OF_PAIR, *pair)
+        self._share(record.spec, ("artifacts",), record.method)
+        self._share(record.__dict__, ("counts", "data"), *pair)
+        self._share(record.provenance.__dict__, _OF_RUN, record.method)
+        for name, curve in record.series.items():
+            self._share(curve.__dict__, ("x",), name)
+            record.series[name] = self._slim(curve)
+        record.__dict__["cost"] = self._slim(record.cost)
+        record.__dict__["provenance"] = self._slim(record.provenance)
+        return self._slim(record)
+
+    def _share(self, holder: dict[str, Any], names: tuple[str, ...], *owner: str) -> None:
+        values = tuple(holder.get(name) for name in names)
+        exact = to_json(values)  # equality would take True for 1
+        same = self._parts.get((*names, *owner))
+        if same is not None and same[0] == exact:
+            holder.update((n, v) for n, v in zip(names, same[1], strict=True) if n in holder)
+        else:
+            self._parts[*names, *owner] = exact, values
+
+    def _slim(self, part: S) -> S:
+        """The same model; set one by one, its fields lie in a list that needs no table of names."""
+        slim, put = type(part).__new__(type(part)), object.__setattr__
+        names = part.__pydantic_fields_set__
+        for name, value in part.__dict__.items():
+            put(slim, name, value)
+        put(slim, "__pydantic_fields_set__", self._fields.setdefault(frozenset(names), names))
+        put(slim, "__pydantic_extra__", None)
+        put(slim, "__pydantic_private__", None)
+        return slim

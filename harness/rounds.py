@@ -10,6 +10,7 @@ from harness import console, executors, margins, number, options, plan, registry
 from harness.data import Sources
 from harness.errors import HarnessError, StoreError
 from harness.executors import Work
+from harness.executors.place import Place, room
 from harness.identity import Node
 from harness.record import Record
 from harness.run import INTERRUPTED, Job
@@ -19,6 +20,7 @@ from harness.summary import Round, Stopped, command
 from harness.terminal import doing, err, out
 from harness.trackers import Feed
 
+HERE = Place()
 Sized = tuple[Suite, Scale]
 """A suite and one of its scales, or a variant of one."""
 THERE = {"done": "already there", "stale": "there from older code", "failed": "failed before"}
@@ -33,8 +35,8 @@ class Rounds(NamedTuple):
     device: str
     """As the command line names it."""
     rerun: plan.Rerun
-    jobs: int = 0
-    """Trials at a time; 0: as many as there are cores."""
+    place: Place = HERE
+    """Where they run."""
     deadline: float | None = None
     """Of `time.monotonic`; None: no limit."""
     detail: console.Detail = "usual"
@@ -56,7 +58,7 @@ class Rounds(NamedTuple):
             records,
             self.store,
             self.sources,
-            device=options.device(self.device, scale),
+            device=options.device(self.device, scale, self.place.here),
             filters=filters,
             rerun=self.rerun,
         )
@@ -73,7 +75,7 @@ class Rounds(NamedTuple):
         known: dict[str, Record] = {}
         wanted = []
         for suite, size in sizes:  # a name that does not exist is told before anything is read
-            options.device(self.device, size)
+            options.device(self.device, size, self.place.here)
             seeded = variants.seeded(size, filters.seeds)
             meetings = plan.pairs(suite, seeded, filters)
             wanted.append(len(meetings) * len(filters.seeds or size.seeds))
@@ -95,9 +97,11 @@ class Rounds(NamedTuple):
             what = f"planning {number.plural(many, 'trial')} of {suite.name}"
             with self._doing(what, line=self.detail == "verbose"):
                 made = self.planned(suite, size, records, filters)
-                jobs = executors.work(made, self.store, self.sources, self.rerun)
+                jobs = executors.work(
+                    made, self.store, self.sources, self.rerun, self.place.per_gpu
+                )
             if self.detail != "quiet":
-                summarise(made, records, self.store)
+                summarise(made, records, self.store, self.place)
             plans.append(made)
             work += jobs
             if made.todo:
@@ -121,8 +125,6 @@ class Rounds(NamedTuple):
 
     def _work(self, work: Sequence[Work], plans: Sequence[plan.Plan], before: Round) -> Round:
         """Runs what there is to run; what that came to, together with what was there before."""
-        from harness.executors.local import Local
-
         suites = {made.suite.name: made.suite for made in plans}
         fresh: dict[str, Record] = {}
 
@@ -138,17 +140,20 @@ class Rounds(NamedTuple):
                 self.feed.send(record)
             return console.score(suites[job.suite], record)
 
-        workers = self.jobs or min(options.workers(made) for made in plans)
-        estimate = console.Estimate(list(before.records.values()), plans, self.store)
+        known = list(before.records.values())
+        executor, workers = self.place.open(plans, known, self.store, self.deadline)
+        estimate = console.Estimate(known, plans, self.store)
         watch = console.Watch(out, estimate, work, workers, ended=ended, detail=self.detail)
         with watch:
-            local = Local(workers, self.deadline)
-            finished = local.run(work, watch)
+            finished = executor.run(work, watch)
         if watch.full:
             raise StoreError(f"{watch.full}; stopped, {watch.kept()}")
-        stopped: Stopped = "" if finished else "time" if local.timed_out else "signal"
-        if stopped == "signal":
-            err.print(f"stopped; {watch.kept()}, resume with: {command()}", markup=False)
+        stopped: Stopped = "" if finished else "signal"
+        if not finished and self.deadline and not executor.stops.count:
+            stopped = "time"
+        if stopped == "signal" or (stopped and not self.place.here):
+            parting = executor.parting.format(kept=watch.kept())
+            err.print(f"{parting}: {command()}", markup=False)
         ran = sum(record.status == "ok" for record in fresh.values())
         counts = {
             "ran": ran,
@@ -193,18 +198,25 @@ class Rounds(NamedTuple):
         from harness import until
         from harness.analysis import frame
         from harness.claims import judge
-        from harness.looks import keep
+        from harness.looks import keep, taken
 
         ended, before = Round(0, {}, {}), -1
+        primary = [claim.name for claim in suite.claims if claim.role == "primary"]
+        everywhere = {size.name for _, size in until.places(suite, scale, primary)}
         while True:
             records = self.store.load(suite.name).records
+            margins.check(suite, margins.read(self.store.results, suite.name), records)
             current, _ = plan.standing([suite], records)
-            own = [r for r in records if r.scale == scale.name and r.id in current[suite.name]]
+            own = [r for r in records if r.scale in everywhere and r.id in current[suite.name]]
             runs = frame(own, suite)
             now = datetime.now(UTC).isoformat(timespec="seconds")
-            looks = until.reached(suite, scale, runs, now)
-            verdicts = judge(suite, scale.name, runs, own, registry.references(suite), taken=looks)
+            kept = taken(self.store.results, suite.name, scale.name)
+            looks = until.reached(suite, scale, runs, now, kept)
+            printed = registry.references(suite)
+            verdicts = judge(suite, scale.name, runs, own, printed, [*kept, *looks])
             outcomes = {verdict.claim: verdict.outcome for verdict in verdicts}
+            if looks:
+                margins.pin(self.store.results, suite)
             for look in looks:
                 keep(self.store.results, look.model_copy(update={"outcome": outcomes[look.claim]}))
             states = until.standings(suite, scale, runs, verdicts)
@@ -213,7 +225,8 @@ class Rounds(NamedTuple):
                 claims: tuple[str, ...], seeds: tuple[int, ...], known: list[Record] = own
             ) -> bool:
                 filters = plan.Filters(seeds=seeds, claims=claims)
-                return bool(self.planned(suite, scale, known, filters).todo)
+                sizes = until.places(suite, scale, claims)
+                return any(self.planned(*size, known, filters).todo for size in sizes)
 
             step = until.next_look(suite, scale, states, left, most)
             if isinstance(step, until.Stop):
@@ -225,7 +238,7 @@ class Rounds(NamedTuple):
             before = len(own)
             out.print(f"towards the look at {step.size} seeds: {', '.join(step.claims)}")
             filters = plan.Filters(seeds=step.seeds, claims=step.claims)
-            ended = ended.then(self.run([(suite, scale)], filters))
+            ended = ended.then(self.run(until.places(suite, scale, step.claims), filters))
             if ended.stopped:
                 return ended
 
@@ -254,7 +267,7 @@ def tell_looks(rounds: Rounds, suite: Suite, scale: Scale, records: Sequence[Rec
                 f"{effect:g} sd",
                 *(f"{100 * p:.0f} %" for p in found.by_look),
                 f"{found.expected:.0f}",
-                number.seconds(found.expected * seconds / options.workers(made)),
+                number.seconds(found.expected * seconds / room(made)),
             )
         )
     out.print(
@@ -265,14 +278,17 @@ def tell_looks(rounds: Rounds, suite: Suite, scale: Scale, records: Sequence[Rec
     console.table(headers, rows, out)
 
 
-def summarise(made: plan.Plan, records: Sequence[Record], store: Store) -> list[Node]:
+def summarise(
+    made: plan.Plan, records: Sequence[Record], store: Store, place: Place = HERE
+) -> list[Node]:
     """Prints what is to be done; the artifacts that come first."""
     states = Counter(step.state for step in made.steps)
     first, rest = plan.unmade(made, store), "nothing to do"
     if made.todo:
         seconds = console.Estimate(records, [made], store).of_plan(made, first)
         artifacts = f" after {len(first)} artifacts" if first else ""
-        took = number.seconds(seconds / options.workers(made))
+        workers = room(made, place.per_gpu) if place.here else 1
+        took = number.seconds(seconds / workers) + ("" if place.here else " of one worker")
         rest = f"{len(made.todo)} to run{artifacts}, about {took}"
     title = f"{made.suite.name} at {made.scale.name} scale on {made.device}"
     out.print(f"{title}: {console.counted(states)}; {rest}")

@@ -18,7 +18,7 @@ Two things follow, and need no further rule:
   earlier looks kept).
 
 The look of size n judges the first n trainings, by seed, and never those that happen to be there:
-seeds between two looks wait for the next. So verdicts are a function of the records alone.
+seeds between two looks wait for the next. Once taken it is kept with its seeds (`harness.looks`).
 """
 
 import functools
@@ -28,19 +28,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import field_validator
 from scipy import special
 
 from harness import stats
+from harness.claim import LookSizes
 from harness.digits import steady
 from harness.settings import Spec
 from harness.stats import Interval
-
-FEWEST = 5
-"""Trainings at the first look: below there is no verdict."""
-
-MOST_LOOKS = 10
-"""More looks than that leave too little α for each."""
 
 _TRIALS = 20_000
 """Suites drawn for a power: its standard error is at most 0.0036, of one claim."""
@@ -51,19 +45,8 @@ _AT_ONCE = 2_000
 class Looks(Spec):
     """The sample sizes at which claims are judged, fixed before anything runs."""
 
-    schedule: tuple[int, ...] = (5, 10, 20, 40)
+    schedule: LookSizes = (5, 10, 20, 40)
     """Distinct trainings (pairs, where two methods are compared) at each look."""
-
-    @field_validator("schedule")
-    @classmethod
-    def _possible(cls, schedule: tuple[int, ...]) -> tuple[int, ...]:
-        rises = all(a < b for a, b in pairwise(schedule))
-        if not (0 < len(schedule) <= MOST_LOOKS and schedule[0] >= FEWEST and rises):
-            raise ValueError(
-                f"looks {schedule}: give 1 to {MOST_LOOKS} rising numbers of seeds, the first at "
-                f"least {FEWEST}, for example (5, 10, 20, 40)"
-            )
-        return schedule
 
     def taken(self, n: int) -> tuple[int, ...]:
         """The looks that n trainings allow."""
@@ -102,19 +85,17 @@ class Taken(NamedTuple):
     """The look that gave it, counted from 1: the verdict rests on that look's interval."""
 
 
-def over_looks(p_values: Sequence[float], looks: Looks) -> Taken | None:
-    """One p-value of all looks so far; None before the first.
+def over_looks(p_values: Sequence[float], looks: Looks) -> Taken:
+    """One p-value of all looks so far.
 
     Args:
-        p_values: two-sided p-values of the looks taken, in their order.
+        p_values: two-sided p-values of the looks taken, in their order, one at least.
 
     Raises:
-        ValueError: more looks than the schedule has.
+        ValueError: no look, or more than the schedule has.
     """
-    if len(p_values) > len(looks.schedule):
+    if not 1 <= len(p_values) <= len(looks.schedule):
         raise ValueError(f"{len(p_values)} looks were taken of {len(looks.schedule)}")
-    if len(p_values) == 0:
-        return None
     smallest = min(p_values)
     spent = steady(min(1.0, smallest * len(looks.schedule)))
     return Taken(spent, list(p_values).index(smallest) + 1)
@@ -142,7 +123,7 @@ def decide(
         p_values: of each claim those of its looks so far, two-sided; empty where it has none.
         alpha: of all claims and looks together.
     """
-    taken = [over_looks(own, looks) for own in p_values]
+    taken = [over_looks(own, looks) if own else None for own in p_values]
     adjusted = stats.holm([t.p if t else 1.0 for t in taken])
     return tuple(
         Decision(p < alpha, t.look if t else None, p) for t, p in zip(taken, adjusted, strict=True)

@@ -11,7 +11,7 @@ import json
 import math
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
@@ -78,10 +78,14 @@ class Schedule(Settings):
         )
 
 
+Decay = Annotated[float, Field(ge=0, lt=1)]
+"""Decay rate of a running mean."""
+
+
 class AdamW(Settings):
     """AdamW with a clipped gradient."""
 
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay rates of the means of gradients and of their squares."""
     eps: float = Field(default=1e-8, gt=0)
     """Added to the root of the mean square."""
@@ -165,14 +169,25 @@ def replaced(settings: S, assignments: Mapping[str, str]) -> S:
             if depth < len(parts) - 1:
                 place = place[part]
         value, inner = _value(text), place[parts[-1]]
-        if isinstance(inner, dict) and not isinstance(value, dict):
+        if isinstance(inner, dict) and inner and not isinstance(value, dict):
             there = ", ".join(f"{path}.{name}" for name in inner)
             raise UsageError(f"--set {path}: it has parts; set one of them: {there}")
         place[parts[-1]] = value
     try:
-        return type(settings).model_validate(values)
+        made = type(settings).model_validate(values)
     except ValidationError as error:
         raise UsageError(f"--set: {fault(error)}") from None
+    for path in assignments:  # pydantic takes true for 1
+        given, taken = _at(values, path), _at(made.plain(), path)
+        if isinstance(given, bool) and not isinstance(taken, bool):
+            raise UsageError(f"--set: {path}: Input should be a number, found {given}")
+    return made
+
+
+def _at(values: JsonValue, path: str) -> JsonValue:
+    for part in path.split("."):
+        values = values[part] if isinstance(values, dict) else None
+    return values
 
 
 class Row(NamedTuple):

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from harness.errors import SpecError
 from harness.suite import Suite
+from harness.verified import finding, remembered, rules
 
 ENGINE = "harness"
 _HERE = Path(__file__).parent
@@ -33,7 +34,7 @@ MACHINERY = frozenset(
         "looks", "margins", "migrate", "new", "number", "options", "patience", "plan", "plugins",
         "provenance", "record", "registry", "report", "resampling", "rounds", "run", "sequential",
         "source", "store", "suite", "task", "terminal", "tiers", "tool", "until", "upkeep",
-        "upkeep_commands", "variants", "wording",
+        "upkeep_commands", "variants", "verified", "wording",
     }
 )  # fmt: skip
 """Parts of the engine that name, run, keep and show trials. A method's numbers do not depend on
@@ -232,13 +233,28 @@ def _above(module: str) -> list[str]:
 def _read(name: str, path: Path) -> _Module:
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     try:
-        return _parsed(path.read_bytes(), package)
+        return _parsed(path.read_bytes(), package, name)
     except (SyntaxError, ValueError, RecursionError) as error:
         raise SpecError(f"{path}: not Python source: {error}") from None
 
 
 @functools.cache
-def _parsed(text: bytes, package: str) -> _Module:
+def _parsed(text: bytes, package: str, name: str) -> _Module:
+    """A module's text taken apart: once in this process, and once for all with a cache."""
+    key = finding(rules(), package.encode(), text)
+    code, *names, has_getattr = remembered(f"module {name}", key, lambda: _apart(text, package))
+    imports, lazy, dynamic, words = names
+    return _Module(
+        code,
+        tuple((module, wanted) for module, wanted in imports),
+        tuple((module, wanted) for module, wanted in lazy),
+        tuple(dynamic),
+        tuple(words),
+        has_getattr,
+    )
+
+
+def _apart(text: bytes, package: str) -> _Module:
     tree = _without_docstrings(ast.parse(text))
     lazy_nodes: set[ast.AST] = set()
     for statement in tree.body:

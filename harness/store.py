@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Self
 
 from pydantic import ValidationError
 
+from harness import lease
 from harness.artifacts import Artifacts
 from harness.cache import MANIFEST, location
 from harness.checkpoints import Checkpoint, Checkpoints
@@ -40,8 +41,9 @@ from harness.files import (
     write_verified,
 )
 from harness.identity import canonical, digest
-from harness.record import READABLE, Record
+from harness.record import READABLE, Record, Shared
 from harness.settings import fault
+from harness.verified import Verified, finding, rules
 
 __all__ = [
     "MANIFEST",
@@ -186,25 +188,45 @@ class Store(Artifacts, Checkpoints):
     def load(self, suite: str = "*", scale: str = "*") -> Loaded:
         """All records below the results folder, in the order of their file names.
 
+        Every file is read. Of one suite, those that were verified before are known by the digest of
+        their bytes; of all suites (`harness doctor`), each one is verified anew.
+
         Raises:
             Unreadable: a folder or a record cannot be read, or a newer harness wrote it.
         """
-        records, damaged = [], []
+        records, damaged, shared = [], [], Shared()
+        known = None if suite == "*" else Verified(self, f"records-{suite}")
         for folder in self._record_folders(suite, scale):
             for path in _record_files(folder):
                 try:
-                    record = _read_record(path)
+                    record = _read_record(path, known)
                 except Unreadable:
                     raise
                 except StoreError as error:
                     damaged.append(Corrupt(path, str(error)))
                 else:
-                    records += [record] if record else []
+                    records += [shared.of(record)] if record else []
+        if known is not None:
+            known.save()
         return Loaded(records, damaged)
 
     def specs(self) -> list[Mapping[str, Any]]:
         """Specifications of all artifacts, coordinates of unfinished trials in the cache."""
         return [*self.artifact_specs(), *self.checkpoint_specs()]
+
+    def at(self, suite: str, scale: str, name: str, identity: str) -> Record | None:
+        """The intact record of one identity in the file of that name; nothing is listed.
+
+        Raises:
+            Unreadable: what stands there cannot be read.
+        """
+        try:
+            record = _read_record(self.results / suite / scale / name)
+        except Unreadable:
+            raise
+        except StoreError:
+            return None
+        return record if record is not None and record.id == identity else None
 
     def find(self, identity: str, suite: str, scale: str) -> Record | None:
         """The intact record of one identity, without reading the others.
@@ -236,11 +258,11 @@ class Store(Artifacts, Checkpoints):
         Raises:
             StoreError: the cache is not the harness's own.
         """
-        suites = folders(self.results, linked=True)
+        count, suites = 0, folders(self.results, linked=True)
         places = [self.results, *suites, *(s for suite in suites for s in folders(suite, True))]
         if self.owned():
+            count += lease.sweep(self.cache / "locks", age)
             places += [Path(place) for place, _, _ in os.walk(self.cache)]
-        count = 0
         for place in places:
             with contextlib.suppress(OSError, StoreError):  # its owner has just removed it
                 for entry in entries(place) or ():
@@ -283,8 +305,11 @@ def _record_files(folder: Path, ending: str = ".json") -> list[Path]:
     return [folder / name for name in names if name.endswith(ending) and not name.startswith(".")]
 
 
-def _read_record(path: Path) -> Record | None:
+def _read_record(path: Path, known: Verified | None = None) -> Record | None:
     """The verified record of a plain file that bears the record's own name; None without one.
+
+    `known`: bytes that were found to be such a record before are not taken apart once more; they
+    are read all the same.
 
     Raises:
         Unreadable: it cannot be read, or a newer harness wrote it.
@@ -293,13 +318,19 @@ def _read_record(path: Path) -> Record | None:
     data = read_plain(path)
     if data is None:
         return None  # moved aside since it was listed
+    home = path.parts[-3:]
+    found = finding(rules(), os.fsencode("/".join(home)), data)
+    if known is not None and found in known:
+        with contextlib.suppress(ValidationError):
+            return Record.model_validate_json(data)
     try:
         record = parse_record(data)
     except Unreadable as error:
         raise Unreadable(f"{path}: {error}") from None
-    home = (path.parent.parent.name, path.parent.name, path.name)
     if home != (record.suite, record.scale, record.file_name):
         raise StoreError("the record in it belongs under another name")
+    if known is not None:
+        known.add(found)
     return record
 
 

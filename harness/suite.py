@@ -8,7 +8,6 @@ import fnmatch
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import (
@@ -17,12 +16,12 @@ from pydantic import (
     SerializeAsAny,
     StringConstraints,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
 from harness.check import ImportPath, Name, methods_of
 from harness.claim import (
+    FEWEST_SEEDS,
     Beats,
     Citation,
     Claim,
@@ -30,12 +29,13 @@ from harness.claim import (
     Equivalent,
     Exact,
     Level,
+    LookSizes,
     LowerSpread,
     Tier,
     Trend,
     sides_of,
 )
-from harness.errors import UsageError
+from harness.errors import UsageError, unknown
 from harness.exhibit import Figure, Mark, Reference, Table
 from harness.settings import Settings, Spec
 from harness.task import Dataset, Metric, Params, Task
@@ -49,8 +49,6 @@ __all__ = [
 
 SPEC_VERSION = 1
 """Changes when the meaning of an identity changes; part of every identity."""
-FEWEST_SEEDS = 5
-"""Below this many distinct trainings there is no verdict."""
 _GLOB = re.compile(r"[*?\[]")
 SEPARATOR = "+"
 """Between the size of a scale and what a variant of it replaces; see `harness.variants`."""
@@ -157,29 +155,24 @@ class Scale(Spec):
     identity; a method's or task's parameter of the same name takes precedence."""
     trial_seconds: float = Field(default=3600, gt=0)
     """A trial that runs longer is recorded as `timeout`."""
-    looks: tuple[int, ...] = (5, 10, 20, 40)
+    looks: LookSizes = (5, 10, 20, 40)
     """Numbers of seeds at which claims may be judged where seeds are added until they are decided;
     fixed before anything runs."""
     expected_seconds: float = Field(gt=0)
     """One trial on one core of a small machine; only for the estimate before anything has run."""
     threads: int = Field(default=1, ge=1)
     """CPU threads per trial; not part of the identity, recorded in the provenance."""
+    gpus: int = Field(default=1, ge=1)
+    """GPUs per trial where the device is one; with several a method starts its own processes, see
+    `harness.parallel`. Not part of the identity."""
+    memory_gib: float = Field(default=0, ge=0)
+    """Main memory per trial, for executors that reserve it; 0: not reserved."""
     axes: tuple[Axis, ...] = ()
     """Settings that are also run at other values; each value is a variant of the scale."""
     tier: Tier | None = None
     """Nearness to the paper's setting; by default `exact` for the paper scale, `scaled` else."""
     deviations: tuple[str, ...] = ()
     """How this scale differs from the paper's setting."""
-
-    @field_validator("looks")
-    @classmethod
-    def _rising(cls, looks: tuple[int, ...]) -> tuple[int, ...]:
-        if not looks or looks[0] < FEWEST_SEEDS or any(b <= a for a, b in pairwise(looks)):
-            raise ValueError(
-                f"looks {looks}: numbers of seeds that rise, the first at least {FEWEST_SEEDS}; "
-                "for example (5, 10, 20, 40)"
-            )
-        return looks
 
     @property
     def size(self) -> str:
@@ -312,9 +305,10 @@ class Suite(Spec):
             _known(of, "method", methods_of(check), methods)
             self._match(of, "task", check.tasks, self.tasks)
         axes = {axis.name for scale in self.scales for axis in scale.axes}
-        if claim.axis and claim.axis not in axes:
-            there = ", ".join(sorted(axes)) or "none"
-            raise ValueError(f"{where}: no scale has an axis {claim.axis!r}; there are: {there}")
+        _known(where, "axis", filter(None, [claim.axis]), axes)
+        if isinstance(claim, Trend):
+            params = {name for t in select(self.tasks, claim.tasks) for name in t.params}
+            _known(where, "axis or task parameter", [claim.over], axes | params)
         if claim.margins or any(t.measures for t in self.tasks):
             self._averaged(claim)
 
@@ -400,11 +394,9 @@ class Suite(Spec):
         Raises:
             UsageError: there is none.
         """
-        there = ", ".join(s.name for s in self.scales)
-        if name not in {s.name for s in self.scales}:
-            raise UsageError(
-                f"suite {self.name} has no scale {name!r}; it has: {there}; see --scale"
-            )
+        there = [s.name for s in self.scales]
+        if name not in there:
+            raise UsageError(unknown("scale", name, there, f"harness show {self.name}"))
         return self.scale(name)
 
 
@@ -461,8 +453,7 @@ def _unique(what: str, things: Iterable[Spec]) -> None:
 def _known(where: str, what: str, names: Iterable[str], allowed: set[str]) -> None:
     for name in names:
         if name not in allowed:
-            there = ", ".join(sorted(allowed)) or "none"
-            raise ValueError(f"{where}: unknown {what} {name!r}; there are: {there}")
+            raise ValueError(f"{where}: {unknown(what, name, allowed)}")
 
 
 def _acyclic(artifacts: Sequence[Artifact]) -> None:

@@ -126,15 +126,17 @@ def _tell_suite(suite: Suite, scale: Scale, ended: Round, store: Store, rows: in
     from harness.analysis import cells, frame
     from harness.claims import judge
 
-    current = plan.standing([suite], own)[0][suite.name]
+    known = [r for r in ended.records.values() if r.suite == suite.name]
+    current = plan.standing([suite], known)[0][suite.name]
     own = [r for r in own if r.id in current]
-    runs = frame(own, suite)
+    along = [r for r in known if r.scale.startswith(scale.name + SEPARATOR) and r.id in current]
     pairs = {(r.method, r.task) for r in fresh}
     if pairs and (spec := _table(suite, pairs)):
-        _tell_table(suite, scale, spec, pairs, cells(runs), rows)
+        _tell_table(suite, scale, spec, pairs, cells(frame(own, suite)), rows)
     if scale.size == "smoke":
         return
     looked = taken(store.results, suite.name, scale.name)
+    runs = frame([*own, *along], suite)
     verdicts = judge(suite, scale.name, runs, own, registry.references(suite), looked)
     primary = [v for v in verdicts if v.role == "primary"]
     if primary and fresh:

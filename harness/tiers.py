@@ -16,10 +16,14 @@ PAPER = "paper"
 
 
 def tier_of(scale: Scale, claim: Claim, tasks: Iterable[Task]) -> Tier:
-    """How near the setting of a claim is to the paper's: a proxy among the tasks makes it one."""
+    """How near the setting of a claim is to the paper's: a proxy among the tasks makes it one.
+
+    A variant replaces a setting, and is never exact.
+    """
     if any(task.proxy or task.fallback for task in tasks):
         return "proxy"
-    return claim.tier or scale.tier or ("exact" if scale.name == PAPER else "scaled")
+    tier = claim.tier or scale.tier or ("exact" if scale.name == PAPER else "scaled")
+    return "scaled" if tier == "exact" and scale.name != scale.size else tier
 
 
 def distance(suite: Suite, scale: Scale) -> tuple[str, ...]:

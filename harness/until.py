@@ -1,19 +1,20 @@
 """Seeds added until every primary claim is decided: what the next look needs, and when to stop."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import count, islice
 from typing import NamedTuple
 
 import pandas as pd
 
-from harness.analysis import cells
-from harness.claim import Exact, Inexact
+from harness import axes, variants
+from harness.analysis import Cells, cells
+from harness.claim import Exact, Inexact, Trend
 from harness.claims import Verdict
 from harness.effects import effect
-from harness.errors import UsageError
+from harness.errors import SpecError, UsageError
 from harness.evidence import Evidence, gather
-from harness.looks import Look, of_records
-from harness.sequential import FEWEST, Looks, boundary
+from harness.looks import Look, of_claim, of_records
+from harness.sequential import Looks, boundary
 from harness.suite import Scale, Suite
 
 Left = Callable[[tuple[str, ...], tuple[int, ...]], bool]
@@ -47,21 +48,42 @@ class Stop(NamedTuple):
     """One line."""
 
 
-def reached(suite: Suite, scale: Scale, runs: pd.DataFrame, date: str) -> list[Look]:
+def places(suite: Suite, scale: Scale, claims: Collection[str]) -> list[tuple[Suite, Scale]]:
+    """The scale, and the points of those of its axes that some of these claims are trends over."""
+    over = {c.over for c in suite.claims if isinstance(c, Trend) and c.name in claims}
+    followed = tuple(axis for axis in scale.axes if axis.name in over)
+    points = variants.around(suite, scale.model_copy(update={"axes": followed}))
+    return [(suite, scale), *islice(points, 1, None)]
+
+
+def reached(
+    suite: Suite, scale: Scale, runs: pd.DataFrame, date: str, kept: Sequence[Look] = ()
+) -> list[Look]:
     """All looks that the trainings of each primary claim allow, without their outcome.
 
     Args:
         suite: whose claims.
         scale: whose looks.
-        runs: of this scale, as `harness.analysis.frame` gives them.
+        runs: of this scale and of the points of its axes, as `harness.analysis.frame` gives them.
         date: UTC, ISO 8601.
+        kept: looks taken before; each is found again as long as its trainings are there.
+
+    Raises:
+        SpecError: the scale's looks are not those that a claim was looked at with before.
     """
     looks = Looks(schedule=scale.looks)
     found = []
     for claim, evidence in _primary(suite, scale, runs):
+        before = of_claim(kept, claim.name, claim.version)
+        if before and before[0].schedule != looks.schedule:
+            raise SpecError(
+                f"suite {suite.name}, scale {scale.name}: looks are {looks.schedule}, but claim "
+                f"{claim.name} was looked at with {before[0].schedule}; restore them, or raise the "
+                "claim's version"
+            )
         sizes = () if evidence.outcome else looks.taken(len(evidence.seeds))
         for number, size in enumerate(sizes, 1):
-            part = evidence._replace(seeds=evidence.seeds[:size])
+            part = evidence.at(size, before)
             found.append(
                 Look(
                     suite=suite.name,
@@ -71,7 +93,7 @@ def reached(suite: Suite, scale: Scale, runs: pd.DataFrame, date: str) -> list[L
                     schedule=looks.schedule,
                     n=size,
                     seeds=part.seeds,
-                    records=of_records(_trainings(part)),
+                    records=of_records(part.trainings()),
                     p=effect(suite, claim, part).get("p"),
                     spent=boundary(looks, number),
                     outcome="",
@@ -84,33 +106,32 @@ def reached(suite: Suite, scale: Scale, runs: pd.DataFrame, date: str) -> list[L
 def standings(
     suite: Suite, scale: Scale, runs: pd.DataFrame, verdicts: Sequence[Verdict]
 ) -> list[Standing]:
-    """How far each primary claim is, by the verdicts at the looks reached."""
-    outcomes = {v.claim: v.outcome for v in verdicts}
+    """How far each primary claim is, by the verdicts at the looks reached.
+
+    Before the first look nothing is decided, however many seeds a verdict would do with. Where most
+    trials fail, further seeds would fail too; where one side does not scatter yet, they help.
+    """
+    of = {v.claim: v for v in verdicts}
     found = []
     for claim, evidence in _primary(suite, scale, runs):
-        n, outcome = len(evidence.seeds), outcomes[claim.name]
-        few = outcome in ("not judged", "not run") and n < FEWEST
-        found.append(Standing(claim.name, n, not few and outcome != "inconclusive"))
+        n, verdict, lost = len(evidence.seeds), of[claim.name], evidence.outcome == "not judged"
+        tried = max((cell.trials for cell in evidence.cells), default=0)
+        untested = verdict.outcome == "not judged" and verdict.p is None and not lost
+        closed = verdict.outcome != "inconclusive" and not untested
+        closed = closed and (tried if lost else n) >= scale.looks[0]
+        found.append(Standing(claim.name, n, closed or verdict.outcome == "not testable"))
     return found
 
 
 def _primary(suite: Suite, scale: Scale, runs: pd.DataFrame) -> Iterator[tuple[Inexact, Evidence]]:
-    grouped = cells(runs)
+    def cells_of(name: str) -> Cells:
+        return cells(runs[runs["scale"] == name])
+
     for claim in suite.claims:
-        if claim.role == "primary" and not isinstance(claim, Exact):
-            yield claim, gather(suite, scale, claim, grouped).once(claim)
-
-
-def _trainings(evidence: Evidence) -> list[str]:
-    """Ids of the trainings behind the numbers."""
-    return sorted(
-        {
-            training
-            for cell in evidence.cells
-            for seed, training in zip(cell.seeds, cell.trainings, strict=True)
-            if cell.constant or seed in evidence.seeds
-        }
-    )
+        if claim.role == "primary":
+            place = axes.placed(suite, scale, claim, cells_of)
+            if place is not None and not isinstance(place[2], Exact):
+                yield place[2], gather(*place).once(claim)
 
 
 def next_look(

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from harness import plan
+from harness import looks, margins, plan
 from harness.errors import StoreError, Unreadable
+from harness.files import folders
 from harness.store import Corrupt, Store
 
 STALE_SECONDS = 60.0
@@ -19,9 +20,10 @@ class Problem(NamedTuple):
 
 
 def check(store: Store, damaged: Iterable[Corrupt], repair: bool) -> Iterator[Problem]:
-    """Every corrupt record and artifact; with `repair` moved aside or removed.
+    """Every corrupt record and artifact, with `repair` moved aside or removed; looks and margins.
 
-    What cannot be read, and what a running command uses, stays as it is.
+    What cannot be read, what a running command uses, and what is to be had from git alone stays as
+    it is.
 
     Raises:
         StoreError: the cache is not the harness's own, or something cannot be moved or removed.
@@ -38,6 +40,16 @@ def check(store: Store, damaged: Iterable[Corrupt], repair: bool) -> Iterator[Pr
             removed = repair and store.discard(folder)
             done = "; in use, not removed" if repair else ""
             yield Problem(f"{error}{'; removed' if removed else done}", removed)
+    for suite in sorted(store.suites()):
+        for scale in folders(store.results / suite):
+            try:
+                looks.taken(store.results, suite, scale.name)
+            except StoreError as error:
+                yield Problem(str(error), repaired=False)
+        try:
+            margins.read(store.results, suite)
+        except StoreError as error:
+            yield Problem(str(error), repaired=False)
 
 
 def tidy(store: Store, dry_run: bool) -> Iterator[tuple[str, bool]]:

@@ -78,6 +78,12 @@ class Done(NamedTuple):
         return [line for line in self.out.splitlines() if line.startswith("failed ")]
 
 
+def _heeding_signals() -> None:
+    """Tests that were started in the background, or under nohup, ignore some; commands must not."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Project:
     """A results folder, a cache folder, and the commands that work on them."""
 
@@ -114,6 +120,7 @@ class Project:
             text=True,
             errors="replace",
             start_new_session=True,
+            preexec_fn=_heeding_signals,  # noqa: PLW1509 - it only sets signals
             **popen,
         )
         self._started.append(process)
@@ -201,8 +208,8 @@ class Project:
         found += [f"trial {path.name}" for path in self.cache.glob("trials/*")]
         found += [
             f"lock {path.name}"
-            for path in self.cache.glob("locks/*.lock")
-            if self.store.locked(path.stem)
+            for path in self.cache.glob("locks/*")
+            if self.store.locked(path.name)
         ]
         return found
 

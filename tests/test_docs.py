@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+TOPS = ("harness", "suites", "tests", "benchmarks", "docs")
 PAGES = sorted((ROOT / "docs").glob("*.md"))
-TO_COME = {"reading-a-verdict.md"}
-"""Written elsewhere since 2026-11-29; take it out when it is there."""
+READMES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("suites/*/README.md"))]
 LONG = {"bring-your-own.md", "reliability.md", "decisions.md", "reading-a-verdict.md"}
 BLOCK = re.compile(r"^( *)```(sh|python)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 RECORD = "gate/laptop/gate--self-er2-l1--s0--*.json"
@@ -32,12 +32,28 @@ def test_a_page_is_short_and_its_links_lead_somewhere(page: Path) -> None:
     text = page.read_text()
     assert page.name in LONG or len(text.splitlines()) <= 80
     links = re.findall(r"\]\(([\w./-]+)\)", text)
-    assert [x for x in links if x not in TO_COME and not (page.parent / x).exists()] == []
+    assert [x for x in links if not (page.parent / x).exists()] == []
+
+
+@pytest.mark.parametrize("page", [*PAGES, *READMES], ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_the_files_that_a_page_names_are_there(page: Path) -> None:
+    files = {p.relative_to(ROOT).as_posix() for top in TOPS for p in (ROOT / top).rglob("*.py")}
+    files |= {name.rpartition("/")[2] for name in files}
+    named = re.findall(r"(?:tests|suites|harness|benchmarks)/[\w/-]+\.py\b", page.read_text())
+    named += re.findall(r"(?<![\w/])\w+\.py\b", page.read_text())
+    strange = {name for name in named if name not in files and "PAPER" not in name}
+    assert {name for name in strange if not name.startswith("my_")} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_a_named_path_of_ours_exists(page: Path) -> None:
+    named = re.findall(r"`((?:harness|suites|tests|benchmarks)/[\w./-]+)`", page.read_text())
+    assert [x for x in named if not (ROOT / x).exists()] == []
 
 
 def test_the_list_of_pages_is_whole() -> None:
     listed = set(re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs/README.md").read_text()))
-    assert listed - TO_COME == {p.name for p in PAGES} - {"README.md"} - TO_COME
+    assert listed == {p.name for p in PAGES} - {"README.md"}
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: p.stem)

@@ -91,8 +91,7 @@ def test_links_lead_to_files(readme: str) -> None:
     path = ROOT / readme
     links = re.findall(r"\]\(([\w./-]+)\)", path.read_text())
     assert readme != "README.md" or "CONTRIBUTING.md" in links
-    to_come = {"docs/reading-a-verdict.md"}  # since 2026-11-29; take it out when it is there
-    assert [x for x in links if x not in to_come and not (path.parent / x).exists()] == []
+    assert [x for x in links if not (path.parent / x).exists()] == []
 
 
 def test_every_module_of_the_engine_has_its_line() -> None:

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+import types
 from collections.abc import Iterable, Sequence
 
 from harness import provenance, registry
@@ -75,6 +76,15 @@ def _harmless(modules: Iterable[str]) -> bool:
     return False
 
 
+def _orphaned(
+    kind: type[BaseException], error: BaseException, trace: types.TracebackType | None
+) -> None:
+    """Says what ended a forked process, but for its owner's end before it heard what to do."""
+    if not issubclass(kind, EOFError | ConnectionError) and kind.__name__ != "UnpicklingError":
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _orphaned
 warm_up(
     filter(None, os.environ.get(PRELOAD, "").split(",")), json.loads(os.environ.get(PLUGINS, "[]"))
 )

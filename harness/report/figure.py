@@ -4,13 +4,17 @@ import io
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.axes import Curve
 from harness.errors import HarnessError, SpecError, brief, described
+from harness.files import read_plain
+from harness.identity import digest
 from harness.record import Record
-from harness.registry import call
+from harness.registry import call, source_digest
 from harness.suite import Figure, Suite
+from harness.verified import Verified, finding, rules
 
 STYLE: dict[str, object] = {
     "axes.axisbelow": True,
@@ -46,6 +50,10 @@ _COORDINATE = re.compile(rb"(?<![\w#.-])-?(?:\d+\.\d{4,}|(?<=-)0)(?!(?!pt\b)[\w.
 """A number with many decimals, or minus zero, inside a tag."""
 
 
+ENDINGS = ("svg", "png")
+"""Of a picture's files; its fields of these names hold their bytes."""
+
+
 class Picture(NamedTuple):
     """A figure as a report shows it."""
 
@@ -58,7 +66,46 @@ class Picture(NamedTuple):
     """Why there is no picture; empty where there is one."""
 
 
-def draw(figure: Figure, suite: Suite, records: Sequence[Record]) -> Picture:
+class Kept:
+    """Pictures that lie in a page's folder and are known to be what the same inputs draw.
+
+    They are read whole, and known by the digest of inputs and bytes together.
+    """
+
+    def __init__(self, folder: Path, suite: Suite, drawn: Verified) -> None:
+        self._folder = folder / "figures"
+        self._suite = digest(suite.model_dump()).encode()
+        self._drawn = drawn
+
+    def of(
+        self, picture: Picture, source: str, inputs: str, make: Callable[[], Picture]
+    ) -> Picture:
+        """The picture that lies there, or else the one that `make` draws.
+
+        Args:
+            picture: without its bytes.
+            source: import path of what draws it.
+            inputs: all that it is drawn from, besides the suite.
+            make: draws it.
+        """
+        try:
+            code = source_digest(source).encode()
+        except SpecError:  # no source file, as in a notebook
+            return make()
+        about = (rules(), self._suite, code, picture.name.encode(), inputs.encode())
+        there = {end: read_plain(self._folder / f"{picture.name}.{end}") for end in ENDINGS}
+        files: dict[str, Any] = {e: data for e, data in there.items() if data is not None}
+        if len(files) == len(ENDINGS) and finding(*about, *files.values()) in self._drawn:
+            return picture._replace(**files)
+        made = make()
+        if made.svg:
+            self._drawn.add(finding(*about, *(getattr(made, end) for end in ENDINGS)))
+        return made
+
+
+def draw(
+    figure: Figure, suite: Suite, records: Sequence[Record], kept: Kept | None = None
+) -> Picture:
     """Draws a suite's figure from the records of one scale.
 
     A drawing function that cannot cope with the records at hand (too few, one method missing)
@@ -71,14 +118,24 @@ def draw(figure: Figure, suite: Suite, records: Sequence[Record]) -> Picture:
     if not records:
         return picture._replace(problem="no records to draw")
     function = call(figure.draw)
-    return _drawn(picture, lambda: function(records, suite, figure), figure.draw)
+
+    def drawn() -> Picture:
+        return _drawn(picture, lambda: function(records, suite, figure), figure.draw)
+
+    if kept is None:
+        return drawn()
+    return kept.of(picture, figure.draw, " ".join(r.checksum for r in records), drawn)
 
 
-def draw_curve(suite: Suite, curve: Curve) -> Picture:
+def draw_curve(suite: Suite, curve: Curve, kept: Kept | None = None) -> Picture:
     """Draws the effect of a claim along an axis: every seed, the intervals, the paper's value."""
     claim = next(c for c in suite.claims if c.name == curve.claim)
     picture = Picture(f"curve-{curve.claim}", claim.text, _caption(curve))
-    return _drawn(picture, lambda: _curve(curve), "harness.report.figure")
+
+    def drawn() -> Picture:
+        return _drawn(picture, lambda: _curve(curve), "harness.report.figure")
+
+    return drawn() if kept is None else kept.of(picture, "harness.drawing", repr(curve), drawn)
 
 
 def _caption(curve: Curve) -> str:

@@ -9,10 +9,10 @@ from harness.analysis import cells, frame
 from harness.claims import Verdict, judge
 from harness.errors import SpecError
 from harness.looks import Look
-from harness.record import Record
+from harness.record import Provenance, Record
 from harness.report import cost
-from harness.report.figure import Picture, draw, draw_curve
-from harness.report.selection import Selection, Trial, sort_out
+from harness.report.figure import Kept, Picture, draw, draw_curve
+from harness.report.selection import Selection, Trial, as_trial, sort_out
 from harness.report.table import FAILURES, Comparison, Field, Listing, Row, compare, label, planned
 from harness.report.verdict import Group, Line, checks, claims, curves, exact, groups, lines
 from harness.suite import Reference, Scale, Suite
@@ -80,6 +80,7 @@ def build(
     responses: Mapping[str, str] | None = None,
     beyond: Sequence[Record] = (),
     looked: Sequence[Look] = (),
+    kept: Kept | None = None,
 ) -> Page:
     """Makes the page of a suite at a scale from the records of that suite and scale.
 
@@ -108,10 +109,11 @@ def build(
         seen = frame([*selection.used, *beyond], suite) if beyond else runs
         verdicts = tuple(judge(suite, scale_name, seen, selection.used, references, looked))
         pictures = [
-            draw(f, suite, selection.used) if figures else Picture(f.name, f.title, f.caption)
+            draw(f, suite, selection.used, kept) if figures else Picture(f.name, f.title, f.caption)
             for f in suite.figures
         ]
-        pictures += [draw_curve(suite, v.curve) for v in verdicts if v.curve and figures]
+        pictures += [draw_curve(suite, v.curve, kept) for v in verdicts if v.curve and figures]
+    trials = selection.trials | {r.short: as_trial(r, r.id in stale) for r in beyond}
     own = suite.trial_count(scale) if scale else 0
     want = max(own, len(selection.used))  # seeds were added until claims were decided
     ok = sum(r.status == "ok" for r in selection.used)
@@ -123,9 +125,9 @@ def build(
         failed=len(selection.used) - ok,
         planned=want,
         verdicts=verdicts,
-        lines=lines(suite, verdicts, selection.trials, responses),
-        claims=claims(suite, verdicts, selection.trials),
-        exact=exact(suite, verdicts, selection.trials),
+        lines=lines(suite, verdicts, trials, responses),
+        claims=claims(suite, verdicts, trials),
+        exact=exact(suite, verdicts, trials),
         checks=checks(suite, verdicts),
         curves=curves(suite, verdicts),
         tables=tuple(tables),
@@ -245,12 +247,18 @@ def _failures(selection: Selection) -> Listing:
 
 def _provenance(selection: Selection) -> Listing:
     seen: dict[str, Counter[str]] = {}
-
-    def note(what: str, value: object) -> None:
-        seen.setdefault(what, Counter())[number.MISSING if value is None else str(value)] += 1
-
+    alike: dict[str, list[Provenance]] = {}
     for record in selection.used:
-        p = record.provenance
+        own = record.provenance
+        known = own.__dict__.items()
+        key = repr([value for name, value in known if name not in ("started", "finished")])
+        alike.setdefault(key, []).append(own)
+    for p, *others in alike.values():
+
+        def note(what: str, value: object, times: int = 1 + len(others)) -> None:
+            text = number.MISSING if value is None else str(value)
+            seen.setdefault(what, Counter())[text] += times
+
         dirty = {True: " (changed files)", False: "", None: ""}[p.dirty]
         note("Commit", f"{p.commit[:12]}{dirty}" if p.commit else "outside a repository")
         note("Source digest", p.source_digest[:12])

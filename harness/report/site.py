@@ -9,9 +9,11 @@ from harness.files import folders, is_absent, write_atomic
 from harness.looks import Look
 from harness.record import Record
 from harness.report import delimited, html, latex, markdown
+from harness.report.figure import Kept
 from harness.report.overview import Overview, chapter
 from harness.report.page import Page, build, by_scale
 from harness.suite import SEPARATOR, Reference, Suite
+from harness.verified import Verified
 
 _KINDS = ("report.md", "report.html", "tables/*.md", "tables/*.tex", "tables/*.csv")
 _PICTURES = ("figures/*.svg", "figures/*.png")
@@ -38,6 +40,7 @@ def generate(
     keep: Collection[str] = (),
     responses: Mapping[str, Mapping[str, str]] | None = None,
     looked: Mapping[str, Sequence[Look]] | None = None,
+    drawn: Verified | None = None,
 ) -> list[Difference]:
     """Brings `out` to what the records say, or with `check` only tells where it is not.
 
@@ -58,6 +61,7 @@ def generate(
         keep: Pages (`suite/scale`) from which nothing is removed; see `orphans`.
         responses: What papers' authors say of claims, by suite and claim.
         looked: Looks taken at primary claims, by `suite/scale`; see `harness.looks`.
+        drawn: Pictures that are known to be what their inputs draw are not drawn again.
 
     Returns:
         The files that differed, were missing or left over; without `check`, before they were
@@ -87,6 +91,7 @@ def generate(
                 (responses or {}).get(suite.name),
                 [r for r in beyond if r.scale.partition(SEPARATOR)[0] == scale],
                 (looked or {}).get(f"{suite.name}/{scale}", ()),
+                Kept(out / suite.name / scale, suite, drawn) if drawn is not None else None,
             )
             for scale, group in by_scale(suite, records).items()
             if SEPARATOR not in scale
@@ -102,6 +107,8 @@ def generate(
     seen = {r.suite for r in records}
     own = [s.name for s in suites if s.name in seen]
     differences = _compare(made, out, own, kinds, keep)
+    if drawn is not None:
+        drawn.save()
     if not check:
         _mend(made, out, differences)
     return differences
@@ -136,7 +143,9 @@ def _files(page: Page) -> dict[str, bytes]:
         if listing is not None and (listing.rows or listing.name in ("claims", "cost", "budget")):
             for module, ending in ((markdown, "md"), (latex, "tex"), (delimited, "csv")):
                 files[f"tables/{listing.name}.{ending}"] = module.listing(listing)
-    made = {f"{folder}/{name}": text.encode() for name, text in files.items()}
+    made = {
+        f"{folder}/{name}": files.pop(name).encode() for name in list(files)
+    }  # not both at once
     for picture in page.pictures:
         if picture.svg:
             made[f"{folder}/figures/{picture.name}.svg"] = picture.svg

@@ -293,7 +293,8 @@ def _task(suite: Suite, claim: Claim, t: TaskEstimate) -> str:
     show = _show(suite, claim, t.estimate) or number.MISSING
     n = "" if t.n is None else f"n={t.n}"
     bounds = _interval(suite, claim, t.low, t.high)
-    return " ".join(p for p in (f"{label(suite.task(t.task))}:", show, bounds, n) if p)
+    name = next((label(task) for task in suite.tasks if task.name == t.task), t.task)  # or a point
+    return " ".join(p for p in (f"{name}:", show, bounds, n) if p)
 
 
 def _p(p: float | None) -> str:

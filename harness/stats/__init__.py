@@ -14,7 +14,6 @@ Shapes: S seeds, T tasks.
 """
 
 from harness.stats.intervals import (
-    equivalence_p,
     holm,
     mean_interval,
     p_value,
@@ -22,7 +21,6 @@ from harness.stats.intervals import (
     paired_p,
     resampled_interval,
     resampled_p,
-    summary_interval,
     welch_interval,
     welch_p,
 )
@@ -46,7 +44,6 @@ __all__ = [
     "SpreadEstimate",
     "column_means",
     "combined_spread",
-    "equivalence_p",
     "holm",
     "mean_interval",
     "minimum_detectable_effect",
@@ -61,7 +58,6 @@ __all__ = [
     "spread_interval",
     "spread_sample_size",
     "standard_deviation",
-    "summary_interval",
     "t_power",
     "tail_of",
     "vector",

@@ -52,32 +52,6 @@ def welch_p(a: ArrayLike, b: ArrayLike) -> float | None:
     return _welch(summary_of(vector(a)), summary_of(vector(b)), 0.95)[1]
 
 
-def summary_interval(
-    values: ArrayLike,
-    mean2: float,
-    sd2: float | None = None,
-    n2: int | None = None,
-    confidence: float = 0.95,
-) -> Interval:
-    """Interval of mean(values) - mean2, where the second mean is one that somebody printed.
-
-    With a printed standard deviation and n, Welch's interval from the two summaries. Without them
-    (or with n2 = 1) the printed mean counts as a constant, and `method` says so.
-
-    Args:
-        values: our numbers.
-        mean2: the printed mean.
-        sd2: the printed standard deviation (not the standard error).
-        n2: over how many runs.
-    """
-    x = vector(values)
-    if sd2 is None or n2 is None or n2 < 2:
-        interval = mean_interval(x - mean2, confidence)
-        return interval._replace(method="t, printed mean as a constant")
-    interval, _ = _welch(summary_of(x), Summary(mean2, sd2, n2), confidence)
-    return interval._replace(method="Welch t, printed summary")
-
-
 def p_value(
     values: ArrayLike, null: float = 0.0, alternative: Alternative = "two-sided"
 ) -> float | None:
@@ -140,16 +114,6 @@ def resampled_p(
         return None
     shift, size = centre(x) - null, max(abs(centre(x)), abs(null))
     return t_p(shift, error, x.size - 1, "two-sided", flips=x.size, size=size)
-
-
-def equivalence_p(values: ArrayLike, margin: float) -> float | None:
-    """p-value against |mean| >= margin: two one-sided tests (Schuirmann 1987), the larger, doubled.
-
-    Doubled so that it is read like the two-sided p-values beside it: below .05 exactly where the
-    95 % interval of the mean lies within ±margin. None below two values.
-    """
-    above, below = p_value(values, -margin, "greater"), p_value(values, margin, "less")
-    return None if above is None or below is None else steady(min(1.0, 2 * max(above, below)))
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:

@@ -27,34 +27,18 @@ class SpreadEstimate(NamedTuple):
     """Estimate of 1 - ρ² on every task; empty without bounds, or where a spread is exactly zero."""
 
 
-def spread_interval(
-    a: ArrayLike, b: ArrayLike, confidence: float = 0.95, paired: bool = True
-) -> Interval:
+def spread_interval(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Interval:
     """Interval of log(sd(a) / sd(b)) for normal data; negative where `a` scatters less.
 
-    Paired (Pitman 1939, Morgan 1939, the test inverted): with L the log ratio and r the
+    Of pairs (Pitman 1939, Morgan 1939, the test inverted): with L the log ratio and r the
     correlation, sinh(L - λ) √((n-2) / (1-r²)) follows t(n-2) for the true log ratio λ, so the
-    bounds are L ± asinh(t √((1-r²) / (n-2))). Unpaired: half the log of the F interval
-    of the ratio of variances. Both want near-normal data: heavy tails make them too narrow.
+    bounds are L ± asinh(t √((1-r²) / (n-2))). Heavy tails make them too narrow.
 
     A spread of exactly zero on one side gives an infinite log ratio, on both sides 0 = 0 = 0.
-    No bounds below three pairs, or below two values on either side when unpaired.
+    No bounds below three pairs.
     """
-    if paired:
-        x, y = matched(a, b)
-        return combined_spread(x[:, None], y[:, None], confidence).interval
-    x, y = vector(a), vector(b)
-    n = min(x.size, y.size)
-    ratio = _log_ratio(sd_of(x), sd_of(y)) if n >= 2 else None
-    if ratio is None:
-        return Interval(None, None, None, n, "F")
-    if not math.isfinite(ratio) or sd_of(x) == 0:
-        return Interval(ratio, ratio, ratio, n, "F")
-    freedom = x.size - 1, y.size - 1
-    tail = tail_of(confidence)
-    low = ratio - 0.5 * math.log(special.fdtri(*freedom, 1 - tail))
-    high = ratio - 0.5 * math.log(special.fdtri(*freedom, tail))
-    return Interval(low, ratio, high, n, "F").steady(1.0)
+    x, y = matched(a, b)
+    return combined_spread(x[:, None], y[:, None], confidence).interval
 
 
 def combined_spread(a_ST: ArrayLike, b_ST: ArrayLike, confidence: float = 0.95) -> SpreadEstimate:

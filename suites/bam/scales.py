@@ -34,7 +34,7 @@ def scales() -> tuple[Scale, ...]:
     )
 
 
-def _phase(steps: int, peak: float, warmup: int) -> Schedule:
+def _phase(*, steps: int, peak: float, warmup: int) -> Schedule:
     return Schedule(steps=steps, peak=peak, warmup=warmup, floor=0.1)
 
 
@@ -55,10 +55,10 @@ def _smoke(exclude: tuple[str, ...]) -> Scale:
             batch=8,
             micro_batch=4,
             phases=Phases(
-                seed=_phase(20, 0.01, 2),
-                expert=_phase(10, 0.005, 2),
-                dense=_phase(30, 0.005, 2),
-                mixture=_phase(10, 0.005, 2),
+                seed=_phase(steps=20, peak=0.01, warmup=2),
+                expert=_phase(steps=10, peak=0.005, warmup=2),
+                dense=_phase(steps=30, peak=0.005, warmup=2),
+                mixture=_phase(steps=10, peak=0.005, warmup=2),
             ),
             evaluation=Evaluation(tokens=1000, questions=8),
         ),
@@ -86,10 +86,10 @@ def _laptop(exclude: tuple[str, ...]) -> Scale:
             batch=32,
             micro_batch=32,
             phases=Phases(
-                seed=_phase(480, 0.003, 24),
-                expert=_phase(240, 0.0015, 12),
-                dense=_phase(720, 0.0015, 36),
-                mixture=_phase(200, 0.0015, 10),
+                seed=_phase(steps=480, peak=0.003, warmup=24),
+                expert=_phase(steps=240, peak=0.0015, warmup=12),
+                dense=_phase(steps=720, peak=0.0015, warmup=36),
+                mixture=_phase(steps=200, peak=0.0015, warmup=10),
             ),
             evaluation=Evaluation(tokens=16_000, questions=100),
         ),
@@ -123,7 +123,10 @@ def _gpu(exclude: tuple[str, ...]) -> Scale:
             context=512,
             batch=32,
             micro_batch=32,
-            phases=Phases(expert=_phase(240, 0.0003, 12), mixture=_phase(200, 0.0003, 10)),
+            phases=Phases(
+                expert=_phase(steps=240, peak=0.0003, warmup=12),
+                mixture=_phase(steps=200, peak=0.0003, warmup=10),
+            ),
             evaluation=Evaluation(tokens=100_000, questions=200),
         ),
         trial_seconds=1200,
@@ -158,10 +161,10 @@ def _paper(exclude: tuple[str, ...]) -> Scale:
             micro_batch=16,
             compile=True,
             phases=Phases(
-                seed=_phase(381_470, 0.00012, 1500),
-                expert=_phase(95_367, 0.00006, 1500),
-                dense=_phase(286_102, 0.00006, 1500),
-                mixture=_phase(95_367, 0.00012, 1500),
+                seed=_phase(steps=381_470, peak=0.00012, warmup=1500),
+                expert=_phase(steps=95_367, peak=0.00006, warmup=1500),
+                dense=_phase(steps=286_102, peak=0.00006, warmup=1500),
+                mixture=_phase(steps=95_367, peak=0.00012, warmup=1500),
             ),
             evaluation=Evaluation(tokens=10_000_000, document=100_000, questions=None, shots=None),
         ),

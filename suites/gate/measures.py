@@ -90,16 +90,6 @@ def dirichlet_energy(x_NF: Tensor, edge_index_2E: Tensor) -> float:
     return total.item() / 2
 
 
-def global_dirichlet_energy(x_NF: Tensor) -> float:
-    """Half the sum over all ordered pairs of nodes of |x_u - x_v|².
-
-    Equal to N·Σ|x|² - |Σx|², which is N times the sum of squares around the mean: no pair is ever
-    formed, and nothing cancels when all nodes look alike.
-    """
-    x_NF = x_NF.double()
-    return len(x_NF) * (x_NF - x_NF.mean(dim=0)).square().sum().item()
-
-
 def mad(x_NF: Tensor, edge_index_2E: Tensor) -> float:
     """Mean over nodes of the mean of 1 - cosine to their neighbours; in [0, 2].
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from harness.settings import Settings
+from harness.settings import Decay, Settings
 
 
 class Epochs(Settings):
@@ -74,7 +74,7 @@ class GateSettings(Settings):
     """Fields along each side of a generated minesweeper board."""
     fitted: float = Field(default=1e-4, ge=0)
     """Training loss, nats per node, at which training stops."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay rates of Adam's means of gradients and of their squares."""
     eps: float = Field(default=1e-8, gt=0)
     """Added to the root of Adam's mean square."""

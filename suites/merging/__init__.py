@@ -10,5 +10,6 @@ __getattr__, __dir__, __all__ = face(
         "align": "suites.merging.merge.alignment",
         "policies": "suites.merging.own",
         **dict.fromkeys(_RULES, "suites.merging.merge.rules"),
+        **dict.fromkeys(("iso_c", "tsv_m"), "suites.merging.merge.spectral"),
     },
 )

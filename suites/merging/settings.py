@@ -1,6 +1,6 @@
 """What the scales, methods and artifacts of the suite hand out, with units and ranges."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -145,7 +145,7 @@ class MergingSettings(Settings):
     """Evaluations after a backbone was frozen."""
     episodes: int = Field(ge=1)
     """Episodes of an evaluation."""
-    points: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    points: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
     """Shares of the other policy along a path."""
     rules: Rules = Rules()
     """Coefficients of the rules of merging."""

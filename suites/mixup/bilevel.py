@@ -18,7 +18,7 @@ Source: Somayajula et al., section 3. What the released code computes instead: `
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,29 +26,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from harness.errors import MethodError
 from suites.mixup import hypergradient as hyper
+from suites.mixup.hooks import RandomState
 from suites.mixup.mixing import clamp, factors, formed, mixed
 from suites.mixup.optimizer import look_ahead, members
 from suites.mixup.settings import SearchOptions
 
 Loss = Callable[[Any, Any], Tensor]
 """Of a model and a batch."""
-
-
-class RandomState(NamedTuple):
-    """What dropout draws from."""
-
-    cpu: Tensor
-    cuda: Tensor | None
-
-    @classmethod
-    def now(cls, device: torch.device) -> "RandomState":
-        cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-        return cls(torch.get_rng_state(), cuda)
-
-    def set(self, device: torch.device) -> None:
-        torch.set_rng_state(self.cpu)
-        if self.cuda is not None:
-            torch.cuda.set_rng_state(self.cuda, device)
 
 
 class Bilevel:

@@ -126,6 +126,11 @@ class Classifier(nn.Module):
 
     def forward(self, batch: Batch, inputs_embeds: Tensor | None = None) -> Tensor:
         """Logits, BC; `inputs_embeds`, BTD, takes the place of the word embeddings if given."""
+        logits_BC: Tensor = self.head(self.dropout(self.features(batch, inputs_embeds)))
+        return logits_BC
+
+    def features(self, batch: Batch, inputs_embeds: Tensor | None = None) -> Tensor:
+        """What the head reads, BD."""
         given: dict[str, Tensor] = {"attention_mask": batch.attention_mask_BT}
         if inputs_embeds is None:
             given["input_ids"] = batch.input_ids_BT
@@ -141,8 +146,8 @@ class Classifier(nn.Module):
         else:
             mask_BT1 = batch.attention_mask_BT[..., None].to(out.last_hidden_state.dtype)
             pooled_BD = (out.last_hidden_state * mask_BT1).sum(1) / mask_BT1.sum(1)
-        logits_BC: Tensor = self.head(self.dropout(self.norm(pooled_BD)))
-        return logits_BC
+        features_BD: Tensor = self.norm(pooled_BD)
+        return features_BD
 
     def token_embeddings(self, batch: Batch) -> Tensor:
         """The word embeddings, BTD, before positions and types are added."""

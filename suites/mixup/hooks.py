@@ -8,9 +8,9 @@ Shape suffixes: B batch, C classes.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from pydantic import JsonValue, ValidationError
@@ -62,6 +62,32 @@ class Setting:
     def generator(self, purpose: str, *keys: str | int) -> torch.Generator:
         """A private CPU generator on that stream."""
         return torch.Generator().manual_seed(self.seed(purpose, *keys))
+
+
+class Kept(nn.Module):
+    """Tensors in a model's state, so that checkpoints carry them."""
+
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        super().__init__()
+        for index, tensor in enumerate(tensors):
+            self.register_buffer(str(index), tensor.detach().clone())
+
+
+class RandomState(NamedTuple):
+    """What dropout draws from."""
+
+    cpu: Tensor
+    cuda: Tensor | None
+
+    @classmethod
+    def now(cls, device: torch.device) -> "RandomState":
+        cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+        return cls(torch.get_rng_state(), cuda)
+
+    def set(self, device: torch.device) -> None:
+        torch.set_rng_state(self.cpu)
+        if self.cuda is not None:
+            torch.cuda.set_rng_state(self.cuda, device)
 
 
 class Stage(Protocol):

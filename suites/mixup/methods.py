@@ -6,6 +6,7 @@ from suites.mixup.settings import (
     AveragingOptions,
     ChildTuningOptions,
     DPSOptions,
+    EMAOptions,
     Encoder,
     Finetuning,
     JointOptions,
@@ -18,8 +19,10 @@ from suites.mixup.settings import (
     RDropOptions,
     RecAdamOptions,
     ReInitOptions,
+    SAMOptions,
     TopKOptions,
     VanillaOptions,
+    WiSEFTOptions,
 )
 
 PRETRAINING = (
@@ -88,6 +91,16 @@ def methods() -> tuple[Method, ...]:
             f"{equal} Matched in forward and backward passes, which repeat, not in seconds, which "
             "do not.",
         ),
+        method("probe", "linear probe", "probe", Options(), "control",
+               f"{equal} The head alone, fitted to the frozen features: a floor."),
+        method("lp-ft", "LP-FT", "lp-ft", Options(), "baseline",
+               f"{equal} Finetuning whose head begins as the linear probe."),
+        method("wise-ft", "WiSE-FT", "wise-ft", WiSEFTOptions(), "baseline",
+               f"{equal} Halfway between LP-FT and its start: one scalar in place of alpha."),
+        method("bit-fit", "BitFit", "bit-fit", Options(), "baseline", equal),
+        method("sam", "SAM", "sam", SAMOptions(), "baseline",
+               f"{equal} Takes twice the passes of vanilla finetuning."),
+        method("ema", "EMA", "ema", EMAOptions(), "baseline", equal),
         method("l2-sp", "L2-SP", "l2-sp", L2SPOptions()),
         method("top-k", "Top-K", "top-k", TopKOptions()),
         method(

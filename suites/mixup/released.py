@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from harness.errors import MethodError, unknown
 from suites.mixup import hypergradient as hyper
-from suites.mixup.bilevel import Bilevel, Loss, RandomState
+from suites.mixup.bilevel import Bilevel, Loss
+from suites.mixup.hooks import RandomState
 from suites.mixup.optimizer import look_ahead
 from suites.mixup.settings import SearchOptions
 

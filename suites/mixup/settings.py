@@ -1,7 +1,7 @@
 """What the scales, methods and tasks of the suite hand out, with units and ranges."""
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -53,7 +53,7 @@ class MixupSettings(Settings):
     """Examples per update."""
     learning_rate: float = Field(gt=0)
     """Peak of W's learning rate, for methods without one of their own."""
-    learning_rates: dict[str, float] = Field(default_factory=dict)
+    learning_rates: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     """Method -> peak of its own."""
     warmup: float = Field(default=0.1, ge=0, lt=1)
     """Share of the updates over which the learning rate rises from 0."""
@@ -200,6 +200,27 @@ class LoRAOptions(Options):
     """`lora_alpha`."""
     pattern: str = r"(query|value|q_lin|v_lin|query_proj|value_proj)$"
     """Found in the names of the linear layers that are adapted."""
+
+
+class WiSEFTOptions(Options):
+    """Between the finetuned model and its start."""
+
+    mix: float = Field(default=0.5, ge=0, le=1)
+    """Share of the start; 0.5 is what its paper recommends where nothing is known."""
+
+
+class EMAOptions(Options):
+    """A moving average of the weights."""
+
+    decay: float = Field(default=0.99, ge=0, lt=1)
+    """Largest d; at update t it is no larger than (1 + t) / (10 + t)."""
+
+
+class SAMOptions(Options):
+    """The gradient at the highest loss nearby."""
+
+    radius: float = Field(default=0.05, ge=0)
+    """rho; from its paper."""
 
 
 class AlphaOptions(Options):

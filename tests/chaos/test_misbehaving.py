@@ -23,7 +23,10 @@ finally:
 
 SECONDS = 60.0
 """A group takes a few seconds; one that is held up takes this long and is ended."""
-PATIENCE = {"HARNESS_GRACE_SECONDS": "1.5", "HARNESS_EXIT_SECONDS": "1"}
+PATIENCE = {
+    f"HARNESS_{name}_SECONDS": seconds
+    for name, seconds in (("GRACE", "1.5"), ("EXIT", "1"), ("SUSPENDED", "2"))
+}
 HIDDEN = ("Traceback", 'File "', "\x1b[", "\x00")
 LONGEST_LINE = 2000
 GIVEN = {"things": [1, 2, {"deep": [3]}]}

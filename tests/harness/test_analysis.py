@@ -221,3 +221,15 @@ def test_compare_two_result_sets(suite, make_record):
 def test_compare_names_the_methods_there_are(suite, records):
     with pytest.raises(UsageError, match=r"unknown method 'dog': .*there are ant, bee, cat"):
         compare(suite, frame(records, suite), "ant", "dog")
+
+
+def test_equal_numbers_have_no_interval_of_no_width(suite, make_record):
+    records = [
+        make_record(suite, method, "deep-x", seed, {"accuracy": value, "loss": seed})
+        for method, value in (("ant", 100.0), ("bee", 90.0))
+        for seed in range(5)
+    ]
+    runs = frame(records, suite)
+    assert cells(runs)["ant", "deep-x", "accuracy"].interval()[:4] == (None, 100.0, None, 5)
+    found = compare(suite, runs, "ant", "bee")[0]
+    assert (found.difference[:4], found.p) == ((None, 10.0, None, 5), 2 / 32)

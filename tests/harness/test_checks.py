@@ -11,7 +11,7 @@ from harness.check import Active, BudgetRatio, Ceiling, Converged, Floor, Measur
 from harness.claims import judge
 from harness.errors import SpecError
 from harness.record import Series
-from harness.suite import Beats
+from harness.suite import Beats, Trend
 
 NOISE = np.array([-0.4, 0.1, 0.3, -0.2, 0.2])
 
@@ -108,16 +108,24 @@ def test_a_function_of_ones_own(judged, monkeypatch):
     module = types.ModuleType("own_checks")
     module.trainings = lambda records, check: float(len(records))
     module.broken = lambda records, check: 1 / 0
-    module.none = lambda records, check: float("nan")
+    module.nan = lambda records, check: float("nan")
+    module.none = lambda records, check: None
+    module.word = lambda records, check: "many"
+    module.leaves = lambda records, check: sys.exit(0)
     monkeypatch.setitem(sys.modules, "own_checks", module)
 
     def check(name):
         return Measured(function=f"own_checks:{name}", methods=("ant",), at_least=10)
 
     assert judged(claim(check("trainings"))).checks[0][:2] == ("trainings", 10.0)
-    assert judged(claim(check("none"))).outcome == "not testable"
-    with pytest.raises(SpecError, match="check own_checks:broken: ZeroDivisionError"):
-        judged(claim(check("broken")))
+    for name in ("nan", "none"):
+        assert judged(claim(check(name))).outcome == "not testable"
+    for name, words in (
+        ("broken", "ZeroDivisionError: division by zero"), ("leaves", "SystemExit: 0"),
+        ("word", "returned .*many.*; return a number, or None"),
+    ):  # fmt: skip
+        with pytest.raises(SpecError, match=f"claim c, check own_checks:{name}: {words}"):
+            judged(claim(check(name)))
 
 
 def test_all_checks_are_shown_and_all_must_pass(judged):
@@ -130,7 +138,7 @@ def test_all_checks_are_shown_and_all_must_pass(judged):
     ("check", "words"),
     [
         (Floor(method="bee", metric="acuracy", bound=1),
-         "claim c, check floor: unknown metric 'acuracy'; there are: accuracy, loss"),
+         "claim c, check floor: unknown metric 'acuracy': did you mean 'accuracy'"),
         (Floor(method="wasp", bound=1), "claim c, check floor: unknown method 'wasp'"),
         (Ceiling(method="bee", bound=1, tasks=("dep-*",)), "no task matches 'dep-\\*'"),
     ],
@@ -147,5 +155,9 @@ def test_a_bound_is_one_of_two():
 
 
 def test_an_axis_that_no_scale_has_is_one_line(toy_suite):
-    with pytest.raises(ValueError, match="claim c: no scale has an axis 'tokens'; there are: none"):
+    with pytest.raises(ValueError, match="claim c: unknown axis 'tokens': there are none"):
         toy_suite([claim(axis="tokens")])
+    over = {"kind": "trend", "over": "dept", "direction": "up"}
+    words = "unknown axis or task parameter 'dept': did you mean 'depth'\\?"
+    with pytest.raises(ValueError, match=words):
+        toy_suite([Trend(**claim().model_dump() | over)])

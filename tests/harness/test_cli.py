@@ -25,12 +25,13 @@ VERBS = {
     "show": {"--scale", "--set", "--plugin"},
     "plan": {
         "--scale", "--methods", "--tasks", "--seeds", "--device", "--data", "--results", "--rerun",
-        "--all", "-v", "--set", "--claims", "--plugin", "--json",
+        "--all", "-v", "--set", "--claims", "--shard", "--plugin", "--json",
     },
     "run": {
         "--scale", "--methods", "--tasks", "--seeds", "--jobs", "--device", "--data", "--results",
-        "--time", "--rerun", "--set", "--until", "--most", "--claims", "--plugin", "--quiet", "-q",
-        "--verbose", "-v", "--track",
+        "--time", "--rerun", "--set", "--until", "--most", "--claims", "--shard", "--executor",
+        "--address", "--slurm", "--per-gpu", "--plugin", "--quiet", "-q", "--verbose", "-v",
+        "--track",
     },
     "status": {"--results", "--data", "--plugin", "--json"},
     "report": {
@@ -44,7 +45,8 @@ VERBS = {
     "data list": {"--data"},
     "data check": {"--data"},
     "data prepare": {"--data"},
-    "doctor": {"--results", "--repair", "--quiet", "-q", "--json"},
+    "cancel": set(),
+    "doctor": {"--results", "--repair", "--shared", "--quiet", "-q", "--json"},
     "gc": {"--results", "--dry-run", "--quiet", "-q"},
 }  # fmt: skip
 """The whole command line. It stays small: what is to be varied lives in a suite."""
@@ -103,7 +105,7 @@ def call(
 
 def test_verbs_and_options_are_frozen() -> None:
     assert {name: options(command) for name, command in commands().items()} == VERBS
-    assert len({name for own in VERBS.values() for name in own if name[:2] == "--"}) <= 28
+    assert len({name for own in VERBS.values() for name in own if name[:2] == "--"}) <= 34
 
 
 def test_every_verb_and_option_says_what_it_does() -> None:
@@ -317,7 +319,7 @@ def test_show(project: Any, call: Any) -> None:
     assert "Does a walk that is lifted [more] end higher?" in done.out
     assert re.search(r"^walk +proposed +Walk", done.out, re.M)
     assert re.search(
-        r"^higher +beats +table 1 +The walk ends higher than the drift\.", done.out, re.M
+        r"^higher +secondary +beats +table 1 +The walk ends higher than the drift\.", done.out, re.M
     )
     assert "2 published numbers in reference.csv:" in done.out
     assert re.search(r"^1 +short +walk +height +0\.9 ± 0\.1 +paper", done.out, re.M)
@@ -647,7 +649,7 @@ def test_compare(finished: Any, call: Any) -> None:
     assert_clean(done)
     rows = done.out.splitlines()
     assert rows[0].split()[:5] == ["task", "metric", "walk", "-", "drift"]
-    assert re.match(r"short +height +\+0\.9 \[0\.9, 0\.9\] m +6 ", rows[1])
+    assert re.match(r"short +height +\+0\.9 m +6 +0\.12", rows[1])
     assert [row.split()[0] for row in rows[1:]] == ["short", "short", "long", "long"]
     done = call(finished, "compare", "toy/walk", "drift", "--tasks", "lo*")
     assert [row.split()[0] for row in done.out.splitlines()[1:]] == ["long", "long"]
@@ -838,6 +840,30 @@ def test_doctor_repairs(damaged: Any, call: Any) -> None:
     assert (done.code, done.out, done.err) == (0, "3 records intact, 0 problems\n", "")
 
 
+def test_doctor_tries_a_shared_folder(project: Any, call: Any, monkeypatch: Any) -> None:
+    from harness import shared
+
+    done = call(project, "doctor", "--shared", str(project.root / "common"))
+    assert (done.code, done.err) == (0, "")
+    assert len(done.out.splitlines()) == 7
+    assert "none; run the same command there too" in done.out
+    faults = [shared.Finding("a", "two had it"), shared.Finding("b", "there is none", False)]
+    monkeypatch.setattr(shared, "probe", lambda _: iter(faults[1:]))
+    assert call(project, "doctor", "--shared", str(project.root)).code == 0
+    monkeypatch.setattr(shared, "probe", lambda _: iter(faults))
+    done = call(project, "doctor", "--shared", str(project.root))
+    assert done.code == 4
+    assert done.out.startswith("NO  a: two had it\nno  b: there is none\n")
+    assert "machines cannot share it safely" in done.err
+
+
+def test_a_plan_of_a_share_has_its_trials_alone(project: Any, call: Any) -> None:
+    done = call(project, "plan", "toy", "--shard", "1/3")
+    assert "3 missing; 3 to run" in done.out
+    done = call(project, "run", "toy", "--until", "decided", "--shard", "1/3")
+    assert "--shard" in done.err
+
+
 def test_doctor_names_records_of_no_suite(project: Any, write_suite: Any) -> None:
     env = write_suite("def suite():\n    return _walk_suite()\n")
     assert project.run("run", "written", env=env).code == 0
@@ -935,6 +961,40 @@ def test_seeds_are_added_until_the_primary_claims_are_decided(project: Any) -> N
     assert taken(project.results, "toy-false", "laptop") == looks
 
 
+def test_a_trend_over_an_axis_is_followed_from_the_run_to_the_report(project: Any) -> None:
+    done = project.run("run", "toy-axis", "--scale", "laptop", "--until", "decided")
+    assert (done.code, done.err) == (0, "")
+    assert "towards the look at 7 seeds: rises" in done.out
+    assert "toy-axis: all 1 primary claims are closed" in done.out
+    records = project.store.load().records
+    trials = {(r.scale, r.method, r.seed) for r in records}
+    scales = ("laptop", "laptop+lift-2.0", "laptop+lift-4.0")
+    methods = ("walk", "drift")
+    assert trials == {(s, m, n) for s in scales for m in methods for n in range(7)}
+    claims = project.run("claims", "toy-axis").out
+    assert re.search(r"rises +holds +\+1 m per lifting  n=7", claims)
+    assert project.run("report").code == 0
+    page = (project.root / "reports/toy-axis/laptop/report.md").read_text()
+    assert "judged at look 1 of 1" in page
+    assert "short at lifting 2: " in page
+    html = (project.root / "reports/toy-axis/laptop/report.html").read_text()
+    assert "results/toy-axis/laptop+lift-4.0/walk--short--s6--" in html
+
+
+def test_a_margin_that_was_changed_is_refused_by_whatever_judges(project: Any, call: Any) -> None:
+    words = ("toy-false", "--scale", "laptop")
+    assert project.run("run", *words, "--seeds", "0-5", "--tasks", "short").code == 0
+    path = project.results / "toy-false/margins.json"
+    path.write_text(path.read_text().replace("0.05", "0.5"))
+    for command in (("plan", *words), ("claims", *words), ("report",),
+                    ("run", *words, "--until", "decided")):  # fmt: skip
+        done = call(project, *command)
+        assert done.code == 2, command
+        wanted = "claim higher: margin 0.05, but margin 0.5 was fixed for version 1"
+        assert re.fullmatch(f"harness: suite toy-false, {wanted} .*\n", done.err)
+    assert not (project.results / "toy-false/laptop/looks").exists()
+
+
 def test_a_look_that_is_corrupt_stops_the_run(project: Any) -> None:
     words = ("run", "toy-false", "--scale", "laptop", "--until", "decided")
     project.run(*words)
@@ -943,6 +1003,11 @@ def test_a_look_that_is_corrupt_stops_the_run(project: Any) -> None:
     done = project.run(*words)
     assert done.code == 4
     assert re.fullmatch("harness: corrupt look: .*restore it from git.*\n", done.err)
+    (project.results / "toy-false/margins.json").write_text("{")
+    done = project.run("doctor")
+    assert (done.code, "2 problems" in done.out) == (4, True)
+    assert "corrupt look: " in done.err
+    assert "corrupt margins: " in done.err
 
 
 def test_the_plan_says_what_looks_can_find_and_what_they_take(project: Any) -> None:

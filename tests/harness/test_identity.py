@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness import registry
 from harness.identity import canonical, digest
+from harness.plan import trials
 from harness.suite import SPEC_VERSION
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "ids.json").read_text())
@@ -126,3 +128,14 @@ def test_the_golden_table_is_of_this_spec_version():
 @pytest.mark.parametrize("row", GOLDEN["specs"], ids=lambda row: row["id"][:12])
 def test_golden_identities_never_change(row):
     assert digest(row["spec"]) == row["id"], NEVER
+
+
+@pytest.mark.parametrize("name", ["bam", "gate", "merging", "mixup"])
+def test_the_digests_of_a_plan_are_those_of_its_specifications(name):
+    """They are put together from texts of parts; `digest` writes each one anew."""
+    suite = registry.load(name)
+    for scale in suite.scales:
+        found, nodes = trials(suite, scale, "cuda:1")
+        for one in (*found[::17], *nodes.values()):
+            assert one.id == digest(one.spec)
+            assert one.spec["device"] == "cuda"

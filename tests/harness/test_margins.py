@@ -36,7 +36,12 @@ def test_a_changed_margin_is_refused_once_there_are_records(toy_suite, make_reco
     smoke = make_record(suite, "bee", "deep-x", 0, {"accuracy": 1}, "ok", "smoke")
     elsewhere = make_record(suite, "cat", "deep-x", 0, {"accuracy": 1})
     margins.check(other, pinned, [smoke, elsewhere])  # nobody has seen anything of it
-    margins.check(toy_suite(claims(margin=2.0, version=2)), pinned, [record])
+    second = toy_suite(claims(margin=2.0, version=2))
+    margins.check(second, pinned, [record])
+    margins.pin(tmp_path, second)
+    words = r"claim c: margin 1 for version 1, but margin 2 was fixed for version 2"
+    with pytest.raises(SpecError, match=words):  # the first version is not forgotten
+        margins.check(suite, margins.read(tmp_path, "toy"), [record])
     moved = toy_suite(claims(bound=6.0))
     judged = make_record(suite, "ant", "deep-y", 0, {"accuracy": 1})
     with pytest.raises(SpecError, match="claim l: margin 1 at a bound of 6, but margin 1 at a bou"):

@@ -9,6 +9,7 @@ import pytest
 
 from harness import plan, plugins, registry
 from harness.analysis import frame
+from harness.check import Floor
 from harness.claims import judge
 from harness.errors import HarnessError, SpecError, UsageError
 from harness.store import Store
@@ -159,6 +160,16 @@ def test_verdicts_of_the_suites_own_claims_stay(write, toys, record_of):
     after = verdicts(suite)
     assert after.pop("zz-higher").role == suite.claims[-1].role == "additional"
     assert after == before
+
+
+def test_checks_of_the_suites_own_claims_speak_of_its_own_tasks(toys):
+    suite = registry.load("toy")
+    task = suite.tasks[0].model_copy(update={"name": "zz-own"})
+    checks = tuple(Floor(method="drift", bound=0, tasks=names) for names in (("*",), ("long",), ()))
+    claim = suite.claims[0].model_copy(update={"checks": checks})
+    pinned = plugins._pinned(claim, suite, plugins.Plugin(suite="toy", tasks=(task,)))
+    assert [check.tasks for check in pinned.checks] == [("short", "long"), ("long",), ()]
+    assert pinned.tasks == ("short", "long")
 
 
 FAULTS = {

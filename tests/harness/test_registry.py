@@ -319,7 +319,7 @@ def test_a_suites_name_stands_for_all_its_datasets():
         ),
         ("def suite(): return None", "suite() must return Suite(name='alpha')"),
         (SUITE.format(name="other", metric="loss"), "suite() must return Suite(name='alpha')"),
-        (SUITE.format(name="alpha", metric="x"), "task t: unknown metric 'x'; there are: loss"),
+        (SUITE.format(name="alpha", metric="x"), "task t: unknown metric 'x': there are loss"),
         (SUITE.format(name="Alpha!", metric="loss"), "Method.run: String should match pattern"),
         (
             SUITE.format(name="alpha", metric="loss").replace('"t", metrics', '"t/u", metrics'),

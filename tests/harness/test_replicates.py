@@ -8,6 +8,7 @@ import pytest
 from harness import plan
 from harness.analysis import cells, frame
 from harness.claims import judge
+from harness.design import power
 from harness.suite import Artifact, Beats, LowerSpread, Method
 
 NOISE = np.array([-0.4, 0.1, 0.3, -0.2, 0.2])
@@ -101,6 +102,8 @@ def test_two_constants_are_one_training_without_an_interval(make_suite, make_rec
     assert (found.n, found.low, found.high, found.p) == (1, None, None, None)
     assert found.reason == "n = 1, one training"
     assert found.estimate == 3
+    (planned,) = power(suite, "laptop")
+    assert (planned.n, planned.mde_sd, planned.n_for_margin) == (1, None, None)
 
 
 def test_what_replicates_share_is_said(make_suite, make_record):

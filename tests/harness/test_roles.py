@@ -153,6 +153,15 @@ def test_a_proxy_says_nothing_against_the_paper(judged, toy_suite):
     assert fallback.tier == "proxy"
 
 
+def test_a_variant_of_an_exact_scale_is_not_exact(toy_suite):
+    paper = toy_suite().scale("paper")
+    (task, *_), one = toy_suite().tasks, claim("deep-x")
+    assert tiers.tier_of(paper, one, [task]) == "exact"
+    variant = paper.model_copy(update={"name": "paper+steps-3", "tier": "exact"})
+    assert tiers.tier_of(variant, one, [task]) == "scaled"
+    assert tiers.tier_of(variant, claim("deep-x", tier="exact"), [task]) == "scaled"
+
+
 class Sizes(Settings):
     """Of a toy."""
 

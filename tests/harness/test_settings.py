@@ -30,6 +30,8 @@ class Training(Settings):
     """Of every phase."""
     name: str = "small"
     """What it is called."""
+    rates: dict[str, float] = Field(default_factory=dict)
+    """Method -> learning rate of its own."""
 
 
 HERE = Training(context=8, phases={"seed": Phase(steps=3, peak=0.1)})
@@ -93,6 +95,10 @@ def test_replaced_settings_are_validated_by_the_same_types():
         ("context.x", "1", r"there is no 'x' in context; it has no parts"),
         ("context", "0", r"context: .*greater than or equal to 1, found 0"),
         ("context", "many", r"context: .*found 'many'"),
+        ("rates", "3", r"rates: .*valid dictionary, found 3"),
+        ("context", "true", r"context: Input should be a number, found True"),
+        ("phases.seed.peak", "true", r"phases\.seed\.peak: Input should be a number, found True"),
+        ("optimizer.betas", "[0.9, 1]", r"optimizer\.betas\.1: .*less than 1, found 1"),
         ("phases.seed.peak", "NaN", r"phases\.seed\.peak: .*finite"),
         ("", "1", r"there is no ''"),
     ],

@@ -219,8 +219,8 @@ def test_engine_modules_that_train_count_and_its_machinery_does_not(suite, put, 
     before = source.digest(suite)
     parsed = source._parsed
 
-    def changed(text, package):
-        return parsed(text + (b"\nX = 1\n" if b"def count_flops" in text else b""), package)
+    def changed(text, package, name):
+        return parsed(text + (b"\nX = 1\n" if b"def count_flops" in text else b""), package, name)
 
     monkeypatch.setattr(source, "_parsed", changed)
     assert source.digest(suite) != before

@@ -228,6 +228,9 @@ def test_what_is_committed_is_loaded_and_found(store, record, toy_suite, make_re
     assert store.find(record.id, "toy", "laptop") == record
     assert store.find(record.id, "toy", "smoke") is None
     assert store.find("0" * 64, "toy", "laptop") is None
+    assert store.at("toy", "laptop", record.file_name, record.id) == record
+    assert store.at("toy", "smoke", record.file_name, record.id) is None
+    assert store.at("toy", "laptop", record.file_name, "0" * 64) is None
 
 
 def test_an_unsealed_record_is_sealed_when_it_is_committed(store, record):
@@ -480,7 +483,7 @@ def test_a_lock_that_cannot_be_made_is_one_line(store):
     with pytest.raises(
         StoreError, match=r"cannot write .*locks: Not a directory; set HARNESS_CACHE"
     ):
-        store.lock(IDENTITY)
+        store.lock(IDENTITY).acquire()
 
 
 # -- artifacts -------------------------------------------------------------------------------------

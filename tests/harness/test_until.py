@@ -6,8 +6,10 @@ from scipy import stats as scipy_stats
 
 from harness.analysis import frame
 from harness.claims import judge
-from harness.errors import UsageError
-from harness.suite import Beats, Scale
+from harness.errors import SpecError, UsageError
+from harness.identity import digest
+from harness.record import Origin
+from harness.suite import Beats, LowerSpread, Scale
 from harness.until import Standing, Step, Stop, next_look, reached, seeds_up_to, standings
 
 DATE = "2026-01-02T03:04:05+00:00"
@@ -113,19 +115,28 @@ def test_where_nothing_can_be_decided_is_said_in_one_line(suite):
 def stand(suite, make_record):
     """The standings of records: claim -> effects by seed, over `bee` and `cat` alike."""
 
-    def make(one, two=None, failed=()):
+    def make(one, two=None, failed=(), kept=(), first=0, looks=(5, 10, 20, 40), migrated=False):
         two = one if two is None else two
         records = []
         for task in suite.tasks:
-            for seed in range(len(one)):
-                numbers = {"ant": 80.0, "bee": 80.0 - one[seed], "cat": 80.0 - two[seed]}
+            for seed, (x, y) in enumerate(zip(one, two, strict=True), first):
+                numbers = {"ant": 80.0, "bee": 80.0 - x, "cat": 80.0 - y}
                 for method, value in numbers.items():
                     status = "failed" if seed in failed else "ok"
                     metrics = {"accuracy": value, "loss": seed + len(method) / 8}
                     records.append(make_record(suite, method, task.name, seed, metrics, status))
-        runs, scale = frame(records, suite), suite.scale("laptop")
-        looks = reached(suite, scale, runs, DATE)
-        states = standings(suite, scale, runs, judge(suite, "laptop", runs, taken=looks))
+        if migrated:
+            origins = [Origin(id=r.id, checksum=r.checksum) for r in records]
+            records = [
+                r.model_copy(update={"id": digest([r.id]), "origin": origin})
+                for r, origin in zip(records, origins, strict=True)
+            ]
+        scale = suite.scale("laptop").model_copy(update={"looks": looks})
+        runs = frame(records, suite)
+        looks = reached(suite, scale, runs, DATE, kept)
+        verdicts = judge(suite, "laptop", runs, taken=[*kept, *looks])
+        make.verdicts = {v.claim: v for v in verdicts}
+        states = standings(suite, scale, runs, verdicts)
         return {
             state.claim: (state, [look for look in looks if look.claim == state.claim])
             for state in states
@@ -183,3 +194,117 @@ def test_what_cannot_be_tested_is_closed_and_what_has_few_seeds_is_open(stand):
     broken = stand(effects(1, 12), failed=tuple(range(7)))  # more than half of them failed
     assert broken["one"] == (Standing("one", 5, True), [])
     assert stand(effects(9, 4))["one"] == (Standing("one", 4, False), [])
+
+
+def test_before_the_first_look_nothing_is_decided(stand):
+    """Five seeds that show the effect beyond doubt, and a first look at ten."""
+    state, looks = stand(effects(9, 5), looks=(10, 20))["one"]
+    assert (state, looks) == (Standing("one", 5, False), [])
+    state, looks = stand(effects(9, 10), looks=(10, 20))["one"]
+    assert (state.closed, [look.n for look in looks]) == (True, [10])
+
+
+def test_a_look_is_not_taken_again_when_a_failed_trial_is_repaired(stand):
+    # Seeds 0, 1, 3, 4, 5 decide nothing; with the repaired 2 in place of 5 they would.
+    x = [1.0, 1.1, 1.0, 1.2, 0.9, -1.5]
+    _, (look,) = stand(x, failed=(2,))["one"]
+    assert (look.seeds, look.n) == ((0, 1, 3, 4, 5), 5)
+    assert stand(x)["one"][0].closed
+    state, looks = stand(x, kept=[look])["one"]
+    assert (state.closed, looks) == (False, [look])
+    assert stand.verdicts["one"].reason == ""
+
+
+def test_a_look_at_seeds_of_ones_own_is_kept_when_those_before_come(stand):
+    early = effects(6, 5)
+    _, (look,) = stand(early, first=100)["one"]
+    assert look.seeds == (100, 101, 102, 103, 104)
+    state, looks = stand([*effects(0, 100), *early], kept=[look])["one"]
+    assert (state.closed, looks[0]) == (True, look)
+    assert (stand.verdicts["one"].outcome, stand.verdicts["one"].n) == ("holds", 5)
+
+
+def test_a_look_is_at_the_trainings_and_their_numbers_whatever_their_identities(stand):
+    x = effects(0.3, 5)
+    _, (look,) = stand(x)["one"]
+    _, looks = stand(x, kept=[look], migrated=True)["one"]
+    assert looks == [look]
+    _, looks = stand([*x[:4], x[4] + 0.5], kept=[look])["one"]  # run again, with other numbers
+    assert looks != [look]
+    assert "1 more at other records" in stand.verdicts["one"].reason
+
+
+def test_looks_at_records_that_are_gone_are_told(stand):
+    _, (look,) = stand(effects(0.3, 5))["one"]
+    gone = look.model_copy(update={"records": "0" * 64})
+    _, looks = stand(effects(0.3, 5), kept=[gone])["one"]
+    assert looks == [look]
+    assert (
+        "1 more at other records: all looks may err in 6.25 %, not 5 %"
+        in stand.verdicts["one"].reason
+    )
+    assert stand.verdicts["two"].reason == ""
+
+
+def test_a_schedule_is_fixed_by_the_first_look(stand):
+    """p = .02 at the first of four looks is nothing; of one look it would be enough."""
+    x = [1.0, 1.9, 0.5, 1.7, 0.5]
+    assert 0.0125 < scipy_stats.ttest_1samp(x, 0).pvalue < 0.025
+    _, (look,) = stand(x)["one"]
+    assert stand(x, looks=(5,))["one"][0].closed
+    with pytest.raises(
+        SpecError, match=r"looks are \(5,\), but claim one was .* \(5, 10, 20, 40\)"
+    ):
+        stand(x, kept=[look], looks=(5,))
+
+
+def test_looks_count_whatever_the_role_becomes(toy_suite, suite, make_record):
+    x = [1.0, 1.9, 0.5, 1.7, 0.5, -3.0, 0.0]
+    records = [
+        make_record(suite, m, t.name, s, {"accuracy": 80 + v * (m == "ant"), "loss": s})
+        for t in suite.tasks
+        for m in ("ant", "bee")
+        for s, v in enumerate(x)
+    ]
+    runs = frame(records, suite)
+    looks = reached(suite, suite.scale("laptop"), runs, DATE)
+    for role in ("primary", "secondary", "additional"):
+        (found,) = judge(toy_suite([claim("one", role)]), "laptop", runs, taken=looks)
+        assert (found.n, found.look) == (5, "look 1 of 4")
+
+
+def test_a_look_without_a_test_leaves_the_correction_of_the_others(toy_suite, make_record):
+    """A side that does not scatter among the first five: p of the second look is still doubled."""
+    one = claim("one").model_dump(exclude={"kind"}) | {"tasks": ("deep-x",)}
+    suite = toy_suite([LowerSpread(**one)])
+    rng = np.random.default_rng(0)
+    values = {"ant": [80.0] * 5 + rng.normal(80, 1, 5).tolist(), "bee": rng.normal(80, 3, 10)}
+    records = [
+        make_record(suite, m, "deep-x", s, {"accuracy": float(x), "loss": s})
+        for m, own in values.items()
+        for s, x in enumerate(own)
+    ]
+    runs, scale = frame(records, suite), suite.scale("laptop")
+    early = runs[runs["seed"] < 5]
+    states = standings(suite, scale, early, judge(suite, "laptop", early))
+    assert states == [Standing("one", 5, False)]
+    (plain,) = judge(suite, "laptop", runs)
+    (found,) = judge(suite, "laptop", runs, taken=reached(suite, scale, runs, DATE))
+    assert found.p == pytest.approx(4 * plain.p)
+    assert found.look == "look 2 of 4"
+
+
+def test_an_equivalence_stands_when_a_later_look_finds_a_small_effect(stand):
+    # All within the margin of 1 at five seeds; at ten the interval lies above zero as well.
+    early = (0.1 + 0.15 * np.array(effects(0, 5))).tolist()
+    first, (look,) = stand(early)["one"]
+    assert (first.closed, stand.verdicts["one"].outcome) == (True, "equivalent")
+    later, _ = stand([*early, 0.3, 0.31, 0.29, 0.3, 0.3], kept=[look])["one"]
+    assert later.closed
+    assert (stand.verdicts["one"].outcome, stand.verdicts["one"].n) == ("equivalent", 5)
+
+
+def test_where_most_trials_fail_no_further_seed_is_tried(stand):
+    state, looks = stand(effects(9, 5), failed=(0, 1, 2))["one"]
+    assert (state, looks) == (Standing("one", 2, True), [])
+    assert not stand(effects(9, 2), failed=(0, 1))["one"][0].closed  # stopped half-way

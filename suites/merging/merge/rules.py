@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from harness.errors import MethodError
+from harness.weights import pieces
 
 State = Mapping[str, Tensor]
 
@@ -61,28 +62,50 @@ def interpolate(a: State, b: State, keys: Sequence[str], p: float) -> dict[str, 
     return _merge([a, b], keys, lambda _key, thetas, _: _weighted([1 - p, p], thetas))
 
 
-def slerp(a: State, b: State, keys: Sequence[str], p: float) -> dict[str, Tensor]:
+def slerp(
+    a: State, b: State, keys: Sequence[str], p: float, arcs: Mapping[str, "Arc"] | None = None
+) -> dict[str, Tensor]:
     """Along the great circle from theta_a to theta_b, each tensor taken as one vector.
 
     (sin((1-p) w) theta_a + sin(p w) theta_b) / sin w, with w the angle between the two; their
     straight line where they are parallel, opposite or zero, and the circle is not defined.
 
+    Args:
+        arcs: `arc` of each key, where it is known; `a` and `b` may then be pieces of tensors.
+
     Raises:
         MethodError: models that do not fit, or p outside [0, 1].
     """
     _within("p", p, 0, 1)
+    check([a, b], keys=keys)
+    known = arcs or {key: arc(a, b, key, p) for key in keys}
 
-    def combine(_key: str, thetas: list[Tensor], _: slice) -> Tensor:
-        first, second = (theta.flatten() for theta in thetas)
-        norms = float(first.norm() * second.norm())
-        cosine = float(first @ second) / norms if norms else 1.0
-        if abs(cosine) > 1 - 1e-9:
-            return _weighted([1 - p, p], thetas)
-        angle = math.acos(cosine)
-        shares = [math.sin((1 - p) * angle), math.sin(p * angle)]
-        return _weighted(shares, thetas) / math.sin(angle)
+    def combine(key: str, thetas: list[Tensor], _: slice) -> Tensor:
+        *shares, divisor = known[key]
+        return _weighted(shares, thetas) / divisor
 
-    return _merge([a, b], keys, combine, whole=True)
+    return _merge([a, b], keys, combine)
+
+
+Arc = tuple[float, float, float]
+"""What the two tensors of a circle are multiplied by, and their sum is divided by."""
+
+
+def arc(a: State, b: State, key: str, p: float) -> Arc:
+    """Where p lies between two tensors, on their circle or straight line."""
+    product, norms = 0.0, [0.0, 0.0]
+    for parts in zip(pieces(a, key), pieces(b, key), strict=True):
+        first, second = (part.double() for part in parts)
+        product += float(first @ second)
+        norms = [
+            math.hypot(n, float(v.norm())) for n, v in zip(norms, (first, second), strict=True)
+        ]
+    size = norms[0] * norms[1]
+    cosine = product / size if size else 1.0
+    if not abs(cosine) <= 1 - 1e-9:
+        return 1 - p, p, 1.0
+    angle = math.acos(cosine)
+    return math.sin((1 - p) * angle), math.sin(p * angle), math.sin(angle)
 
 
 def fisher(
@@ -140,11 +163,11 @@ def mean_information(information: State, number: int) -> float:
         MethodError: information that is negative, not finite or zero everywhere.
     """
     lowest, total, count = math.inf, 0.0, 0
-    for value in information.values():
-        if value.numel():
-            lowest = min(lowest, float(value.min()))
-            total += float(value.double().sum())
-            count += value.numel()
+    for key in information:
+        for piece in pieces(information, key):
+            lowest = min(lowest, float(piece.min()))
+            total += float(piece.double().sum())
+            count += piece.numel()
     mean = total / max(count, 1)
     if not lowest >= 0 or not 0 < mean < math.inf:
         raise MethodError(
@@ -170,7 +193,8 @@ def regmean(
     mean eigenvalue over models, so that inputs that no model uses are averaged.
 
     Args:
-        transposed: weights that are kept as [in, out] (GPT-2's); None: told by `inputs_first`.
+        transposed: weights that are kept as [in, out] (GPT-2's), where `check_grams` has been
+            asked; None: told by `inputs_first`, and checked.
 
     Raises:
         MethodError: models or Gram matrices that do not fit, shrink outside [0, 1], or a square
@@ -182,36 +206,50 @@ def regmean(
     if transposed is None:
         check(states, keys=keys)
         transposed = inputs_first(states[0], [key for key in keys if key in grams[0]])
+        check_grams(states[0], keys, grams, transposed)
+    measured = [key for key in keys if key in grams[0]]
+    averaged = average(states, [key for key in keys if key not in grams[0]])
+
+    def combine(key: str, thetas: list[Tensor], _: slice) -> Tensor:
+        turned = key in transposed
+        mean = sum(float(_shrunk(g[key].diagonal(), shrink).mean()) for g in grams) / len(grams)
+        total_II, target_OI = None, None
+        for theta, gram in zip(thetas, grams, strict=True):
+            own_II = gram[key].double()
+            diagonal_I = _shrunk(own_II.diagonal(), shrink).add_(RIDGE * mean or 1.0)
+            own_II = shrink * own_II
+            own_II.diagonal().copy_(diagonal_I)
+            part_OI = (theta.T if turned else theta) @ own_II
+            total_II = own_II if total_II is None else total_II.add_(own_II)
+            target_OI = part_OI if target_OI is None else target_OI.add_(part_OI)
+            del own_II  # before the next one is read
+        solved: Tensor = torch.linalg.solve(total_II, target_OI, left=False)
+        return solved.T if turned else solved
+
+    return _merge([averaged, *states[1:]], measured, combine, whole=True)
+
+
+def check_grams(
+    shapes: State, keys: Iterable[str], grams: Sequence[State], transposed: Collection[str]
+) -> None:
+    """Nothing, if every model has the same Gram matrices, of the weights' inputs.
+
+    Args:
+        shapes: a model, and `grams` too; tensors may be on the meta device.
+
+    Raises:
+        MethodError: naming the first that does not fit.
+    """
     for key in keys:
+        shape = list(shapes[key].shape) if key in shapes else []
+        wide = (shape[:1] if key in transposed else shape[1:]) * 2
         for gram in grams:
-            shape = list(states[0][key].shape) if key in states[0] else []
-            wide = (shape[:1] if key in transposed else shape[1:]) * 2
-            if (key in gram) != (key in grams[0]) or (
-                key in gram and list(gram[key].shape) != wide
-            ):
-                found = list(gram[key].shape) if key in gram else "missing"
+            found = list(gram[key].shape) if key in gram else "missing"
+            if (key in gram) != (key in grams[0]) or found not in ("missing", wide):
                 raise MethodError(
                     f"Gram matrix of {key} is {found}; every model has to have it, as {wide} "
                     f"for a weight {'[in, out]' if key in transposed else '[out, in]'}"
                 )
-
-    def combine(key: str, thetas: list[Tensor], _: slice) -> Tensor:
-        if key not in grams[0]:
-            return _weighted([1.0] * len(thetas), thetas) / len(thetas)
-        turned = key in transposed
-        mean = sum(float(_shrunk(g[key].diagonal(), shrink).mean()) for g in grams) / len(grams)
-        total_II = torch.zeros(grams[0][key].shape, dtype=torch.float64, device=thetas[0].device)
-        target_OI = torch.zeros_like(thetas[0].T if turned else thetas[0])
-        for theta, gram in zip(thetas, grams, strict=True):
-            own_II = shrink * gram[key].double()
-            own_II.diagonal().copy_(_shrunk(gram[key].diagonal(), shrink))
-            own_II.diagonal().add_(RIDGE * mean or 1.0)
-            total_II += own_II
-            target_OI += (theta.T if turned else theta) @ own_II
-        solved: Tensor = torch.linalg.solve(total_II, target_OI, left=False)
-        return solved.T if turned else solved
-
-    return _merge(states, keys, combine, whole=True)
 
 
 def _shrunk(diagonal: Tensor, shrink: float) -> Tensor:
@@ -267,7 +305,7 @@ def task_arithmetic(
         MethodError: models that do not fit, or a scale that is not a finite number.
     """
     _within("scale", scale)
-    return _from_base(states, keys, base, lambda _key, taus, _: scale * _total(taus))
+    return from_base(states, keys, base, lambda _key, taus, _: scale * _total(taus))
 
 
 def ties(
@@ -304,7 +342,7 @@ def ties(
         total = _total([t * a for t, a in zip(trimmed, agreeing, strict=True)])
         return scale * total / _total([a.double() for a in agreeing]).clamp(min=1)
 
-    return _from_base(states, keys, base, combine)
+    return from_base(states, keys, base, combine)
 
 
 def smallest_kept(state: State, keys: Sequence[str], base: State, density: float) -> float:
@@ -316,13 +354,15 @@ def smallest_kept(state: State, keys: Sequence[str], base: State, density: float
         MethodError: density outside (0, 1].
     """
     _check_density(density)
-    size = sum(state[key].numel() for key in keys if state[key].is_floating_point())
-    rank, prefix = size - max(1, round(density * size)), 0  # from below
+    rank, prefix = -1, 0
     for shift in (48, 32, 16, 0):
         counts = torch.zeros(2**16, dtype=torch.int64)
         for bits in _magnitudes(state, keys, base):
             inside = bits[bits >> (shift + 16) == prefix] if shift < 48 else bits
             counts += torch.bincount((inside >> shift) & 0xFFFF, minlength=2**16).cpu()
+        if rank < 0:  # from below
+            size = int(counts.sum())
+            rank = size - max(1, round(density * size))
         below = counts.cumsum(0)
         digit = int(torch.searchsorted(below, rank, right=True))
         rank -= int(below[digit - 1]) if digit else 0
@@ -333,11 +373,12 @@ def smallest_kept(state: State, keys: Sequence[str], base: State, density: float
 def _magnitudes(state: State, keys: Sequence[str], base: State) -> Iterator[Tensor]:
     """Pieces of |theta - theta_0|, as integers of the same order."""
     for key in keys:
-        if state[key].is_floating_point():
-            own, origin = state[key].detach().reshape(-1), base[key].detach().reshape(-1)
-            for start in range(0, len(own), _PIECE):
-                part = slice(start, start + _PIECE)
-                yield (own[part].double() - origin[part].double()).abs().view(torch.int64)
+        for own, origin in zip(pieces(state, key), pieces(base, key), strict=True):
+            if own.is_floating_point():
+                for one, other in zip(
+                    *(torch.split(t, _PIECE) for t in (own, origin)), strict=True
+                ):
+                    yield (one.double() - other.double()).abs().view(torch.int64)
 
 
 def dare(
@@ -372,7 +413,7 @@ def dare(
         kept = [tau * m[part].to(tau.device) for tau, m in zip(taus, masks, strict=True)]
         return scale * _total(kept) / (1 - drop)
 
-    return _from_base(states, keys, base, combine)
+    return from_base(states, keys, base, combine)
 
 
 def check(
@@ -440,16 +481,29 @@ def _merge(
     return {key: merged[key] for key in states[0]}
 
 
-def _from_base(
-    states: Sequence[State], keys: Sequence[str], base: State, combine: Combine
+def from_base(
+    states: Sequence[State],
+    keys: Sequence[str],
+    base: State,
+    combine: Combine,
+    whole: bool = False,
 ) -> dict[str, Tensor]:
+    """theta_0 + `combine` of the task vectors.
+
+    Args:
+        whole: `combine` wants tensors in their shape; else flat pieces of them.
+
+    Raises:
+        MethodError: models that do not fit.
+    """
     check([*states, base], [*(f"model {n}" for n in range(1, len(states) + 1)), "the base"], keys)
 
     def on_base(key: str, thetas: list[Tensor], part: slice) -> Tensor:
-        origin = base[key].detach().reshape(-1)[part].double()
+        origin = base[key].detach()
+        origin = (origin if whole else origin.reshape(-1)[part]).double()
         return origin + combine(key, [theta - origin for theta in thetas], part)
 
-    return _merge(states, keys, on_base)
+    return _merge(states, keys, on_base, whole)
 
 
 def _weighted(weights: Sequence[float], thetas: Sequence[Tensor]) -> Tensor:

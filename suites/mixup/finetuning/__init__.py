@@ -17,6 +17,12 @@ def _lazily(module: str, name: str) -> Callable[..., Method]:
 
 METHODS: dict[str, Callable[..., Method]] = {
     "vanilla": _lazily("vanilla", "Vanilla"),
+    "probe": _lazily("probe", "Probe"),
+    "lp-ft": _lazily("probe", "LPFT"),
+    "wise-ft": _lazily("probe", "WiSEFT"),
+    "bit-fit": _lazily("bit_fit", "BitFit"),
+    "sam": _lazily("sam", "SAM"),
+    "ema": _lazily("ema", "EMA"),
     "l2-sp": _lazily("l2_sp", "L2SP"),
     "top-k": _lazily("top_k", "TopK"),
     "mixout": _lazily("mixout", "Mixout"),

@@ -26,7 +26,7 @@ from torch.nn.utils import parametrize
 
 from suites.mixup.encoder import Classifier
 from suites.mixup.finetuning.mixout import encoder_linears, without_dropout
-from suites.mixup.hooks import Method, Setting
+from suites.mixup.hooks import Kept, Method, Setting
 from suites.mixup.settings import DPSOptions
 
 
@@ -61,15 +61,6 @@ class DPS(Method):
         return step % self.stage == 0
 
 
-class _Squares(nn.Module):
-    """Sums of squared gradients, in the model's state so that checkpoints carry them."""
-
-    def __init__(self, parameters: list[Tensor]) -> None:
-        super().__init__()
-        for index, parameter in enumerate(parameters):
-            self.register_buffer(str(index), torch.zeros_like(parameter))
-
-
 class DPSDense(DPS):
     """Masks gradients of the weights of the encoder's linear layers; all else trains throughout."""
 
@@ -80,7 +71,8 @@ class DPSDense(DPS):
     def attach(self, model: Classifier, setting: Setting) -> None:
         """Makes room for the squares."""
         super().attach(model, setting)
-        model.add_module("dps_squares", _Squares(self.masked(model)))
+        squares = Kept(torch.zeros_like(weight) for weight in self.masked(model))
+        model.add_module("dps_squares", squares)
 
     @staticmethod
     def masked(model: Classifier) -> list[Tensor]:

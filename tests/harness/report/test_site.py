@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
-from harness.errors import StoreError
+from harness.cache import Cache
+from harness.errors import SpecError, StoreError
 from harness.record import Record
+from harness.report import figure
 from harness.report.site import Difference, generate
 from harness.suite import Beats, Method, Suite, Table, Task
+from harness.verified import Verified
 
 Lab = Callable[..., Suite]
 Make = Callable[..., Record]
@@ -192,3 +195,54 @@ def test_ten_thousand_records_in_seconds(lab: Lab, record: Make, tmp_path: Path)
     start = time.process_time()
     generate([suite], records, tmp_path, figures=False)
     assert time.process_time() - start < 10
+
+
+def test_a_picture_is_drawn_again_where_what_it_is_drawn_from_changed(
+    lab: Lab, records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, out = Cache(tmp_path / "cache"), tmp_path / "reports"
+    times: list[str] = []
+    drawn = figure._drawn
+
+    def counted(picture: figure.Picture, *rest: Any) -> figure.Picture:
+        made = drawn(picture, *rest)
+        times.extend([picture.name] if made.svg else [])
+        return made
+
+    def again(made: list[Record], suite: Suite | None = None) -> tuple[list[Difference], int]:
+        times.clear()
+        found = generate([suite or lab()], made, out, drawn=Verified(cache, "pictures"))
+        return found, len(times)
+
+    monkeypatch.setattr(figure, "_drawn", counted)
+    monkeypatch.setattr(figure, "source_digest", lambda path: "one")
+    assert again(records)[1] == 1
+    plain = tree(out)
+    assert again(records) == ([], 0)
+
+    svg = out / "lab/laptop/figures/scatter.svg"
+    svg.write_bytes(svg.read_bytes()[:-1] + b" ")
+    assert again(records) == ([Difference("lab/laptop/figures/scatter.svg", "differs")], 1)
+    (out / "lab/laptop/figures/scatter.png").unlink()
+    assert again(records) == ([Difference("lab/laptop/figures/scatter.png", "missing")], 1)
+    assert tree(out) == plain
+
+    fewer = [r for r in records if r.seed]
+    assert again(fewer)[1] == 1
+    assert {d.what for d in again(records)[0]} == {"differs"}
+    assert tree(out) == plain
+    assert again(records, lab(summary="Another question."))[1] == 1
+    monkeypatch.setattr(figure, "source_digest", lambda path: "two")
+    assert again(records)[1] == 1
+    monkeypatch.setattr(figure, "rules", lambda: b"another engine")
+    assert again(records)[1] == 1
+    data = tmp_path / "cache" / "verified" / "pictures"
+    data.write_bytes(b"\x01" + data.read_bytes()[1:-1])
+    again(records)
+    assert tree(out) == plain
+
+    def unknown(path: str) -> str:
+        raise SpecError("no source file")
+
+    monkeypatch.setattr(figure, "source_digest", unknown)
+    assert [again(records)[1] for _ in range(2)] == [1, 1]

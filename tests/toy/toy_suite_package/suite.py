@@ -3,8 +3,10 @@
 import hashlib
 from typing import Any
 
+from harness.settings import Settings
 from harness.suite import (
     Artifact,
+    Axis,
     Beats,
     Claim,
     Dataset,
@@ -16,6 +18,7 @@ from harness.suite import (
     Suite,
     Table,
     Task,
+    Trend,
 )
 
 WORDS = b"one two three\n"
@@ -113,6 +116,38 @@ def false() -> Suite:
         summary="Claims the contrary.",
         claims=(_beats("drift", "walk", caveat="the walks are too short", role="primary"),),
     )
+
+
+class Climbing(Settings):
+    """What walks without a lift of their own get."""
+
+    lift: float = 1.0
+    """How much higher than its noise a walk ends, in metres."""
+
+
+def axis() -> Suite:
+    """The same walks along an axis, with a trend over it."""
+    lifts = Axis(name="lifting", setting="lift", values=(2.0, 4.0), unit="m")
+    return _suite(
+        "toy-axis",
+        "Does a walk end higher the more it is lifted?",
+        methods=(_method("walk"), _method("drift", "walk", params={"lift": 0.1})),
+        tasks=(_task("short", 40),),
+        claims=(
+            Trend(
+                name="rises", text="The walk gains.", source="table 1", metric="height",
+                tasks=("*",), a="walk", b="drift", over="lifting", direction="up", margin=0.05,
+                role="primary",
+            ),
+            _beats("walk", "drift", axis="lifting"),
+        ),
+        scales=(
+            Scale(
+                name="laptop", seeds=(0, 1), looks=(7,), expected_seconds=0.2, trial_seconds=300,
+                settings=Climbing(), axes=(lifts,),
+            ),
+        ),
+    )  # fmt: skip
 
 
 def faults() -> Suite:

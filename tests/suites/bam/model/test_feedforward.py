@@ -92,7 +92,7 @@ def test_an_expert_without_tokens_gets_a_gradient_of_zero() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a card")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_card_computes_the_same() -> None:
     layer, x = make(4, 2).float(), inputs().float()
     on_cpu, _ = layer(x)

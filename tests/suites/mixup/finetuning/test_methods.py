@@ -17,6 +17,7 @@ from suites.mixup.finetuning.child_tuning import ChildTuningD
 from suites.mixup.finetuning.dps import Subnetwork, highest
 from suites.mixup.finetuning.loop import Finetune
 from suites.mixup.finetuning.mixout import MixoutWeight, encoder_linears
+from suites.mixup.finetuning.probe import STRENGTHS, fit
 from suites.mixup.finetuning.r3f import symmetric_divergence
 from suites.mixup.hooks import Method, Setting, run_stages
 from suites.mixup.mixing import alphas, factors, mixed
@@ -89,7 +90,11 @@ def test_every_method_learns_and_leaves_a_plain_model(name: str, regression: boo
     plain = setup(regression=regression)[0]
     quick = {"repeats": 1} if name in {"mixup", "averaging"} else {}
     model, method, losses = finetuned(name, regression=regression, steps=12, **quick)
-    assert sum(losses[-3:]) < sum(losses[:3])
+    if name in {"probe", "lp-ft", "wise-ft"}:  # their first step fits the head
+        batch = batch_of(plain)
+        assert losses[0] < task_loss(plain(batch), batch.labels_B, regression)
+    else:
+        assert sum(losses[-3:]) < sum(losses[:3])
     model.eval()
     method.report(model)
     before = model(batch_of(model)).detach()
@@ -116,6 +121,115 @@ def test_vanilla_is_matched_in_updates_or_in_passes() -> None:
     assert vanilla(budget="time", repeats=2).steps(setting) == 2 * repeat * 4 + 6
     with pytest.raises(MethodError, match=r"option budget: .*found 'money'"):
         vanilla(budget="money")
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_probe_is_at_the_minimum_of_its_loss(classes: int) -> None:
+    rng = np.random.default_rng(classes)
+    features_ND = rng.normal(size=(60, 4))
+    labels_N = np.arange(60) % classes
+    features_ND[:, 0] += labels_N
+    weight_CD, bias_C = fit(features_ND, labels_N, classes, regression=False)
+    weight, bias = torch.tensor(weight_CD, requires_grad=True), torch.tensor(bias_C)
+    logits_NC = torch.tensor(features_ND) @ weight.T + bias.requires_grad_(True)
+    loss = nn.functional.cross_entropy(logits_NC, torch.tensor(labels_N), reduction="sum")
+    by_weight, by_bias = torch.autograd.grad(loss, [weight, bias])
+    assert float(by_bias.abs().max()) < 0.02
+    # gradient of C * loss + |W|^2 / 2; of two classes the one output is W_1 - W_0
+    strengths = {k: by_weight * k + weight.detach() * (2 if classes == 2 else 1) for k in STRENGTHS}
+    assert min(float(g.abs().max()) / max(1, k) for k, g in strengths.items()) < 0.02
+
+
+def test_the_probe_of_a_regression_is_the_ridge_in_closed_form() -> None:
+    rng = np.random.default_rng(0)
+    features_ND = rng.normal(size=(50, 3))
+    labels_N = features_ND @ [1.0, -2.0, 0.0] + 3 + rng.normal(size=50)
+    weight_CD, bias_C = fit(features_ND, labels_N, 1, regression=True)
+    centred_ND = features_ND - features_ND.mean(0)
+
+    def ridge(penalty: float) -> Any:
+        square_DD = centred_ND.T @ centred_ND + penalty * np.eye(3)
+        return np.linalg.solve(square_DD, centred_ND.T @ (labels_N - labels_N.mean()))
+
+    assert min(np.abs(ridge(1 / c) - weight_CD[0]).max() for c in STRENGTHS) < 1e-9
+    assert bias_C == pytest.approx(labels_N.mean() - features_ND.mean(0) @ weight_CD[0])
+
+
+@pytest.mark.parametrize(
+    ("labels", "wanted"), [([1, 1, 1], 1), ([0, 2, 2, 2, 2, 0], 2)], ids=["one", "not-the-second"]
+)
+def test_the_probe_predicts_no_class_that_it_has_not_seen(labels: list[int], wanted: int) -> None:
+    weight_CD, bias_C = fit(np.zeros((len(labels), 2)), np.array(labels), 3, regression=False)
+    assert int((weight_CD @ np.zeros(2) + bias_C).argmax()) == wanted
+
+
+def test_the_probe_leaves_the_encoder_and_lp_ft_begins_with_it() -> None:
+    start = setup()[0].state_dict()
+    probe = finetuned("probe")[0].state_dict()
+    moved = {key for key, value in probe.items() if not torch.equal(value, start[key])}
+    assert moved == {"head.weight", "head.bias"}
+    _, _, losses = finetuned("lp-ft")
+    assert losses[0] == finetuned("probe")[2][0]
+    assert len(losses) == 7
+
+
+@pytest.mark.parametrize("mix", [0.0, 0.3, 1.0])
+def test_wise_ft_is_between_lp_ft_and_the_probe(mix: float) -> None:
+    tuned, start = (finetuned(name)[0].state_dict() for name in ("lp-ft", "probe"))
+    model, method, _ = finetuned("wise-ft", mix=mix)
+    method.detach(model)
+    for key, value in model.state_dict().items():
+        torch.testing.assert_close(value, (1 - mix) * tuned[key] + mix * start[key])
+
+
+def test_bit_fit_moves_biases_and_the_head_alone() -> None:
+    start = setup()[0].state_dict()
+    after = finetuned("bit-fit")[0].state_dict()
+    moved = {key for key, value in after.items() if not torch.equal(value, start[key])}
+    assert {"head.weight", "head.bias"} < moved
+    assert all(key.endswith("bias") for key in moved - {"head.weight", "norm.weight"})
+
+
+def test_sam_takes_the_gradient_of_the_highest_loss_nearby() -> None:
+    model, setting = setup()
+    model.eval()  # no dropout: two passes of the formula below must agree
+    method = METHODS["sam"](radius=0.1)
+    method.attach(model, setting)
+    batch = batch_of(model)
+    start = [p.detach().clone() for p in model.parameters()]
+    plain = torch.autograd.grad(task_loss(model(batch), batch.labels_B, False), model.parameters())
+    norm = torch.cat([g.flatten() for g in plain]).norm()
+    method.loss(model, batch).backward()  # type: ignore[no-untyped-call]
+    for parameter, first, gradient in zip(model.parameters(), start, plain, strict=True):
+        torch.testing.assert_close(parameter.detach(), first + 0.1 * gradient / norm)
+    found = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    highest_nearby = torch.autograd.grad(
+        task_loss(model(batch), batch.labels_B, False), model.parameters()
+    )
+    method.after_backward(model, 0)
+    for parameter, first in zip(model.parameters(), start, strict=True):
+        assert torch.equal(parameter.detach(), first)
+    for mine, wanted in zip(found, highest_nearby, strict=True):
+        torch.testing.assert_close(mine, wanted)
+
+
+def test_sam_of_radius_0_is_vanilla_with_the_same_dropout() -> None:
+    assert finetuned("sam", radius=0.0)[2] == finetuned("vanilla")[2]
+
+
+def test_ema_is_the_average_of_the_weights_along_the_way() -> None:
+    model, setting = setup()
+    method = METHODS["ema"](decay=0.25)
+    method.attach(model, setting)
+    head = model.head.bias
+    average = head.detach().clone()
+    for step in range(setting.total_steps):
+        with torch.no_grad():
+            head.add_(step + 1.0)
+        decay = min(0.25, (1 + step + 1) / (10 + step + 1))
+        average = decay * average + (1 - decay) * head.detach()
+        method.after_step(model, step, 0.1)
+    torch.testing.assert_close(head.detach(), average)
 
 
 def test_l2_sp_pulls_by_rate_times_strength_and_leaves_the_head() -> None:
