@@ -526,14 +526,17 @@ def test_json_is_one_document_with_the_fields_that_the_page_names(
     done = call(finished, *JSON[name].split(), "--json")
     assert (done.code, done.err) == (0, "")
     content = json.loads(done.out, parse_constant=pytest.fail)
-    empty = {"plugins[]", "files[].line", "files[].repaired", "inputs[].line"}
+    empty = {
+        "plugins[]", "files[].line", "files[].repaired", "inputs[].line", "queued[].cluster",
+        "queued[].state", "queued[].jobs",
+    }  # fmt: skip
     if name == "report":
         assert {file["what"] for file in content["files"]} <= {"missing", "differs"}
         again = json.loads(call(finished, "report", "--json").out)
         assert (again["files"], again["pages"]) == ([], content["pages"])
         empty = {"files[].path", "files[].what"}
     found = fields(content, known)
-    assert found - {"plugins", "files", "inputs"} <= known
+    assert found - {"plugins", "files", "inputs", "queued"} <= known
     assert known - found <= empty
 
 
@@ -557,7 +560,7 @@ def test_json_leaves_messages_and_exit_codes_as_they_are(
     assert len(json.loads(done.out)["verdicts"]) == 2
     project.results.mkdir()
     done = call(project, "status", "--json")
-    assert (done.code, json.loads(done.out)) == (0, {"scales": [], "corrupt": 0})
+    assert (done.code, json.loads(done.out)) == (0, {"scales": [], "corrupt": 0, "queued": []})
     assert done.err.startswith("no current records of any suite in results")
     done = call(project, "plan", "toy", "--methods", "q", "--json")
     assert (done.code, done.out) == (2, "")
