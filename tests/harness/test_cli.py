@@ -998,6 +998,15 @@ def test_a_margin_that_was_changed_is_refused_by_whatever_judges(project: Any, c
     assert not (project.results / "toy-false/laptop/looks").exists()
 
 
+def test_a_time_limit_ends_the_looks_with_0_too(project: Any) -> None:
+    words = ("run", "toy-false", "--scale", "laptop", "--until", "decided", "--time", "0.1s")
+    done = project.run(*words)
+    assert (done.code, done.err) == (0, "")
+    assert "left; stopped as asked after 0.1 s, resumes where it was\n" in done.out
+    assert done.out.endswith(f"next: harness {' '.join(words)}\n")
+    assert "all 1 primary claims" not in done.out
+
+
 def test_a_look_that_is_corrupt_stops_the_run(project: Any) -> None:
     words = ("run", "toy-false", "--scale", "laptop", "--until", "decided")
     project.run(*words)
