@@ -1,5 +1,6 @@
 """What `harness run` does: one round of trials, or round after round until claims are decided."""
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -150,7 +151,7 @@ class Rounds(NamedTuple):
             raise StoreError(f"{watch.full}; stopped, {watch.kept()}")
         stopped: Stopped = "" if finished else "signal"
         if not finished and self.deadline and not executor.stops.count:
-            stopped = "time"
+            stopped = "time" if time.monotonic() > self.deadline else stopped
         if stopped == "signal" or (stopped and not self.place.here):
             parting = executor.parting.format(kept=watch.kept())
             err.print(f"{parting}: {command()}", markup=False)

@@ -30,6 +30,8 @@ except ImportError:  # a typer without a copy of click of its own
 
 _LONGEST = 4000
 """Characters of an error line; a list of every task of a suite fits."""
+_COMPLETE, _WORDS = "_HARNESS_COMPLETE", {"COMP_WORDS", "_TYPER_COMPLETE_ARGS"}
+"""Variables by which a shell asks for completion, and hands over what stands there."""
 _SIZES = ("COLUMNS", "LINES")
 
 
@@ -108,7 +110,9 @@ def run(app: typer.Typer) -> int:
 
 def _called(app: typer.Typer) -> int:
     try:
-        return app(standalone_mode=False, prog_name="harness") or 0
+        asked = os.environ.get(_COMPLETE, "").startswith("complete_") and _WORDS & {*os.environ}
+        variable = _COMPLETE if asked else ""
+        return app(standalone_mode=False, prog_name="harness", complete_var=variable) or 0
     except HarnessError as error:
         tell(f"harness: {error}")
         return error.exit_code

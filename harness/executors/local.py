@@ -239,7 +239,7 @@ def _placed(job: Job, slot: int, gpus: int) -> Job:
 
 
 def _start(job: Job, slot: int, context: multiprocessing.context.ForkServerContext) -> _Running:
-    for attempt in (1, 2):  # the server may have been killed a moment ago
+    for attempt in (1, 2, 3):  # the server may have been killed a moment ago, or be about to end
         ours, theirs = context.Pipe(duplex=True)
         process = context.Process(target=supervise, args=(job, theirs), daemon=True)
         try:
@@ -249,11 +249,12 @@ def _start(job: Job, slot: int, context: multiprocessing.context.ForkServerConte
             break
         except (EOFError, ConnectionError) as error:
             ours.close()
-            if attempt == 2:
+            if attempt == 3:
                 raise MethodError(
                     "the process that trials fork from died as it loaded "
                     f"{os.environ[PRELOAD]} ({type(error).__name__}); what it said is above"
                 ) from None
+            time.sleep(0.1 * attempt)
         finally:
             theirs.close()
     return _Running(job, process, ours, slot, time.monotonic(), provenance.now())
