@@ -28,7 +28,7 @@ from typing import Annotated, Any
 import pandas as pd
 from pydantic import AfterValidator
 
-from harness import axes, sequential, stats, tiers
+from harness import axes, lazy, sequential, stats, tiers
 from harness.analysis import Cells, cells, distinct
 from harness.checks import Result, measure
 from harness.claim import (
@@ -58,6 +58,8 @@ from harness.sequential import Looks
 from harness.settings import Spec
 from harness.suite import FEWEST_SEEDS, Reference, Scale, Suite
 from harness.wording import INTERVAL, OPEN, PROXY, Outcome, label
+
+lazy.callable_module(__name__)
 
 ALPHA = 0.05
 

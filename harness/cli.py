@@ -1,8 +1,9 @@
 """The commands. What they do lies in other modules; nothing imports this one.
 
-Exit codes: 0 done, or stopped by `--time`; 1 trials failed, or an unexpected error; 2
-wrong usage or a suite that does not hold together; 3 the opposite of a claim was found (`claims
---strict`); 4 corrupt or unwritable files, or a full disk; 130 interrupted.
+Exit codes: 0 done, or stopped by `--time`; 1 trials failed, or an unexpected error; 2 wrong usage
+or a suite that does not hold together; 3 the opposite of a claim was found (`claims --strict`); 4
+corrupt or unwritable files, or a full disk; 5 what `compare --fail-on` names was found; 130
+interrupted.
 """
 
 import gc
@@ -18,6 +19,7 @@ import typer
 
 from harness import (
     claim_commands,
+    compare_commands,
     console,
     data_commands,
     list_commands,
@@ -28,6 +30,7 @@ from harness import (
     plan,
     queue_commands,
     registry,
+    share_commands,
     summary,
     terminal,
     trackers,
@@ -64,7 +67,7 @@ from harness.arguments import (
     tell_unloaded,
     varied,
 )
-from harness.errors import StoreError, UsageError, quoted, unknown
+from harness.errors import StoreError, UsageError
 from harness.executors.place import Place
 from harness.record import Record
 from harness.rounds import Rounds, summarise, tell_looks
@@ -111,6 +114,9 @@ app.command("new")(new.new)
 app.command("migrate")(upkeep_commands.migrate_records)
 app.command("cancel")(queue_commands.cancel)
 app.command("claims")(claim_commands.claims)
+app.command("compare")(compare_commands.compare)
+app.command("publish")(share_commands.publish)
+app.command("export")(share_commands.export)
 
 
 @app.command("plan")
@@ -358,54 +364,6 @@ def report(
         out.print(f"{reports}: {done}, open {reports / 'index.html'}", markup=False)
         for path in paths:
             out.print(f"  {path}", markup=False)
-
-
-@app.command()
-def compare(
-    a: Annotated[str, typer.Argument(help="A method, as suite/method.")],
-    b: Annotated[str, typer.Argument(help="Another method of the same suite.")],
-    scale: ScaleName = "laptop",
-    tasks: Pick = None,
-    results: Results = Path("results"),
-    assignments: Assignments = None,
-    plugin: Plugins = None,
-) -> None:
-    """Two methods side by side: paired differences on every task that both have run."""
-    registry.use(plugin)
-    from harness.analysis import compare as paired
-    from harness.analysis import frame
-
-    suite_name, _, first = a.rpartition("/")
-    other, _, second = b.rpartition("/")
-    if not suite_name:
-        raise UsageError(f"name the suite too: {quoted(a)} should read suite/method, e.g. gate/gat")
-    if other not in ("", suite_name):
-        raise UsageError(f"{quoted(a)} and {quoted(b)}: both methods must be of one suite")
-    suite, size = varied(registry.load(suite_name), scale, assignments)
-    for name in (first, second):
-        if name not in {m.name for m in suite.methods}:
-            there = [m.name for m in suite.methods]
-            raise UsageError(unknown("method", name, there, f"harness show {suite.name}"))
-    store = open_store(results, read=True)
-    records = records_of(store, suite)
-    current, _ = plan.standing([suite], records)
-    here = [r for r in records if r.scale == size.name and r.id in current[suite.name]]
-    found = paired(
-        suite, frame(here, suite), first, second, tasks=options.words(tasks, "--tasks") or ("*",)
-    )
-    rows = [
-        (
-            c.task,
-            c.metric,
-            number.estimate(c.difference.mean, c.difference.low, c.difference.high, c.unit),
-            c.difference.n,
-            number.rounded(c.p_holm),
-        )
-        for c in found
-    ]
-    if not rows:
-        raise UsageError(f"no task at {size.name} scale has records of both {first} and {second}")
-    console.table(("task", "metric", f"{first} - {second} [95 %]", "n", "p (Holm)"), rows, out)
 
 
 def main() -> NoReturn:

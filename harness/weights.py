@@ -239,6 +239,8 @@ def _beside(path: Path) -> str:
     names = sorted(file.name for file in path.iterdir())
     if "adapter_model.safetensors" in names:
         return "; it holds an adapter: merge that into its model first"
+    if WEIGHTS in names:
+        return f"; its {WEIGHTS} is a link to a file that is not there: download it again"
     shards = [name for name in names if name.endswith((".safetensors", ".bin", ".pt", ".gguf"))]
     return f"; {one_line(shards[0])} is neither" if shards else ""
 

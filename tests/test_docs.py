@@ -1,5 +1,6 @@
 """The pages of docs/: short, linked, and every command and Python block of them runs."""
 
+import json
 import os
 import re
 import shutil
@@ -80,3 +81,21 @@ def test_every_block_runs(page: Path, tmp_path: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, f"{text}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+
+
+def test_the_notebook_runs_and_is_kept_without_outputs() -> None:
+    cells = json.loads((ROOT / "docs/analysis.ipynb").read_text())["cells"]
+    codes = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert [cell["outputs"] for cell in codes] == [[]] * len(codes)
+    script = "\n".join(f"exec({''.join(cell['source'])!r}, names)" for cell in codes)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", f"names = {{}}\n{script}\nprint(len(names['gain']))"],
+        cwd=ROOT,
+        env={**os.environ, "MPLBACKEND": "agg"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout.splitlines()[-1]) > 100  # pairs of gate and gat

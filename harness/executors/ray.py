@@ -371,7 +371,7 @@ class _Crowd:
             ended, _ = ray.wait(flying, num_returns=len(flying), timeout=0)
         try:
             news = ray.get(self._board.drain.remote(), timeout=30)
-        except ray.exceptions.RayError:  # its node was lost; it is started anew on another
+        except ray.exceptions.RayError:  # its node was lost; it starts again on another
             news = {}
             if self._asked:
                 self._board.stop.remote()

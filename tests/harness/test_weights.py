@@ -158,6 +158,11 @@ def damage(name):
     def no_index(folder):
         (folder / INDEX).unlink()
 
+    def link(folder):
+        for file in folder.iterdir():
+            file.unlink()
+        (folder / WEIGHTS).symlink_to("../blobs/gone")
+
     return locals()[name]
 
 
@@ -174,6 +179,7 @@ def damage(name):
         ("deep", "not JSON"),
         ("pointer", "git lfs pull"),
         ("no_index", "model-00001-of-00002.safetensors is neither"),
+        ("link", "a link to a file that is not there"),
     ],
 )
 def test_a_folder_that_is_not_what_its_index_says_is_one_line(name, message, shards):

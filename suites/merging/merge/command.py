@@ -28,7 +28,7 @@ from harness import pretrained, tool, weights
 from harness.errors import DataError, MethodError, UsageError
 from harness.store import publish, read_json, write_atomic
 from harness.weights import INDEX, WEIGHTS, Weights
-from suites.merging.merge import probe, rules
+from suites.merging.merge import probe, regmean, rules
 from suites.merging.merge.alignment import Aligned, products_agree
 from suites.merging.policy.groups import GROUPS, matches, select
 
@@ -97,8 +97,9 @@ def read(path: Path) -> Model:
         if not isinstance(config, dict):
             raise DataError(f"{path / pretrained.CONFIG} is corrupt (not an object); get it again")
         pretrained.check_plain(config, path / pretrained.CONFIG)
-    for name in opened:
-        if name.rpartition(".")[2] in _QUANTISED:
+    for name, tensor in opened.meta.items():
+        whole = name.endswith("weight") and tensor.dim() > 1 and not tensor.is_floating_point()
+        if whole or name.rpartition(".")[2] in _QUANTISED:
             raise DataError(
                 f"{path}: {name} belongs to weights of fewer bits, which cannot be averaged; "
                 "convert the checkpoint to float32, float16 or bfloat16"
@@ -217,7 +218,7 @@ class Rule(NamedTuple):
                 return rules.fisher(states, keys, information, means=known["means"])
             case "regmean":
                 grams = [model.state for model in given["grams"]]
-                return rules.regmean(states, keys, grams, transposed=known["transposed"])
+                return regmean.regmean(states, keys, grams, transposed=known["transposed"])
         *states, base = states
         match self.method:
             case "task-arithmetic":
@@ -252,8 +253,8 @@ def prepare(
     elif method == "regmean":
         grams = [model.shapes for model in given["grams"]]
         known["whole"] = {key for key in keys if any(key in gram for gram in grams)}
-        known["transposed"] = rules.inputs_first(shapes, sorted(known["whole"]))
-        rules.check_grams(shapes, keys, grams, known["transposed"])
+        known["transposed"] = regmean.inputs_first(shapes, sorted(known["whole"]))
+        regmean.check_grams(shapes, keys, grams, known["transposed"])
     elif method == "slerp":
         a, b = (model.state for model in models)
         known["arcs"] = {key: rules.arc(a, b, key, given["p"]) for key in keys}

@@ -13,7 +13,7 @@ the task vector.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -22,9 +22,6 @@ from harness.errors import MethodError
 from harness.weights import pieces
 
 State = Mapping[str, Tensor]
-
-RIDGE = 1e-8
-"""Share of a mean eigenvalue that RegMean adds to every Gram matrix."""
 
 _PIECE = 2**15
 """Elements that are merged at a time: they stay in the processor's cache, and torch does not wake
@@ -49,7 +46,7 @@ def average(
             f"weights {shares} for {len(states)} models; "
             "give one per model, at least 0 and not all of them 0"
         )
-    return _merge(states, keys, lambda _key, thetas, _: _weighted(shares, thetas) / sum(shares))
+    return merge_with(states, keys, lambda _key, thetas, _: _weighted(shares, thetas) / sum(shares))
 
 
 def interpolate(a: State, b: State, keys: Sequence[str], p: float) -> dict[str, Tensor]:
@@ -58,8 +55,8 @@ def interpolate(a: State, b: State, keys: Sequence[str], p: float) -> dict[str, 
     Raises:
         MethodError: models that do not fit, or p outside [0, 1].
     """
-    _within("p", p, 0, 1)
-    return _merge([a, b], keys, lambda _key, thetas, _: _weighted([1 - p, p], thetas))
+    within("p", p, 0, 1)
+    return merge_with([a, b], keys, lambda _key, thetas, _: _weighted([1 - p, p], thetas))
 
 
 def slerp(
@@ -76,7 +73,7 @@ def slerp(
     Raises:
         MethodError: models that do not fit, or p outside [0, 1].
     """
-    _within("p", p, 0, 1)
+    within("p", p, 0, 1)
     check([a, b], keys=keys)
     known = arcs or {key: arc(a, b, key, p) for key in keys}
 
@@ -84,7 +81,7 @@ def slerp(
         *shares, divisor = known[key]
         return _weighted(shares, thetas) / divisor
 
-    return _merge([a, b], keys, combine)
+    return merge_with([a, b], keys, combine)
 
 
 Arc = tuple[float, float, float]
@@ -148,12 +145,12 @@ def fisher(
     def combine(key: str, thetas: list[Tensor], part: slice) -> Tensor:
         upper, lower = torch.zeros_like(thetas[0]), torch.zeros_like(thetas[0])
         for theta, f, scale in zip(thetas, information, scales, strict=True):
-            weight = (f[key].reshape(-1)[part].double() / scale).clamp(min=floor)
-            upper += weight * theta
+            weight = (f[key].reshape(-1)[part].double() / scale).clamp_(min=floor)
             lower += weight
+            upper += weight.mul_(theta)
         return upper / lower
 
-    return _merge(states, keys, combine)
+    return merge_with(states, keys, combine)
 
 
 def mean_information(information: State, number: int) -> float:
@@ -177,123 +174,6 @@ def mean_information(information: State, number: int) -> float:
     return mean
 
 
-def regmean(
-    states: Sequence[State],
-    keys: Sequence[str],
-    grams: Sequence[State],
-    shrink: float = 0.9,
-    transposed: Collection[str] | None = None,
-) -> dict[str, Tensor]:
-    """The weights whose outputs lie closest to each model's on that model's own inputs.
-
-    W = (sum_i W_i G_i)(sum_i G_i)^-1 for a weight [out, in] that has a Gram matrix
-    G_i = X_i^T X_i [in, in] of its inputs, off-diagonal elements times `shrink`; the average for
-    all other tensors. Source: Jin et al., "Dataless Knowledge Fusion by Merging Weights of
-    Language Models" (2023), Eq. 2 and section 4. We differ: every G_i has a ridge of 1e-8 of its
-    mean eigenvalue over models, so that inputs that no model uses are averaged.
-
-    Args:
-        transposed: weights that are kept as [in, out] (GPT-2's), where `check_grams` has been
-            asked; None: told by `inputs_first`, and checked.
-
-    Raises:
-        MethodError: models or Gram matrices that do not fit, shrink outside [0, 1], or a square
-            weight of which it cannot be told which side its inputs are on.
-    """
-    _within("shrink", shrink, 0, 1)
-    if len(grams) != len(states):
-        raise MethodError(f"Gram matrices of {len(grams)} models for {len(states)}; one set each")
-    if transposed is None:
-        check(states, keys=keys)
-        transposed = inputs_first(states[0], [key for key in keys if key in grams[0]])
-        check_grams(states[0], keys, grams, transposed)
-    measured = [key for key in keys if key in grams[0]]
-    averaged = average(states, [key for key in keys if key not in grams[0]])
-
-    def combine(key: str, thetas: list[Tensor], _: slice) -> Tensor:
-        turned = key in transposed
-        mean = sum(float(_shrunk(g[key].diagonal(), shrink).mean()) for g in grams) / len(grams)
-        total_II, target_OI = None, None
-        for theta, gram in zip(thetas, grams, strict=True):
-            own_II = gram[key].double()
-            diagonal_I = _shrunk(own_II.diagonal(), shrink).add_(RIDGE * mean or 1.0)
-            own_II = shrink * own_II
-            own_II.diagonal().copy_(diagonal_I)
-            part_OI = (theta.T if turned else theta) @ own_II
-            total_II = own_II if total_II is None else total_II.add_(own_II)
-            target_OI = part_OI if target_OI is None else target_OI.add_(part_OI)
-            del own_II  # before the next one is read
-        solved: Tensor = torch.linalg.solve(total_II, target_OI, left=False)
-        return solved.T if turned else solved
-
-    return _merge([averaged, *states[1:]], measured, combine, whole=True)
-
-
-def check_grams(
-    shapes: State, keys: Iterable[str], grams: Sequence[State], transposed: Collection[str]
-) -> None:
-    """Nothing, if every model has the same Gram matrices, of the weights' inputs.
-
-    Args:
-        shapes: a model, and `grams` too; tensors may be on the meta device.
-
-    Raises:
-        MethodError: naming the first that does not fit.
-    """
-    for key in keys:
-        shape = list(shapes[key].shape) if key in shapes else []
-        wide = (shape[:1] if key in transposed else shape[1:]) * 2
-        for gram in grams:
-            found = list(gram[key].shape) if key in gram else "missing"
-            if (key in gram) != (key in grams[0]) or found not in ("missing", wide):
-                raise MethodError(
-                    f"Gram matrix of {key} is {found}; every model has to have it, as {wide} "
-                    f"for a weight {'[in, out]' if key in transposed else '[out, in]'}"
-                )
-
-
-def _shrunk(diagonal: Tensor, shrink: float) -> Tensor:
-    """The diagonal of a Gram matrix whose other elements are shrunk; rounded as the matrix is."""
-    return shrink * diagonal.double() + (1 - shrink) * diagonal.double()
-
-
-def inputs_first(shapes: State, keys: Iterable[str]) -> set[str]:
-    """Those of the weights `keys` that are kept as [in, out], as GPT-2's Conv1D keeps them.
-
-    The bias of a layer has its outputs' size. A square weight goes by the other layers of its
-    name, and else by all layers; a layer without a bias is a linear one, [out, in].
-
-    Args:
-        shapes: a whole model; its tensors may be on the meta device.
-
-    Raises:
-        MethodError: it cannot be told.
-    """
-    kinds: dict[str, bool] = {}
-    for name, weight in shapes.items():
-        bias = shapes.get(f"{name.removesuffix('weight')}bias")
-        if name.endswith(".weight") and bias is not None and weight.dim() == 2 and bias.dim() == 1:
-            rows, columns = weight.shape
-            if rows != columns and len(bias) in (rows, columns):
-                kinds[name] = len(bias) == columns
-    found = set()
-    for key in keys:
-        if key in kinds or f"{key.removesuffix('weight')}bias" not in shapes:
-            votes = {kinds.get(key, False)}
-        else:
-            leaf = key.split(".")[-2:]
-            votes = {kind for name, kind in kinds.items() if name.split(".")[-2:] == leaf}
-            votes = votes or set(kinds.values()) or {False}
-        if len(votes) > 1:
-            raise MethodError(
-                f"{key} is square, and layers of its model are kept as [out, in] and as [in, out]: "
-                "which side its inputs are on cannot be told; leave it out with --include"
-            )
-        if votes.pop():
-            found.add(key)
-    return found
-
-
 def task_arithmetic(
     states: Sequence[State], keys: Sequence[str], base: State, scale: float
 ) -> dict[str, Tensor]:
@@ -304,7 +184,7 @@ def task_arithmetic(
     Raises:
         MethodError: models that do not fit, or a scale that is not a finite number.
     """
-    _within("scale", scale)
+    within("scale", scale)
     return from_base(states, keys, base, lambda _key, taus, _: scale * _total(taus))
 
 
@@ -331,7 +211,7 @@ def ties(
         MethodError: models that do not fit, density outside (0, 1], or a scale that is not finite.
     """
     _check_density(density)
-    _within("scale", scale)
+    within("scale", scale)
     check([*states, base], keys=keys)
     bounds = least or [smallest_kept(state, keys, base, density) for state in states]
 
@@ -351,7 +231,7 @@ def smallest_kept(state: State, keys: Sequence[str], base: State, density: float
     Exact, found 16 bits at a time: the vector is gone through four times and never held.
 
     Raises:
-        MethodError: density outside (0, 1].
+        MethodError: density outside (0, 1], or a number that is not finite.
     """
     _check_density(density)
     rank, prefix = -1, 0
@@ -360,6 +240,8 @@ def smallest_kept(state: State, keys: Sequence[str], base: State, density: float
         for bits in _magnitudes(state, keys, base):
             inside = bits[bits >> (shift + 16) == prefix] if shift < 48 else bits
             counts += torch.bincount((inside >> shift) & 0xFFFF, minlength=2**16).cpu()
+        if rank < 0 and counts[0x7FF0:].any():
+            raise MethodError("a task vector is not finite; a model has NaN or infinity in it")
         if rank < 0:  # from below
             size = int(counts.sum())
             rank = size - max(1, round(density * size))
@@ -400,8 +282,8 @@ def dare(
     Raises:
         MethodError: models that do not fit, drop outside [0, 1), or a scale that is not finite.
     """
-    _within("drop", drop, 0, 1)
-    _within("scale", scale)
+    within("drop", drop, 0, 1)
+    within("scale", scale)
     if drop == 1:
         raise MethodError("drop 1 would keep nothing; give a probability of at least 0, below 1")
     masks: list[Tensor] = []
@@ -437,25 +319,25 @@ def check(
     called = names or [f"model {number}" for number in range(1, len(states) + 1)]
     wanted = list(keys) if keys is not None else sorted(set().union(*states))
     for key in wanted:
-        first: tuple[str, str] | None = None
-        for name, state in zip(called, states, strict=True):
-            found = "nothing"
-            if key in state:
-                kind = f" {str(state[key].dtype).removeprefix('torch.')}" if dtypes else ""
-                found = f"{list(state[key].shape)}{kind}"
-            if first is None:
-                first = (name, found)
-            if found == "nothing" or found != first[1]:
-                raise MethodError(
-                    f"{key} is {found} in {name} and {first[1]} in {first[0]}; "
-                    "merge models of one shape and type, or leave this tensor out"
-                )
+        found = []
+        for state in states:
+            kind = ""
+            if dtypes and key in state:
+                kind = f" {str(state[key].dtype).removeprefix('torch.')}"
+            found.append(f"{list(state[key].shape)}{kind}" if key in state else "nothing")
+        odd = next((n for n, what in enumerate(found) if what != found[0]), 0)
+        if odd or found[0] == "nothing":
+            one, two = (0, odd) if found[0] == "nothing" else (odd, 0)
+            raise MethodError(
+                f"{key} is {found[one]} in {called[one]} and {found[two]} in {called[two]}; "
+                "merge models of one shape and type, or leave this tensor out"
+            )
 
 
-def _merge(
+def merge_with(
     states: Sequence[State], keys: Sequence[str], combine: Combine, whole: bool = False
 ) -> dict[str, Tensor]:
-    """The first state with `keys` merged.
+    """The first state, with `keys` as `combine` has them.
 
     Args:
         whole: `combine` wants tensors in their shape; else flat pieces of them.
@@ -503,7 +385,7 @@ def from_base(
         origin = (origin if whole else origin.reshape(-1)[part]).double()
         return origin + combine(key, [theta - origin for theta in thetas], part)
 
-    return _merge(states, keys, on_base, whole)
+    return merge_with(states, keys, on_base, whole)
 
 
 def _weighted(weights: Sequence[float], thetas: Sequence[Tensor]) -> Tensor:
@@ -520,12 +402,17 @@ def _total(terms: Iterable[Tensor]) -> Tensor:
 
 
 def _check_density(density: float) -> None:
-    _within("density", density, 0, 1)
+    within("density", density, 0, 1)
     if density == 0:
         raise MethodError("density 0 would keep nothing; give a share above 0, at most 1")
 
 
-def _within(name: str, value: float, low: float = -math.inf, high: float = math.inf) -> None:
+def within(name: str, value: float, low: float = -math.inf, high: float = math.inf) -> None:
+    """Nothing, if a coefficient called `name` lies there.
+
+    Raises:
+        MethodError: it does not.
+    """
     if not low <= value <= high or not math.isfinite(value):
         bounds = f"from {low:g} to {high:g}" if math.isfinite(high) else "finite"
         raise MethodError(f"{name} is {value}; it has to be a number, {bounds}")

@@ -26,7 +26,8 @@ def iso_c(
 
     def isotropic(taus: list[Tensor]) -> Tensor:
         u_OK, s_K, v_KI = torch.linalg.svd(torch.stack(taus).sum(0), full_matrices=False)
-        return s_K.mean() * (u_OK @ v_KI)
+        merged_OI: Tensor = s_K.mean() * (u_OK @ v_KI)
+        return merged_OI
 
     return _by_matrix(states, keys, base, scale, isotropic)
 
@@ -59,7 +60,8 @@ def tsv_m(
 def _nearest(matrix: Tensor) -> Tensor:
     """The nearest matrix with orthonormal rows or columns: the polar factor."""
     u, _, v = torch.linalg.svd(matrix, full_matrices=False)
-    return u @ v
+    nearest: Tensor = u @ v
+    return nearest
 
 
 def _by_matrix(

@@ -17,7 +17,7 @@ from torch import Tensor
 from harness import weights
 from harness.store import file_digest
 from suites.merging.merge import command as merge
-from suites.merging.merge import rules
+from suites.merging.merge import regmean, rules
 from suites.merging.policy.model import DecisionTransformer, Shape
 
 KEYS = ("transformer.h.0.attn.c_attn.weight", "transformer.h.0.mlp.c_fc.weight")
@@ -154,7 +154,7 @@ EXPECTED: dict[str, tuple[Callable[[Path], list[str]], Callable[[], dict[str, Te
     ),
     "regmean": (
         lambda t: ["--grams", *gram(t)],
-        lambda: rules.regmean(
+        lambda: regmean.regmean(
             [A, B], KEYS, [{KEYS[1]: state(n)[KEYS[1]].T @ state(n)[KEYS[1]]} for n in (30, 31)]
         ),
     ),
@@ -381,6 +381,16 @@ def test_tensors_that_the_first_model_lacks_are_not_forgotten(
     for order in (both, both[::-1]):
         assert run("average", order, tmp_path / "out", "--include", include) == 1
         assert line.partition(" is ")[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.uint8])
+def test_weights_kept_as_integers_are_refused(
+    kind: torch.dtype, tmp_path: Path, capsys: Any
+) -> None:
+    own = {"h.0.mlp.up.weight": torch.ones(2, 4, dtype=kind), "h.0.mlp.up.bias": torch.ones(2)}
+    both = [folder(tmp_path / name, own) for name in "AB"]
+    assert run("average", both, tmp_path / "out") == 1
+    assert "h.0.mlp.up.weight belongs to weights of fewer bits" in capsys.readouterr().err
 
 
 def test_a_head_outside_of_what_is_merged_may_be_a_models_own(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The probe of a function, on models of transformers built from tiny configurations."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,19 @@ def test_an_aligned_model_is_probed_and_another_function_is_found(
     assert off > probe.TOLERANCE
     words = ["--method", "average", "--models", *map(str, folders), "--align"]
     assert main([*words, "--out", str(tmp_path / "out")]) == 0
+
+
+def test_weights_of_another_size_than_the_configuration_says_are_not_probed(
+    tmp_path: Path,
+) -> None:
+    from harness.weights import Weights
+
+    model_class, config_class, sizes = KINDS["llama"]
+    model_class(config_class(**SIZES, **sizes)).save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"hidden_size": 16}))
+    state = Weights(tmp_path)
+    assert probe.difference(tmp_path, state.meta, state, state, 10**9) is None
 
 
 def test_policies_of_this_suite_are_probed(tmp_path: Path) -> None:
