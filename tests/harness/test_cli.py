@@ -47,9 +47,9 @@ VERBS = {
     },
     "publish": {"--to", "--results", "--reports", "--card", "--scale", "--plugin"},
     "export": {"--to", "--format", "--scale", "--results", "--plugin"},
-    "data list": {"--data"},
-    "data check": {"--data"},
-    "data prepare": {"--data"},
+    "data list": {"--data", "--plugin"},
+    "data check": {"--data", "--plugin"},
+    "data prepare": {"--data", "--scale", "--plugin"},
     "cancel": set(),
     "doctor": {"--results", "--repair", "--shared", "--quiet", "-q", "--json"},
     "gc": {"--results", "--dry-run", "--quiet", "-q"},
@@ -312,8 +312,13 @@ def test_list(project: Any) -> None:
     done = project.run("list")
     assert (done.code, done.err) == (0, "")
     assert_clean(done)
-    assert re.search(r"^toy +Walks \(0000\.00000\) +laptop +24 +0 +[\d.]+ s of", done.out, re.M)
-    assert re.search(r"^toy-chain +Walks \(0000\.00000\) +smoke +24 +5 ", done.out, re.M)
+    assert re.search(r"^toy +Walks \(0000\.00000\) +laptop +24 +24 +0 +[\d.]+ s of", done.out, re.M)
+    lines = done.out.splitlines()
+    assert (
+        "toy-data at smoke scale: `harness data prepare toy-data --scale smoke` gets the data of "
+        "1 more trial"
+    ) in lines
+    assert re.search(r"^toy-chain +Walks \(0000\.00000\) +smoke +24 +24 +5 ", done.out, re.M)
 
 
 def test_show(project: Any, call: Any) -> None:
@@ -691,7 +696,8 @@ def test_data_list_check_and_prepare(project: Any, call: Any) -> None:
         "harness: 1 datasets are missing or corrupt; the lines above say which",
     ]
     done = call(project, "data", "prepare", "online")
-    assert (done.code, done.out, done.err) == (0, "online: fetched\n", "")
+    said = "online: fetching 3 words (1 of 1)\nonline: fetched\n"
+    assert (done.code, done.out, done.err) == (0, said, "")
     assert call(project, "data", "prepare", "online").out == "online: here\n"
     done = call(project, "data", "check", "online")
     assert (done.code, done.out) == (0, "online: hub, 1 of 1 digests match\n")
@@ -757,6 +763,7 @@ def test_data_that_cannot_be_had(project: Any, call: Any) -> None:
     assert done.out.startswith("offline: cannot be fetched; offline/words.txt not found; point")
     assert "dataset garbled: " in done.err
     assert "is corrupt" in done.err
+    assert done.out.endswith("0 fetched, 0 were here, 2 not to be had\n")
     assert done.err.endswith("harness: 2 datasets could not be prepared; the lines above say why\n")
     assert not (project.cache / "data" / "garbled" / "words.txt").exists()
 

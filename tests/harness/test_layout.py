@@ -37,6 +37,7 @@ ALLOWED = {
     "terminal": {"errors"},
     "tool": {"errors"},
     "cache": {"errors", "files", "lease", "patience"},
+    "download": {"errors", "files", "terminal"},
     "claim": {"check", "settings"},
     "verified": {"cache", "errors", "files"},
     "wording": {"claim"},
@@ -65,8 +66,8 @@ ALLOWED = {
     "plugins": {"cache", "errors", "files", "identity", "settings", "suite"},
     "registry": {"errors", "identity", "plugins", "settings", "source", "suite"},
     "new": {"errors", "files", "registry", "suite", "terminal"},
-    "data": {"cache", "errors", "files", "identity", "registry", "suite"},
-    "inventory": {"contents", "data", "errors", "registry"},
+    "data": {"cache", "download", "errors", "files", "identity", "registry", "suite"},
+    "inventory": {"contents", "data", "errors", "registry", "suite"},
     "tiers": {"analysis", "claim", "digits", "errors", "registry", "suite"},
     "checks": {"analysis", "check", "digits", "errors", "record", "registry", "suite"},
     "effects": {
@@ -109,7 +110,8 @@ ALLOWED = {
         "errors", "executors", "identity", "number", "plan", "record", "run", "store", "suite",
     },
     "list_commands": {
-        "arguments", "console", "number", "registry", "settings", "terminal", "variants",
+        "arguments", "cache", "console", "data", "inventory", "number", "registry", "settings",
+        "terminal", "variants",
     },
     "data_commands": {
         "arguments", "console", "data", "errors", "inventory", "registry", "store", "terminal",
@@ -172,8 +174,9 @@ ALLOWED = {
     },
 }  # fmt: skip
 FOR_SUITES = {
-    "analysis", "check", "claim", "contents", "context", "data", "digits", "drawing", "errors",
-    "lazy", "number", "parallel", "plugins", "pretrained", "record", "rows", "run", "settings",
+    "analysis", "check", "claim", "contents", "context", "data", "digits", "download", "drawing",
+    "errors", "lazy", "number", "parallel", "plugins", "pretrained", "record", "rows", "run",
+    "settings",
     "stats", "store", "suite", "tool", "training", "weights",
 }  # fmt: skip
 
