@@ -1,39 +1,55 @@
 """The commands that say what there is: `harness list` and `show`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from harness import console, inventory, number, registry, variants
-from harness.arguments import Assignments, Plugins, varied
+from harness.arguments import Assignments, Json, Plugins, varied
 from harness.cache import location
 from harness.data import Sources
 from harness.settings import rows as setting_rows
-from harness.terminal import out
+from harness.terminal import document, out
 
 
-def list_suites(plugin: Plugins = None) -> None:
+def list_suites(plugin: Plugins = None, json: Json = False) -> None:
     """Suites, papers, scales, number of trials, estimated cost; plugins."""
     registry.use(plugin)
-    rows, ways = [], []
+    listed: list[dict[str, Any]] = []
+    ways: list[str] = []
     sources = Sources.of(None, location())
     for suite in registry.every():
         for scale in suite.scales:
             found = inventory.runnable(suite, scale, sources)
-            trials = found.trials
-            hours = scale.expected_seconds * trials
             ways += _way(suite.name, scale.name, found)
-            rows.append(
-                (
-                    suite.name,
-                    f"{suite.paper.title} ({suite.paper.arxiv})",
-                    scale.name,
-                    trials,
-                    found.here,
-                    len(suite.artifacts),
-                    f"{number.seconds(hours)} of one core",
-                )
+            listed.append(
+                {
+                    "suite": suite.name,
+                    "title": suite.paper.title,
+                    "arxiv": suite.paper.arxiv,
+                    "scale": scale.name,
+                    "trials": found.trials,
+                    "data_here": found.here,
+                    "seeds": len(scale.seeds),
+                    "artifacts": len(suite.artifacts),
+                    "core_seconds": scale.expected_seconds * found.trials,
+                }
             )
+    if json:
+        document({"scales": listed, "plugins": [*registry.plugin_lines()]})
+        return
+    rows = [
+        (
+            one["suite"],
+            f"{one['title']} ({one['arxiv']})",
+            one["scale"],
+            one["trials"],
+            one["data_here"],
+            one["artifacts"],
+            f"{number.seconds(one['core_seconds'])} of one core",
+        )
+        for one in listed
+    ]
     heads = ("suite", "paper", "scale", "trials", "data here", "artifacts", "estimate")
     console.table(heads, rows, out)
     for line in ways:

@@ -151,20 +151,26 @@ ALLOWED = {
         "arguments", "errors", "export", "files", "frames", "number", "options", "publish",
         "registry", "terminal",
     },
+    "trackers": {"errors", "record", "store", "terminal"},
+    "summary": {
+        "analysis", "claim", "claims", "console", "errors", "looks", "number", "plan", "record",
+        "registry", "report", "store", "suite", "terminal",
+    },
     "claim_commands": {
         "analysis", "arguments", "claim", "claims", "console", "errors", "looks", "margins",
-        "number", "plan", "registry", "report", "suite", "terminal", "tiers", "wording",
+        "number", "plan", "registry", "report", "suite", "summary", "terminal", "tiers", "wording",
     },
     "rounds": {
         "analysis", "claims", "console", "data", "errors", "executors", "identity", "looks",
-        "margins", "number", "options", "plan", "record", "registry", "sequential", "store",
-        "suite", "terminal", "until", "variants",
+        "margins", "number", "options", "plan", "record", "registry", "run", "sequential", "store",
+        "suite", "summary", "terminal", "trackers", "until", "variants",
     },
     "cli": {
         "analysis", "arguments", "claim_commands", "compare_commands", "console", "data_commands",
         "design", "errors", "executors", "list_commands", "looks", "margins", "new", "number",
         "options", "plan", "queue_commands", "record", "registry", "report", "rounds",
-        "share_commands", "suite", "terminal", "upkeep", "upkeep_commands", "variants", "verified",
+        "share_commands", "store", "suite", "summary", "terminal", "trackers", "upkeep",
+        "upkeep_commands", "variants", "verified",
     },
 }  # fmt: skip
 FOR_SUITES = {
