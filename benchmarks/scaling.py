@@ -79,6 +79,7 @@ def measured(number: int, folder: Path) -> dict[str, float]:
     part("commit", few, lambda: committed(records[:few]))
     committed(records[few:])
     there = part("load", number, lambda: store.load("toy-many").records)
+    part("load again", number, lambda: store.load("toy-many"))
     part("plan again", number, lambda: plan.make(suite, scale, there, store, sources))
     return found
 

@@ -25,8 +25,18 @@ def folder_option(option: str, text: str) -> Any:
 
 
 DataNames = Annotated[list[str] | None, typer.Argument(help="Datasets or suites; all by default.")]
-Names = Annotated[list[str] | None, typer.Argument(help="Suites; all by default.")]
-ScaleName = Annotated[str, typer.Option("--scale", help="smoke, laptop, gpu or paper.")]
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(help="Suites; all by default.", autocompletion=lambda: [*registry.origins()]),
+]
+ScaleName = Annotated[
+    str,
+    typer.Option(
+        "--scale",
+        help="smoke, laptop, gpu or paper.",
+        autocompletion=lambda: ["smoke", "laptop", "gpu", "paper"],
+    ),
+]
 Pick = Annotated[list[str] | None, typer.Option(help="Names or globs, separated by commas.")]
 Claims = Annotated[
     list[str] | None,
@@ -64,6 +74,10 @@ Plugins = Annotated[
         "--plugin", help="A Python file or installed plugin that adds to a suite; repeatable."
     ),
 ]
+Json = Annotated[
+    bool, typer.Option("--json", help="One JSON document; docs/json.md says what is in it.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only what went wrong.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")]
 Data = Annotated[
     Path | None,

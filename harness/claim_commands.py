@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness import console, margins, plan, registry
 from harness.arguments import (
     Assignments,
+    Json,
     Names,
     Plugins,
     Results,
@@ -17,15 +18,16 @@ from harness.arguments import (
     records_of,
     varied,
 )
-from harness.claim import Exact, Role
+from harness.claim import Role
 from harness.errors import ClaimError, UsageError, unknown
 from harness.looks import taken
 from harness.suite import SEPARATOR, Scale, Suite
-from harness.terminal import out
+from harness.summary import verdict_lines
+from harness.terminal import document, err, out
 from harness.wording import LEGEND, TITLES
 
-WIDTH = 100
-"""Columns of a line."""
+if TYPE_CHECKING:
+    from harness.claims import Verdict
 
 
 def claims(
@@ -40,16 +42,17 @@ def claims(
         str, typer.Option(help="primary, secondary, additional or exact; all by default.")
     ] = "",
     text: Annotated[
-        bool, typer.Option("--text", help="The sentences, the reasons and what the words mean.")
+        bool,
+        typer.Option("--text", "-v", help="Sentences, reasons and what the words mean."),
     ] = False,
     plugin: Plugins = None,
+    json: Json = False,
 ) -> None:
     """The verdict on every claim."""
     registry.use(plugin)
     from harness import number
     from harness.analysis import frame
-    from harness.claims import Verdict, judge
-    from harness.report.verdict import remark
+    from harness.claims import judge
 
     if assignments and not scale:
         raise UsageError("--set varies one scale: name it with --scale")
@@ -57,23 +60,7 @@ def claims(
         raise UsageError(unknown("role", role, [*TITLES], "harness claims --help"))
     suites, store = named_suites(names, scale or None), open_store(results, read=True)
     against, seen = 0, set()
-
-    def show(suite: Suite, verdicts: Sequence[Verdict]) -> None:
-        by_name = {claim.name: claim for claim in suite.claims}
-        width = max((len(v.claim) for v in verdicts), default=0)
-        for v in verdicts:
-            claim = by_name[v.claim]
-            shown = (
-                f"{v.estimate:.15g}"
-                if isinstance(claim, Exact) and v.estimate is not None
-                else (number.estimate(v.estimate, v.low, v.high, v.unit))
-            )
-            n = "" if v.n is None else f"  n={v.n}"
-            line = f"  {v.claim:<{width}}  {v.word:<15}  {shown}{n}"
-            out.print(line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…", markup=False)
-            if text:
-                words = (claim.text, f"{v.label}.", remark(suite, v))
-                out.print(f"    {' '.join(filter(None, words))}", markup=False)
+    found: list[dict[str, object]] = []
 
     for named in suites:
         suite, only = varied(named, scale, assignments) if scale else (named, None)
@@ -90,22 +77,40 @@ def claims(
             looked = taken(store.results, suite.name, size.name)
             verdicts = judge(suite, size.name, runs, here, printed, looked)
             seen.add(suite.name)
-            out.print(_head(suite, size), markup=False)
-            for each, title in TITLES.items():
-                own = [v for v in verdicts if v.role == each]
-                if own and role in ("", each):
-                    out.print(f" {title}{_equal(each, own)}", markup=False)
-                    show(suite, [v for v in own if role or each != "exact" or v.word != "equal"])
-            out.print()
             against += sum(v.outcome in ("opposite", "not equal") for v in verdicts)
-    if seen and text:
+            if json:
+                own = [v for v in verdicts if role in ("", v.role)]
+                found += [{"suite": suite.name, **v.model_dump(mode="json")} for v in own]
+            else:
+                _show(suite, size, verdicts, role, text)
+    if json:
+        document({"verdicts": found})
+    elif seen and text:
         for word, meaning in LEGEND:
             out.print(f"{word}: {meaning}", markup=False)
     elif seen:
         out.print("--text: the sentences, the reasons, and what the words mean")
     if strict and against:
         raise ClaimError(f"the records say the opposite of {number.plural(against, 'claim')}")
-    console.nothing(out, results, suites, seen, names, scale)
+    console.nothing(err if json else out, results, suites, seen, names, scale)
+
+
+def _show(suite: Suite, scale: Scale, verdicts: "Sequence[Verdict]", role: str, text: bool) -> None:
+    from harness.report.verdict import remark
+
+    by_name = {claim.name: claim for claim in suite.claims}
+    out.print(_head(suite, scale), markup=False)
+    for each, title in TITLES.items():
+        own = [v for v in verdicts if v.role == each and role in ("", each)]
+        if own:
+            out.print(f" {title}{_equal(each, own)}", markup=False)
+        own = [v for v in own if role or each != "exact" or v.word != "equal"]
+        for v, line in zip(own, verdict_lines(suite, own), strict=True):
+            out.print(line, markup=False)
+            if text:
+                words = (by_name[v.claim].text, f"{v.label}.", remark(suite, v))
+                out.print(f"    {' '.join(filter(None, words))}", markup=False)
+    out.print()
 
 
 def _head(suite: Suite, scale: Scale) -> str:

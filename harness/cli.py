@@ -1,16 +1,19 @@
 """The commands. What they do lies in other modules; nothing imports this one.
 
-Exit codes: 0 done; 1 trials failed, or an unexpected error; 2 wrong usage or a suite that does
-not hold together; 3 the opposite of a claim was found (`claims --strict`); 4 corrupt or unwritable
-files, or a full disk; 5 what `compare --fail-on` names was found; 130 interrupted.
+Exit codes: 0 done, or stopped by `--time`; 1 trials failed, or an unexpected error; 2 wrong usage
+or a suite that does not hold together; 3 the opposite of a claim was found (`claims --strict`); 4
+corrupt or unwritable files, or a full disk; 5 what `compare --fail-on` names was found; 130
+interrupted.
 """
 
 import gc
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing, nullcontext
+from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -28,7 +31,9 @@ from harness import (
     queue_commands,
     registry,
     share_commands,
+    summary,
     terminal,
+    trackers,
     upkeep,
     upkeep_commands,
     variants,
@@ -39,11 +44,13 @@ from harness.arguments import (
     Claims,
     Data,
     Device,
+    Json,
     Names,
     PerGpu,
     Pick,
     Plugins,
     Queued,
+    Quiet,
     Rerun,
     Results,
     ScaleName,
@@ -64,19 +71,41 @@ from harness.errors import StoreError, UsageError
 from harness.executors.place import Place
 from harness.record import Record
 from harness.rounds import Rounds, summarise, tell_looks
+from harness.store import Store
 from harness.suite import SEPARATOR, Scale, Suite
 from harness.terminal import err, out
 from harness.verified import Verified
+
+if TYPE_CHECKING:
+    from harness.design import ClaimPower
 
 app = typer.Typer(
     help="Reproduces the experiments of papers on attention parameters, "
     "with a verdict on every claim.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 app.add_typer(data_commands.app, name="data")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"attention-harness {metadata.version('attention-harness')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _whole(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="The version, and stop."),
+    ] = False,
+) -> None:
+    pass
+
+
 app.command("list")(list_commands.list_suites)
 app.command("show")(list_commands.show)
 app.command("doctor")(upkeep_commands.doctor)
@@ -101,20 +130,27 @@ def show_plan(
     data: Data = None,
     results: Results = Path("results"),
     rerun: Rerun = "none",
-    every: Annotated[bool, typer.Option("--all", help="A line for every trial.")] = False,
+    every: Annotated[bool, typer.Option("--all", "-v", help="A line for every trial.")] = False,
     *,
     assignments: Assignments = None,
     claims: Claims = None,
     shard: Shard = None,
     plugin: Plugins = None,
+    json: Json = False,
 ) -> None:
     """What would run, and why each trial will or will not; the MDE of each claim."""
     registry.use(plugin)
     store, filters = open_store(results), options.filters(methods, tasks, seeds, claims, shard)
     rounds = Rounds(store, open_data(data), device, rerun)
+    documents = []
     for suite, size in sizes(named_suites(names, scale), scale, assignments, filters):
-        records = records_of(store, suite, strict=False)
-        made = rounds.planned(suite, size, records, filters)
+        what = f"planning {number.plural(suite.trial_count(size), 'trial')} of {suite.name}"
+        with nullcontext() if json else terminal.doing(what, line=False):
+            records = records_of(store, suite, strict=False)
+            made = rounds.planned(suite, size, records, filters)
+        if json:
+            documents.append(_planned(made, records, store))
+            continue
         first = summarise(made, records, store)
         grouped = Counter((s.action, s.state, s.reason) for s in made.steps)
         if every:
@@ -123,14 +159,16 @@ def show_plan(
             ]
             console.table(("trial", "", "why"), rows, out)
         else:
-            for (action, state, reason), number in sorted(grouped.items()):
-                out.print(f"  {action:4} {number:5}  {state}: {reason}", markup=False)
+            for (action, state, reason), trials in sorted(grouped.items()):
+                out.print(f"  {action:4} {trials:5}  {state}: {reason}", markup=False)
         for node in made.nodes.values():
             there = "to be built" if node in first else "built"
             out.print(f"  artifact {node.artifact.name}: {there}")
         _power(suite, made.scale, records)
         tell_looks(rounds, suite, size, records)
-    if store.is_new():
+    if json:
+        terminal.document({"plans": documents})
+    elif store.is_new():
         out.print(f"no records yet: {results} does not exist", markup=False)
 
 
@@ -168,19 +206,30 @@ def run(
     slurm: Queued = None,
     per_gpu: PerGpu = 1,
     plugin: Plugins = None,
+    quiet: Quiet = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="A line for every trial, in a log too.")
+    ] = False,
+    track: Annotated[
+        trackers.Name | None, typer.Option(help="Log every trial that ends to this tracker too.")
+    ] = None,
 ) -> None:
     """Runs what has no record yet; interrupted trials resume from their checkpoint."""
     registry.use(plugin)
+    detail: console.Detail = "quiet" if quiet else "verbose" if verbose else "usual"
     store = open_store(results)
     store.sweep(upkeep.STALE_SECONDS)
-    deadline = None if limit is None else time.monotonic() + options.seconds(limit)
+    began, most_seconds = time.monotonic(), None if limit is None else options.seconds(limit)
+    deadline = None if most_seconds is None else began + most_seconds
     place = Place(executor, jobs, per_gpu, address, tuple(slurm or ()))
     place.check()
-    rounds = Rounds(store, open_data(data), device, rerun, place, deadline)
+    feed = None if track is None else trackers.Feed(track, store.results, store.cache)
+    rounds = Rounds(store, open_data(data), device, rerun, place, deadline, detail, feed)
     filters = options.filters(methods, tasks, seeds, claims, shard)
     suites = named_suites(names, scale)
+    chosen: Sequence[tuple[Suite, Scale]]
     if until is None:
-        code = rounds.run(sizes(suites, scale, assignments, filters), filters)
+        chosen = sizes(suites, scale, assignments, filters)
     elif filters != plan.EVERYTHING or rerun != "none":
         raise UsageError(
             f"--until {until} chooses methods, tasks and seeds itself; leave out --methods, "
@@ -188,9 +237,13 @@ def run(
         )
     else:
         chosen = [varied(suite, scale, assignments) for suite in suites]
-        code = max(rounds.until_decided(suite, size, most) for suite, size in chosen)
-    if code:
-        raise typer.Exit(code)
+    with closing(feed) if feed else nullcontext():
+        ended = rounds.until_decided(chosen, most) if until else rounds.run(chosen, filters)
+    if not quiet:
+        took = time.monotonic() - began
+        summary.tell(ended, chosen, store, took, most_seconds, plugin or ())
+    if ended.code:
+        raise typer.Exit(ended.code)
 
 
 @app.command()
@@ -199,12 +252,13 @@ def status(
     results: Results = Path("results"),
     data: Data = None,
     plugin: Plugins = None,
+    json: Json = False,
 ) -> None:
     """Progress of each suite, at every scale that has records."""
     registry.use(plugin)
     suites, store = named_suites(names, None), open_store(results, read=True)
     sources = open_data(data)
-    rows = []
+    found: list[dict[str, Any]] = []
     damaged = 0
     for suite in suites:
         loaded = store.load(suite.name)
@@ -222,13 +276,30 @@ def status(
                 for step in made.steps
                 if step.state != "missing" or step.trial.seed in own.get(scale.name, scale.seeds)
             )
-            hours = sum(r.cost.wall_seconds for r in loaded.records if r.scale == scale.name)
-            rows.append((suite.name, scale.name, console.counted(states), number.seconds(hours)))
-    console.table(("suite", "scale", "trials", "spent"), rows, out)
-    queue_commands.tell(store)
+            spent = sum(r.cost.wall_seconds for r in loaded.records if r.scale == scale.name)
+            found.append(
+                {"suite": suite.name, "scale": scale.name, "trials": states, "seconds": spent}
+            )
+    queued = queue_commands.queued(store)
+    if json:
+        terminal.document({"scales": found, "corrupt": damaged, "queued": queued})
+    else:
+        rows = [
+            (
+                s["suite"],
+                s["scale"],
+                console.counted(s["trials"]),
+                number.seconds(s["seconds"]),
+            )
+            for s in found
+        ]
+        console.table(("suite", "scale", "trials", "spent"), rows, out)
+        for one in queued:
+            out.print(f"{one['cluster']}: {one['jobs']} {one['state']}")
     if damaged:
         raise typer.Exit(StoreError.exit_code)
-    console.nothing(out, results, suites, {row[0] for row in rows}, names)
+    seen = {one["suite"] for one in found}
+    console.nothing(err if json else out, results, suites, seen, names)
 
 
 @app.command()
@@ -248,6 +319,11 @@ def report(
         ),
     ] = "ci",
     plugin: Plugins = None,
+    quiet: Quiet = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="A line for every file that differed.")
+    ] = False,
+    json: Json = False,
 ) -> None:
     """Writes tables, figures and pages from the records alone."""
     registry.use(plugin)
@@ -279,17 +355,23 @@ def report(
         interval=interval,
         drawn=Verified(store, "pictures"),
     )  # fmt: skip
+    pages = sorted({f"{r.suite}/{r.scale}" for r in records if SEPARATOR not in r.scale})
+    paths = [str(reports / page / "report.html") for page in pages]
+    if json:
+        changed = [item._asdict() for item in different]
+        terminal.document({"index": f"{reports / 'index.html'}", "pages": paths, "files": changed})
+    for item in different if verbose else different[: 20 * check]:
+        err.print(f"{item.path}: {item.what}", markup=False)
     if check and (different or keep):
-        for item in different[:20]:
-            err.print(f"{item.path}: {item.what}", markup=False)
         raise StoreError(
             f"{len(different) + len(keep)} files in {reports} are not what {results} generates; "
             "run `harness report`"
         )
-    pages = sorted({f"{r.suite}/{r.scale}" for r in records if SEPARATOR not in r.scale})
-    out.print(f"{reports}: {'up to date' if check else 'written'}, open {reports / 'index.html'}")
-    for page in pages:
-        out.print(f"  {reports / page / 'report.html'}", markup=False)
+    if not (json or quiet):
+        done = "up to date" if check else "written"
+        out.print(f"{reports}: {done}, open {reports / 'index.html'}", markup=False)
+        for path in paths:
+            out.print(f"  {path}", markup=False)
 
 
 def main() -> NoReturn:
@@ -298,10 +380,41 @@ def main() -> NoReturn:
     raise SystemExit(terminal.run(app))
 
 
-def _power(suite: Suite, scale: Scale, records: Sequence[Record]) -> None:
+def _planned(made: plan.Plan, records: Sequence[Record], store: Store) -> dict[str, object]:
+    """A plan as `--json` prints it."""
+    first = {node.id for node in plan.unmade(made, store)}
+    return {
+        "suite": made.suite.name,
+        "scale": made.scale.name,
+        "device": made.device,
+        "trials": [
+            {
+                "id": step.trial.id,
+                "method": step.trial.method.name,
+                "task": step.trial.task.name,
+                "seed": step.trial.seed,
+                "state": step.state,
+                "action": step.action,
+                "reason": step.reason,
+            }
+            for step in made.steps
+        ],
+        "artifacts": [
+            {"id": node.id, "artifact": node.artifact.name, "built": node.id not in first}
+            for node in made.nodes.values()
+        ],
+        "power": [found._asdict() for found in _mde(made.suite, made.scale, records)],
+    }
+
+
+def _mde(suite: Suite, scale: Scale, records: Sequence[Record]) -> "Sequence[ClaimPower]":
     from harness.analysis import frame
     from harness.design import power
 
+    return power(suite, scale.name, frame(records, suite) if records else None)
+
+
+def _power(suite: Suite, scale: Scale, records: Sequence[Record]) -> None:
     rows = [
         (
             p.claim,
@@ -311,7 +424,7 @@ def _power(suite: Suite, scale: Scale, records: Sequence[Record]) -> None:
             number.rounded(p.margin, p.unit),
             p.n_for_margin or "-",
         )
-        for p in power(suite, scale.name, frame(records, suite) if records else None)
+        for p in _mde(suite, scale, records)
     ]
     headers = ("claim", "seeds", "MDE (SD)", "MDE", "margin", "seeds needed at the margin")
     out.print("minimum detectable effect (MDE) of each claim at 80 % power:")

@@ -2,10 +2,10 @@
 
 import statistics
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -24,6 +24,9 @@ from harness.suite import Suite
 _LINE_SECONDS = 30.0
 _LOOK_SECONDS = 0.2
 """How often the time that is left is worked out, at most."""
+
+Detail = Literal["quiet", "usual", "verbose"]
+"""What a run shows as it goes: failures alone; progress; a line for every trial, in a log too."""
 
 
 class Estimate:
@@ -93,9 +96,19 @@ class Watch:
     """Observes a run: a live display on a terminal, a line now and then in a log file."""
 
     def __init__(
-        self, console: Console, estimate: Estimate, work: Sequence[Work], workers: int
+        self,
+        console: Console,
+        estimate: Estimate,
+        work: Sequence[Work],
+        workers: int,
+        *,
+        ended: Callable[[Job], str] = lambda _: "",
+        detail: Detail = "usual",
     ) -> None:
         self._console = console
+        self._ended = ended
+        """Called for every trial that left a record; what the trial's line says of it."""
+        self._detail = detail
         self._estimate = estimate
         self._workers = max(workers, 1)
         self._left = {item.job.id: item.job for item in work}
@@ -112,9 +125,10 @@ class Watch:
             TextColumn("{task.fields[left]}"),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not console.is_terminal or detail == "quiet",
         )
-        self._whole = self._bars.add_task("trials", total=self._total, left="")
+        first = "importing what they need"  # seconds of silence else
+        self._whole = self._bars.add_task("trials", total=self._total, left=first)
         self.failures: list[tuple[Job, str]] = []
         self.busy: list[Job] = []
         self.full = ""
@@ -151,7 +165,8 @@ class Watch:
         left = f"about {number.seconds(self.remaining())} left"
         done = self._total - self._trials_left()
         self._bars.update(self._whole, completed=done, left=left)
-        if not self._console.is_terminal and time.monotonic() - self._last_line > _LINE_SECONDS:
+        silent = self._console.is_terminal or self._detail == "quiet"
+        if not silent and time.monotonic() - self._last_line > _LINE_SECONDS:
             self._last_line = time.monotonic()
             self._say(f"{done} of {self._total} trials, {left}")
 
@@ -179,13 +194,16 @@ class Watch:
         row = self._rows.pop(job.id, None)
         if row is not None:
             self._bars.remove_task(row)
+        recorded = job.artifact is None and outcome.recorded and outcome.code in (DONE, FAILED)
+        said = self._ended(job) if recorded else ""
         if outcome.code == DONE:
             if job.artifact is None:
                 self._estimate.add(job.suite, job.method, job.task, event.seconds)
             else:
                 self._estimate.add_artifact(job.suite, job.artifact, event.seconds)
-            if self._console.is_terminal:
-                self._say(f"[green]ok[/] {job.title}, {number.seconds(event.seconds)}")
+            if self._detail == "verbose" or (self._console.is_terminal and self._detail == "usual"):
+                score = f": {escape(said)}" if said else ""
+                self._say(f"[green]ok[/] {job.title}{score}, {number.seconds(event.seconds)}")
         elif outcome.code == BUSY:
             self.busy.append(job)
         elif outcome.code in (INTERRUPTED, FULL):
@@ -200,6 +218,19 @@ class Watch:
 
     def _say(self, line: str) -> None:
         self._console.print(line, soft_wrap=True)
+
+
+def score(suite: Suite, record: Record) -> str:
+    """A record's main number, `Accuracy 88.4 %`: the metric of the suite's headline table, where
+    its task has that, else its task's first; empty without one."""
+    head = next((table.metric for table in suite.tables if table.name == suite.headline), "")
+    name = head if head in record.metrics else next(iter(record.metrics), "")
+    if not name or name not in {metric.name for metric in suite.metrics}:
+        return ""
+    metric = suite.metric(name)
+    return (
+        f"{metric.label} {number.fixed(record.metrics[name], metric.digits)} {metric.unit}".rstrip()
+    )
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]], console: Console) -> None:

@@ -1,36 +1,82 @@
 """The commands that say what there is: `harness list` and `show`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from harness import console, number, registry, variants
-from harness.arguments import Assignments, Plugins, varied
+from harness import console, inventory, number, registry, variants
+from harness.arguments import Assignments, Json, Plugins, varied
+from harness.cache import location
+from harness.data import Sources
 from harness.settings import rows as setting_rows
-from harness.terminal import out
+from harness.terminal import document, out
 
 
-def list_suites(plugin: Plugins = None) -> None:
+def list_suites(plugin: Plugins = None, json: Json = False) -> None:
     """Suites, papers, scales, number of trials, estimated cost; plugins."""
     registry.use(plugin)
-    rows = []
+    listed: list[dict[str, Any]] = []
+    ways: list[str] = []
+    sources = Sources.of(None, location())
     for suite in registry.every():
         for scale in suite.scales:
-            trials = suite.trial_count(scale)
-            hours = scale.expected_seconds * trials
-            rows.append(
-                (
-                    suite.name,
-                    f"{suite.paper.title} ({suite.paper.arxiv})",
-                    scale.name,
-                    trials,
-                    len(suite.artifacts),
-                    f"{number.seconds(hours)} of one core",
-                )
+            found = inventory.runnable(suite, scale, sources)
+            ways += _way(suite.name, scale.name, found)
+            listed.append(
+                {
+                    "suite": suite.name,
+                    "title": suite.paper.title,
+                    "arxiv": suite.paper.arxiv,
+                    "scale": scale.name,
+                    "trials": found.trials,
+                    "data_here": found.here,
+                    "seeds": len(scale.seeds),
+                    "artifacts": len(suite.artifacts),
+                    "core_seconds": scale.expected_seconds * found.trials,
+                }
             )
-    console.table(("suite", "paper", "scale", "trials", "artifacts", "estimate"), rows, out)
+    if json:
+        document({"scales": listed, "plugins": [*registry.plugin_lines()]})
+        return
+    rows = [
+        (
+            one["suite"],
+            f"{one['title']} ({one['arxiv']})",
+            one["scale"],
+            one["trials"],
+            one["data_here"],
+            one["artifacts"],
+            f"{number.seconds(one['core_seconds'])} of one core",
+        )
+        for one in listed
+    ]
+    heads = ("suite", "paper", "scale", "trials", "data here", "artifacts", "estimate")
+    console.table(heads, rows, out)
+    for line in ways:
+        out.print(line, markup=False)
     for line in registry.plugin_lines():
         out.print(line, markup=False)
+
+
+def _way(suite: str, scale: str, found: inventory.Runnable) -> list[str]:
+    """Where trials lack data: the command that gets them, and how many then still lack some."""
+
+    def trials(count: int, more: str = "") -> str:
+        return f"{count:,} {more}trial{'' if count == 1 else 's'}"
+
+    rest = found.trials - found.here - found.fetchable
+    lines = []
+    if found.fetchable:
+        lines.append(
+            f"{suite} at {scale} scale: `harness data prepare {suite} --scale {scale}` gets the "
+            f"data of {trials(found.fetchable, 'more ')}"
+        )
+    if rest:
+        lines.append(
+            f"{suite} at {scale} scale: nothing fetches the data of {trials(rest)}; `harness data "
+            "list` says which"
+        )
+    return lines
 
 
 def show(

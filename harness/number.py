@@ -17,7 +17,7 @@ ARROWS: dict[Literal["higher", "lower", "neither"], str] = {
     "lower": "↓",
     "neither": "",
 }
-_SECONDS = (("years", 365.25 * 86400), ("days", 86400.0), ("h", 3600.0), ("min", 60.0))
+_DAY, _YEAR = 86400.0, 365.25 * 86400
 _BYTES = (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10))
 _IN_FULL = 10**21
 """Counts from here on are written with an exponent."""
@@ -88,8 +88,23 @@ def energy(value: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """A duration as people say it: `0.4 s`, `12.3 min`, `2.5 h`, `15.2 days`, `41.5 years`."""
-    return _scaled(value, _SECONDS, "s")
+    """A duration as people say it: `0.4 s`, `42 s`, `3 min 20 s`, `2 h 5 min`, `15 days`."""
+    value = steady(value)
+    if math.isinf(value):
+        return f"{fixed(value, 0)} s"
+    if value < 9.95:
+        return f"{value:.2g} s"
+    for name, size in (("years", _YEAR), ("days", _DAY)):
+        if value >= 2 * size:
+            return f"{value / size:.{0 if value >= 10 * size else 1}f} {name}".replace(".0 ", " ")
+    whole = round(value)
+    if whole < 60:
+        return f"{whole} s"
+    unit, part, size = ("min", "s", 60) if whole < 3570 else ("h", "min", 3600)
+    if whole >= 10 * size:  # the smaller unit says nothing then
+        return f"{round(whole / size)} {unit}"
+    first, rest = divmod(round(whole * 60 / size), 60)
+    return f"{first} {unit}" + (f" {rest} {part}" if rest else "")
 
 
 def spread(value: float, spread: float | None) -> str:

@@ -6,15 +6,17 @@ from harness.store import Store, location
 from harness.terminal import err, out
 
 
-def tell(store: Store) -> None:
-    """Prints how many trials and artifacts are in a queue, by state; nothing without any."""
+def queued(store: Store) -> list[dict[str, str | int]]:
+    """How many trials and artifacts are in a queue, by cluster and state."""
     try:
         found = queue.counted(store.cache)
     except HarnessError as error:  # the records can be read where there is no queue
         err.print(f"the queue cannot be asked: {error}", markup=False)
-        return
-    for (cluster, state), count in sorted(found.items()):
-        out.print(f"{cluster}: {count} {state}")
+        return []
+    return [
+        {"cluster": cluster, "state": state, "jobs": count}
+        for (cluster, state), count in sorted(found.items())
+    ]
 
 
 def cancel() -> None:

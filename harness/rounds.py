@@ -1,26 +1,31 @@
 """What `harness run` does: one round of trials, or round after round until claims are decided."""
 
-import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-import typer
-
 from harness import console, executors, margins, number, options, plan, registry, variants
 from harness.data import Sources
-from harness.errors import StoreError
+from harness.errors import HarnessError, StoreError
+from harness.executors import Work
 from harness.executors.place import Place, room
 from harness.identity import Node
 from harness.record import Record
+from harness.run import INTERRUPTED, Job
 from harness.store import Store
 from harness.suite import Scale, Suite
-from harness.terminal import err, out
+from harness.summary import Round, Stopped, command
+from harness.terminal import doing, err, out
+from harness.trackers import Feed
 
 HERE = Place()
 Sized = tuple[Suite, Scale]
 """A suite and one of its scales, or a variant of one."""
+THERE = {"done": "already there", "stale": "there from older code", "failed": "failed before"}
+"""What the states of trials that stay as they are are called once a run is over."""
 
 
 class Rounds(NamedTuple):
@@ -35,6 +40,9 @@ class Rounds(NamedTuple):
     """Where they run."""
     deadline: float | None = None
     """Of `time.monotonic`; None: no limit."""
+    detail: console.Detail = "usual"
+    feed: Feed | None = None
+    """Of an experiment tracker, which gets every record as it is committed."""
 
     def planned(
         self, suite: Suite, scale: Scale, records: Sequence[Record], filters: plan.Filters
@@ -56,58 +64,126 @@ class Rounds(NamedTuple):
             rerun=self.rerun,
         )
 
-    def run(self, sizes: Sequence[Sized], filters: plan.Filters) -> int:
-        """One round: runs what has no record yet; the exit code.
+    def run(self, sizes: Sequence[Sized], filters: plan.Filters) -> Round:
+        """One round: runs what has no record yet.
 
         Raises:
             StoreError: the disk is full, ...
-            typer.Exit: stopped before the end.
         """
-        damaged = failed = 0
-        plans, work, known = [], [], []
-        for suite, size in sizes:
-            loaded = self.store.load(suite.name)
-            for item in loaded.damaged:
+        damaged = 0
+        plans: list[plan.Plan] = []
+        work: list[Work] = []
+        known: dict[str, Record] = {}
+        wanted = []
+        for suite, size in sizes:  # a name that does not exist is told before anything is read
+            options.device(self.device, size, self.place.here)
+            seeded = variants.seeded(size, filters.seeds)
+            meetings = plan.pairs(suite, seeded, filters)
+            wanted.append(len(meetings) * len(filters.seeds or size.seeds))
+        names = dict.fromkeys(suite.name for suite, _ in sizes)
+        with self._doing(f"reading the records of {', '.join(names)}", line=True):
+            loaded = {name: self.store.load(name) for name in names}
+        for one in loaded.values():
+            for item in one.damaged:
                 aside = self.store.quarantine(item.path)
                 err.print(
                     f"corrupt record: {item.path}: {item.reason}; moved to {aside.name}, "
                     "its trial counts as missing",
                     markup=False,
                 )
-            damaged += len(loaded.damaged)
-            made = self.planned(suite, size, loaded.records, filters)
-            summarise(made, loaded.records, self.store, self.place)
+            damaged += len(one.damaged)
+            known |= {record.id: record for record in one.records}
+        for (suite, size), many in zip(sizes, wanted, strict=True):
+            records = loaded[suite.name].records
+            what = f"planning {number.plural(many, 'trial')} of {suite.name}"
+            with self._doing(what, line=self.detail == "verbose"):
+                made = self.planned(suite, size, records, filters)
+                jobs = executors.work(
+                    made, self.store, self.sources, self.rerun, self.place.per_gpu
+                )
+            if self.detail != "quiet":
+                summarise(made, records, self.store, self.place)
             plans.append(made)
-            known += loaded.records
-            work += executors.work(made, self.store, self.sources, self.rerun, self.place.per_gpu)
+            work += jobs
             if made.todo:
                 self.store.probe(suite.name, made.scale.name)
                 if made.scale.size != "smoke":
                     margins.pin(self.store.results, suite)
+        counts = Counter(
+            "without data" if step.state == "no data" else THERE.get(step.state, step.state)
+            for made in plans
+            for step in made.steps
+            if step.action == "skip"
+        )
+        ended = Round(StoreError.exit_code if damaged else 0, counts, known)
         if work:
-            executor, workers = self.place.open(plans, known, self.store, self.deadline)
-            estimate = console.Estimate(known, plans, self.store)
-            with console.Watch(out, estimate, work, workers) as watch:
-                finished = executor.run(work, watch)
-            if watch.busy:
-                out.print(f"{len(watch.busy)} trials are being run by another process")
-            if watch.full:
-                raise StoreError(f"{watch.full}; stopped, {watch.kept()}")
-            if not finished:
-                command = " ".join(["harness", *sys.argv[1:]])
-                parting = executor.parting.format(kept=watch.kept())
-                err.print(f"{parting}: {command}", markup=False)
-                raise typer.Exit(130)
-            failed = len(watch.failures)
-        absent = sum(step.state == "no data" for made in plans for step in made.steps)
-        if failed:
+            ended = self._work(work, plans, ended)
+        if failed := ended.counts.get("failed"):
             err.print(f"{failed} failed; fix the cause, then rerun them with --rerun failed")
-        if absent:
+        if absent := counts["without data"]:
             err.print(f"{absent} trials skipped: dataset not found; the lines above say which")
-        return StoreError.exit_code if damaged else int(bool(failed or absent))
+        return ended._replace(code=ended.code or int(bool(failed or absent)))
 
-    def until_decided(self, suite: Suite, scale: Scale, most: int) -> int:
-        """Round after round, each up to the next look of the open primary claims; the exit code.
+    def _work(self, work: Sequence[Work], plans: Sequence[plan.Plan], before: Round) -> Round:
+        """Runs what there is to run; what that came to, together with what was there before."""
+        suites = {made.suite.name: made.suite for made in plans}
+        fresh: dict[str, Record] = {}
+
+        def ended(job: Job) -> str:
+            try:
+                record = self.store.find(job.id, job.suite, job.scale)
+            except HarnessError:  # told when it is read next
+                record = None
+            if record is None:
+                return ""
+            fresh[record.id] = record
+            if self.feed:
+                self.feed.send(record)
+            return console.score(suites[job.suite], record)
+
+        known = list(before.records.values())
+        executor, workers = self.place.open(plans, known, self.store, self.deadline)
+        estimate = console.Estimate(known, plans, self.store)
+        watch = console.Watch(out, estimate, work, workers, ended=ended, detail=self.detail)
+        with watch:
+            finished = executor.run(work, watch)
+        if watch.full:
+            raise StoreError(f"{watch.full}; stopped, {watch.kept()}")
+        stopped: Stopped = "" if finished else "signal"
+        if not finished and self.deadline and not executor.stops.count:
+            stopped = "time" if time.monotonic() > self.deadline else stopped
+        if stopped == "signal" or (stopped and not self.place.here):
+            parting = executor.parting.format(kept=watch.kept())
+            err.print(f"{parting}: {command()}", markup=False)
+        ran = sum(record.status == "ok" for record in fresh.values())
+        counts = {
+            "ran": ran,
+            "failed": len(watch.failures),
+            "run by another process": len(watch.busy),
+        }
+        left = sum(len(made.todo) for made in plans) - sum(counts.values())
+        return Round(
+            INTERRUPTED if stopped == "signal" else before.code,
+            {**counts, "left": max(left, 0), **before.counts},
+            {**before.records, **fresh},
+            frozenset(fresh),
+            stopped,
+        )
+
+    def _doing(self, what: str, line: bool) -> AbstractContextManager[None]:
+        return nullcontext() if self.detail == "quiet" else doing(what, line)
+
+    def until_decided(self, sizes: Sequence[Sized], most: int) -> Round:
+        """Suite after suite, until the primary claims of each are decided or time is over."""
+        ended = Round(0, {}, {})
+        for suite, scale in sizes:
+            ended = ended.then(self._until(suite, scale, most))
+            if ended.stopped:
+                break
+        return ended
+
+    def _until(self, suite: Suite, scale: Scale, most: int) -> Round:
+        """Round after round, each up to the next look of the open primary claims.
 
         Every look that is taken is kept (`harness.looks`).
 
@@ -118,16 +194,16 @@ class Rounds(NamedTuple):
 
         Raises:
             UsageError: nothing can be decided here.
-            StoreError, typer.Exit: as in `run`.
+            StoreError: as in `run`.
         """
         from harness import until
         from harness.analysis import frame
         from harness.claims import judge
         from harness.looks import keep, taken
 
+        ended, before = Round(0, {}, {}), -1
         primary = [claim.name for claim in suite.claims if claim.role == "primary"]
         everywhere = {size.name for _, size in until.places(suite, scale, primary)}
-        code, before = 0, -1
         while True:
             records = self.store.load(suite.name).records
             margins.check(suite, margins.read(self.store.results, suite.name), records)
@@ -156,14 +232,16 @@ class Rounds(NamedTuple):
             step = until.next_look(suite, scale, states, left, most)
             if isinstance(step, until.Stop):
                 out.print(step.reason, markup=False)
-                return code
+                return ended._replace(records={record.id: record for record in records})
             if len(own) == before:
                 err.print("nothing was recorded in this round; run the same command again later")
-                return code or 1
+                return ended._replace(code=ended.code or 1)
             before = len(own)
             out.print(f"towards the look at {step.size} seeds: {', '.join(step.claims)}")
             filters = plan.Filters(seeds=step.seeds, claims=step.claims)
-            code = max(code, self.run(until.places(suite, scale, step.claims), filters))
+            ended = ended.then(self.run(until.places(suite, scale, step.claims), filters))
+            if ended.stopped:
+                return ended
 
 
 EFFECTS = (0.5, 1.0, 2.0)

@@ -30,7 +30,7 @@ MACHINERY = frozenset(
         "analysis", "arguments", "artifacts", "axes", "cache", "check", "checkpoints",
         "checks", "claim", "claim_commands", "claims", "cli", "compare_commands",
         "comparison", "console", "contents", "context", "cost", "data", "data_commands",
-        "design", "drawing", "effects", "errors", "evidence", "executors", "exhibit",
+        "design", "download", "drawing", "effects", "errors", "evidence", "executors", "exhibit",
         "export", "failures", "files", "frames", "git", "identity", "inputs", "inventory",
         "lazy", "lease", "list_commands", "looks", "margins", "migrate", "new", "number", "options",
         "patience", "plan", "plugins", "provenance", "publish", "queue_commands",

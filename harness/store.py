@@ -189,7 +189,7 @@ class Store(Artifacts, Checkpoints):
         """All records below the results folder, in the order of their file names.
 
         Every file is read. Of one suite, those that were verified before are known by the digest of
-        their bytes; of all suites (`harness doctor`), each one is verified again.
+        their bytes; of all suites (`harness doctor`), each one is verified in full.
 
         Raises:
             Unreadable: a folder or a record cannot be read, or a newer harness wrote it.

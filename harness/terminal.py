@@ -7,16 +7,19 @@ what cannot be printed is dropped or escaped, and the command goes on to its own
 import contextlib
 import errno
 import io
+import json
 import logging
+import math
 import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TextIO
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from harness.errors import HarnessError, StoreError, UsageError, described, one_line
 
@@ -27,6 +30,8 @@ except ImportError:  # a typer without a copy of click of its own
 
 _LONGEST = 4000
 """Characters of an error line; a list of every task of a suite fits."""
+_COMPLETE, _WORDS = "_HARNESS_COMPLETE", {"COMP_WORDS", "_TYPER_COMPLETE_ARGS"}
+"""Variables by which a shell asks for completion, and hands over what stands there."""
 _SIZES = ("COLUMNS", "LINES")
 
 
@@ -105,7 +110,9 @@ def run(app: typer.Typer) -> int:
 
 def _called(app: typer.Typer) -> int:
     try:
-        return app(standalone_mode=False, prog_name="harness", complete_var="") or 0
+        asked = os.environ.get(_COMPLETE, "").startswith("complete_") and _WORDS & {*os.environ}
+        variable = _COMPLETE if asked else ""
+        return app(standalone_mode=False, prog_name="harness", complete_var=variable) or 0
     except HarnessError as error:
         tell(f"harness: {error}")
         return error.exit_code
@@ -117,7 +124,10 @@ def _called(app: typer.Typer) -> int:
         return StoreError.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return 130
-    except SystemExit as error:  # nothing of the harness does that
+    except SystemExit as error:
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        if frames[-1].f_globals.get("__name__", "").startswith("typer."):  # shell completion
+            return int(error.code or 0)
         tell(f"harness: code of a suite ended the command ({described(error)})")
     except Exception as error:
         _keep(error)
@@ -134,9 +144,34 @@ def _misused(message: str, context: typer.Context | None) -> int:
     return UsageError.exit_code
 
 
+def document(content: Mapping[str, object]) -> None:
+    """Prints what a command with `--json` found: one JSON document, numbers that are none null."""
+    sys.stdout.write(json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
+
+
+def _finite(content: object) -> object:
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
 def tell(line: str) -> None:
     """Prints a line on stderr, whatever is in it; long ones lose their middle."""
     err.print(one_line(line, _LONGEST), markup=False)
+
+
+@contextlib.contextmanager
+def doing(what: str, line: bool) -> Iterator[None]:
+    """Says what takes a while: on a terminal until it is done, in a log by a line, if `line`."""
+    if out.is_terminal:
+        with out.status(escape(what)):
+            yield
+    else:
+        if line:
+            out.print(what, markup=False)
+        yield
 
 
 def _keep(error: Exception) -> None:

@@ -9,7 +9,9 @@ import typer
 from harness import inventory, migrate, registry, shared, upkeep
 from harness.arguments import (
     DryRun,
+    Json,
     Names,
+    Quiet,
     Results,
     folder_option,
     named_suites,
@@ -20,7 +22,7 @@ from harness.arguments import (
 )
 from harness.data_commands import tell
 from harness.errors import DataError, StoreError
-from harness.terminal import err, out
+from harness.terminal import document, err, out
 
 
 def doctor(
@@ -32,27 +34,42 @@ def doctor(
         Path | None,
         folder_option("--shared", "Instead: try what machines need of a folder that they share."),
     ] = None,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Checks every record, artifact, dataset and shipped file; says what is wrong."""
     if common is not None:
         _try_out(common)
         return
-    store, problems, left = open_store(results, read=True), 0, 0
+    store = open_store(results, read=True)
     loaded = store.load()
+    problems = []
     for problem in upkeep.check(store, loaded.damaged, repair):
-        problems += 1
-        left += not problem.repaired
+        problems.append(problem)
         err.print(problem.line, markup=False)
     registry.every()  # warns of those that are broken
-    beyond = tell(inventory.check(open_data(None), absent=False), all_of_them=False)
-    beyond += tell(inventory.shipped())
+    inputs = [
+        *(found for found in inventory.check(open_data(None), absent=False) if found.bad),
+        *(found for found in inventory.shipped() if found.bad),
+    ]
+    beyond = tell(inputs)
     known = set(registry.origins())
     tell_unloaded(loaded.records)
     for record in loaded.records:
         if record.suite not in known:
             err.print(f"{record.suite}/{record.file_name}: no suite of that name", markup=False)
-    out.print(f"{len(loaded.records)} records intact, {problems + beyond} problems")
-    if left:
+    if json:
+        document(
+            {
+                "records": len(loaded.records),
+                "files": [problem._asdict() for problem in problems],
+                "inputs": [{"line": found.line} for found in inputs],
+            }
+        )
+    elif not quiet:
+        total = len(problems) + beyond
+        out.print(f"{len(loaded.records)} records intact, {total} problems")
+    if left := sum(not problem.repaired for problem in problems):
         way = "the lines above say why" if repair else "`harness doctor --repair` moves them aside"
         raise StoreError(f"{left} corrupt files; {way}")
     if beyond:
@@ -82,14 +99,17 @@ def _try_out(folder: Path) -> None:
 def gc(
     results: Results = Path("results"),
     dry_run: DryRun = False,
+    quiet: Quiet = False,
 ) -> None:
     """Removes artifacts, checkpoints and temporary files that no suite refers to; no records."""
     store, gone = open_store(results, read=True), 0
     for line, goes in upkeep.tidy(store, dry_run):
         gone += goes
-        out.print(line, markup=False)
+        if not quiet:
+            out.print(line, markup=False)
     swept = 0 if dry_run else store.sweep(upkeep.STALE_SECONDS)
-    out.print(f"{gone} folders, {swept} temporary files")
+    if not quiet:
+        out.print(f"{gone} folders, {swept} temporary files")
 
 
 def migrate_records(

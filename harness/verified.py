@@ -77,7 +77,7 @@ class Verified:
         """Keeps what was added, where the cache can be written; else nothing is lost but time.
 
         What nobody asked for stays too, since other commands and other results folders use the same
-        cache; a file that has grown far beyond what was asked for begins afresh.
+        cache; a file that has grown far beyond what was asked for starts afresh.
         """
         if not self._new:
             return

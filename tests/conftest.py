@@ -72,6 +72,11 @@ class Done(NamedTuple):
         """Both streams."""
         return self.out + self.err
 
+    @property
+    def failures(self) -> list[str]:
+        """The lines of trials and artifacts that failed."""
+        return [line for line in self.out.splitlines() if line.startswith("failed ")]
+
 
 def _heeding_signals() -> None:
     """Tests that were started in the background, or under nohup, ignore some; commands must not."""

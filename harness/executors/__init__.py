@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import harness
 from harness import registry
 from harness.data import Sources
+from harness.executors.stops import Stops
 from harness.plan import Plan, Rerun, Trial, unmade, users
 from harness.provenance import Commit
 from harness.run import Job, Outcome, Progress
@@ -42,6 +43,8 @@ class Executor(Protocol):
 
     parting: str
     """What a command says before its own words where it was stopped; `{kept}` is what is saved."""
+    stops: Stops
+    """Signals that have asked it to stop; without any, what stopped it was its deadline or disk."""
 
     def run(self, work: Sequence[Work], observe: Callable[[Event], None]) -> bool:
         """Runs all work, each after what it needs; calls `observe` on every event.

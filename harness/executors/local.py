@@ -76,7 +76,7 @@ class Local:
         self._deadline = deadline
         """On the monotonic clock; jobs that run at that moment are asked to stop."""
         self._running: list[_Running] = []
-        self._stops = Stops()
+        self.stops = Stops()
         self._full = False
         """Whether nothing more can be written."""
         self._patience = Patience()
@@ -96,7 +96,7 @@ class Local:
         os.environ[PLUGINS] = json.dumps(work[0].job.plugins)
         context.set_forkserver_preload(["harness.executors.local", "harness.executors.preload"])
         self._full = False
-        with self._stops.caught({signal.SIGTSTP: self._pause}):
+        with self.stops.caught({signal.SIGTSTP: self._pause}):
             family.adopt()
             try:
                 return self._drive(Order(work), context, self._shielded(observe))
@@ -106,7 +106,7 @@ class Local:
 
     def halt(self) -> None:
         """Asks all jobs to save and stop, and waits for that; for handlers of signals."""
-        self._stops.ask()
+        self.stops.ask()
         self._tell("stop")
         until = time.monotonic() + self._patience.grace + 2 * self._patience.exit
         for item in self._running:
@@ -114,7 +114,7 @@ class Local:
 
     def stop(self) -> None:
         """Lets `run` stop in good order; for other threads."""
-        self._stops.ask()
+        self.stops.ask()
 
     def _drive(
         self,
@@ -124,8 +124,8 @@ class Local:
     ) -> bool:
         asked = cut = False
         while order or self._running:
-            stop = self._stops.count > 0 or self._full or _passed(self._deadline)
-            if self._stops.count > 1:
+            stop = self.stops.count > 0 or self._full or _passed(self._deadline)
+            if self.stops.count > 1:
                 return False
             if stop and not asked:
                 asked = True
@@ -225,7 +225,7 @@ class Local:
             try:
                 observe(event)
             except OSError:
-                self._stops.ask()
+                self.stops.ask()
 
         return shielded
 
@@ -239,7 +239,7 @@ def _placed(job: Job, slot: int, gpus: int) -> Job:
 
 
 def _start(job: Job, slot: int, context: multiprocessing.context.ForkServerContext) -> _Running:
-    for attempt in (1, 2):  # the server may have been killed a moment ago
+    for attempt in (1, 2, 3):  # the server may have been killed a moment ago, or be about to end
         ours, theirs = context.Pipe(duplex=True)
         process = context.Process(target=supervise, args=(job, theirs), daemon=True)
         try:
@@ -249,11 +249,12 @@ def _start(job: Job, slot: int, context: multiprocessing.context.ForkServerConte
             break
         except (EOFError, ConnectionError) as error:
             ours.close()
-            if attempt == 2:
+            if attempt == 3:
                 raise MethodError(
                     "the process that trials fork from died as it loaded "
                     f"{os.environ[PRELOAD]} ({type(error).__name__}); what it said is above"
                 ) from None
+            time.sleep(0.1 * attempt)
         finally:
             theirs.close()
     return _Running(job, process, ours, slot, time.monotonic(), provenance.now())

@@ -195,7 +195,7 @@ def _sent(store: Store, job: Job, outcome: Outcome) -> Sent:
         return Sent(artifact=contents(folder) if outcome.code == DONE else None)
     if outcome.code not in (DONE, FAILED) or not outcome.recorded:
         return Sent()
-    found = store.find(job.id, job.suite, job.scale)
+    found = job.recorded(store)
     if found is None:
         return Sent()
     path = store.results / job.suite / job.scale / found.file_name
@@ -225,7 +225,7 @@ class Ray:
         self._store = store
         self._deadline = deadline
         """On the monotonic clock; jobs that run at that moment are asked to stop."""
-        self._stops = Stops()
+        self.stops = Stops()
         if not ray.is_initialized():
             try:
                 ray.init(
@@ -257,7 +257,7 @@ class Ray:
         sign = f".ray-{uuid.uuid4().hex}"
         write_atomic(self._store.cache / sign, b"")
         try:
-            with self._stops.caught():
+            with self.stops.caught():
                 return self._drive(work, self._home(work, sign), observe)
         finally:
             (self._store.cache / sign).unlink(missing_ok=True)
@@ -291,9 +291,9 @@ class Ray:
         crowd = _Crowd(self._ray, Order(work), home, self._store, observe)
         while crowd.busy:
             passed = self._deadline is not None and time.monotonic() > self._deadline
-            if self._stops.count > 1:
+            if self.stops.count > 1:
                 return False
-            if self._stops.count or crowd.full or passed:
+            if self.stops.count or crowd.full or passed:
                 crowd.stop()
                 if not crowd.flying:
                     return False

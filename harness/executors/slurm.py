@@ -98,7 +98,7 @@ class Slurm:
         self._given = given
         self._deadline = deadline
         """On the monotonic clock; then it stops watching."""
-        self._stops = Stops()
+        self.stops = Stops()
 
     def run(self, work: Sequence[Work], observe: Callable[[Event], None]) -> bool:
         """See `harness.executors.Executor.run`.
@@ -115,7 +115,7 @@ class Slurm:
         known = [e for e in there if e.number in alive and mine.intersection(e.jobs)]
         waiting = {key for element in known for key in element.jobs}
         new = [item for item in work if item.job.id not in waiting]
-        with self._stops.caught():
+        with self.stops.caught():
             submitted = self._submitted(new, work, known)
             return self._watch(_Watched(self._store, work, known, observe), submitted)
 
@@ -209,7 +209,7 @@ class Slurm:
         at_once = self._given.cluster == "slurm"  # submitit's own queue knows no `afterany`
         more = True
         while more or watched.left:
-            if self._stops.count or (self._deadline and time.monotonic() > self._deadline):
+            if self.stops.count or (self._deadline and time.monotonic() > self._deadline):
                 return False
             if more and (at_once or not watched.left):
                 elements = next(submitted, None)
@@ -279,7 +279,7 @@ class _Watched:
 
     def _lost(self, element: Element, job: Job | None) -> Outcome:
         """The outcome of a job whose element has left the queue without a word."""
-        if job and job.artifact is None and self._store.find(job.id, job.suite, job.scale):
+        if job and job.artifact is None and job.recorded(self._store):
             return Outcome(DONE)
         fate = queue.fate(element)
         if fate in ("", "CANCELLED", "PREEMPTED", "COMPLETED"):

@@ -121,7 +121,7 @@ def test_failed_trials_are_run_again_when_asked_and_only_they(faults: Any) -> No
     assert "1 done, 2 failed; nothing to do" in done.out
     done = project.run(*pick, "--rerun", "failed", env={"TOY_HEALED": "1"})
     assert done.code == 1
-    assert [line.partition("; log: ")[0] for line in done.out.splitlines()[1:]] == [
+    assert [line.partition("; log: ")[0] for line in done.failures] == [
         "failed nan on short, seed 0: diverged: metric height is nan"
     ]
     after = {r.method: r for r in project.records()}
@@ -149,7 +149,7 @@ def test_a_failing_artifact_takes_its_dependents_along_and_nothing_else(project:
     pick = ("run", "toy-chain", "--methods", "read-b*,walk")
     done = project.run(*pick)
     assert done.code == 1
-    lines = done.out.splitlines()[1:]
+    lines = done.failures
     assert lines[0].startswith("failed artifact broken: OSError: the kiln is cold (")
     path = project.root / lines[0].rpartition(" ")[2]
     assert "and wet" in path.read_text()
@@ -225,7 +225,7 @@ def test_a_corrupt_artifact_is_one_line_and_doctor_removes_it(project: Any) -> N
 def test_missing_data_are_one_line_each_and_leave_no_record(project: Any) -> None:
     done = project.run("run", "toy-data", "--methods", "count-words")
     assert done.code == 1
-    assert done.out.splitlines() == [
+    assert done.out.splitlines()[1:4] == [
         "toy-data at smoke scale on cpu: 2 no data; nothing to do",
         "  1 trials skipped: dataset online: online/words.txt not found; point --data or "
         "HARNESS_DATA at a folder that has it, or `harness data prepare online` online",
@@ -248,7 +248,7 @@ def test_corrupt_data_are_one_line_and_leave_no_record(project: Any) -> None:
     assert re.fullmatch(
         r"failed count-words on words-online, seed 0: dataset online: \S+words\.txt is corrupt "
         r"\(sha256 [0-9a-f]{12}\.\.\., expected [0-9a-f]{12}\.\.\.\); replace it by the original",
-        done.out.splitlines()[1],
+        done.failures[0],
     )
     (record,) = project.records()
     assert (record.task, record.data) == ("words-offline", {"offline": "local"})

@@ -1,6 +1,7 @@
 """Command lines that nobody means: whatever the words and variables, one clear line and a code."""
 
 import io
+import json
 import os
 import random
 import re
@@ -28,7 +29,7 @@ HOSTILE = (
     "nan", "inf", "-inf", "1e400h", "90m", ".5h", ".", "..", "90", "0m", "-5m", "h", "1" * 13 + "h",
     "None", "null", "true", "[bold]x[/]", "{0}", "%s", "$HOME", "~", "café", "🦜", "\u202e",
     "--help", "../../x", "gpu", "toy", "toy/walk", "toy/", "/", "//", "/walk", "toy//walk", "gate",
-    "smoke",
+    "smoke", "--version", "-h", "-qv", "--json", "-v=1",
 )  # fmt: skip
 PATHS = ("results", "missing", "file", "loop", "dangling", "loop/a", "file/a", "a\0b", "", "~", "é",
          "\udcff", "a\nb", "x" * 300, "deep/" * 2000, "locked", "odd",
@@ -38,6 +39,7 @@ SANE = {
     "--scale": ("smoke", "laptop", "gpu", "paper"), "--methods": ("walk", "w*,drift", "*"),
     "--tasks": ("short", "*", "l?ng"), "--seeds": ("0", "0-1"), "--device": ("cpu", "auto"),
     "--rerun": ("none", "failed", "stale", "all"), "--jobs": ("0", "2"), "--time": ("90m", "2h"),
+    "--track": ("tensorboard", "wandb"),
     "--metric": ("height", "*"), "--at": ("HEAD", "main"),
     "--fail-on": ("regression", "difference"), "--format": ("csv", "parquet", "every-eval-ever"),
     "--card": ("toy/walk", "toy"),
@@ -69,6 +71,7 @@ def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
 
 
 COMMANDS = list(commands(typer.main.get_command(cli.app)))
+HELP = ("--help", "-h")
 FOLDERS = ("--results", "--reports", "--data", "--to")
 
 
@@ -93,9 +96,9 @@ def line(rng: random.Random) -> list[str]:
     words, command = rng.choice(COMMANDS)
     found = [*words] if rng.random() < 0.97 else [rng.choice(HOSTILE)]
     found += names(rng, words[0], [p for p in command.params if p.param_type_name == "argument"])
-    options = [o for p in command.params for o in p.opts if o[:2] == "--" and o != "--help"]
+    options = [o for p in command.params for o in p.opts if o[0] == "-" and o not in HELP]
     for _ in range(rng.choice((0, 1, 1, 2, 2, 3, 5))):
-        option = rng.choice(options) if options and rng.random() < 0.97 else "--help"
+        option = rng.choice(options) if options and rng.random() < 0.97 else rng.choice(HELP)
         kind = rng.random()
         if option in SANE or option in FOLDERS:
             given = value(rng, option)
@@ -170,6 +173,8 @@ def check(project: Any, words: list[str], variables: dict[str, str]) -> None:
     os.environ.clear()
     os.environ.update(before)
     text = err.getvalue()
+    if "--json" in words and out.getvalue().startswith("{"):
+        json.loads(out.getvalue(), parse_constant=pytest.fail)
     assert code in CODES, f"{shown}: code {code}"
     assert time.process_time() - start < SECONDS, shown
     assert "Traceback" not in text + out.getvalue(), f"{shown}: {text}"

@@ -249,7 +249,7 @@ def test_all_that_a_trial_started_ends_with_it(project: Any, command: Any, metho
 
 def test_a_failure_names_the_line_of_the_method_and_its_log(project: Any, command: Any) -> None:
     done = project.run("run", "written", env=command("raising"))
-    line = done.out.splitlines()[1]
+    line = done.failures[0]
     assert re.fullmatch(
         r"failed raising on short, seed 0: failed: RuntimeError: mine "
         r"\(packages/written_package\.py:\d+\); log: cache/trials/\w{32}/error\.txt",
@@ -387,7 +387,7 @@ def test_whatever_a_method_does_it_leaves_one_record_and_the_others_alone(
     assert {name: records[name].metrics for name in GOOD} == GOOD
     assert {name: records[name].error for name in BAD} == BAD
     assert {records[name].status for name in BAD} == {"failed"}
-    assert len(done.out.splitlines()) == 1 + len(BAD)
+    assert len(done.failures) == len(BAD)
     assert all(path.stat().st_mode & 0o777 == 0o644 for path in project.results.glob("*/*/*"))
     assert project.alive() == []
     assert sorted(project.leftovers()) == [

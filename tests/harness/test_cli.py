@@ -20,33 +20,39 @@ from harness.looks import taken
 
 VERBS = {
     "migrate": {"--dry-run", "--results"},
-    "list": {"--plugin"},
+    "list": {"--plugin", "--json"},
     "new": {"--suite"},
     "show": {"--scale", "--set", "--plugin"},
     "plan": {
         "--scale", "--methods", "--tasks", "--seeds", "--device", "--data", "--results", "--rerun",
-        "--all", "--set", "--claims", "--shard", "--plugin",
+        "--all", "-v", "--set", "--claims", "--shard", "--plugin", "--json",
     },
     "run": {
         "--scale", "--methods", "--tasks", "--seeds", "--jobs", "--device", "--data", "--results",
         "--time", "--rerun", "--set", "--until", "--most", "--claims", "--shard", "--executor",
-        "--address", "--slurm", "--per-gpu", "--plugin",
+        "--address", "--slurm", "--per-gpu", "--plugin", "--quiet", "-q", "--verbose", "-v",
+        "--track",
     },
-    "status": {"--results", "--data", "--plugin"},
-    "report": {"--results", "--reports", "--check", "--plugin"},
-    "claims": {"--scale", "--results", "--strict", "--set", "--role", "--text", "--plugin"},
+    "status": {"--results", "--data", "--plugin", "--json"},
+    "report": {
+        "--results", "--reports", "--check", "--plugin", "--quiet", "-q", "--verbose", "-v",
+        "--json",
+    },
+    "claims": {
+        "--scale", "--results", "--strict", "--set", "--role", "--text", "-v", "--plugin", "--json",
+    },
     "compare": {
         "--scale", "--methods", "--tasks", "--metric", "--at", "--results", "--fail-on", "--json",
         "--set", "--plugin",
     },
     "publish": {"--to", "--results", "--reports", "--card", "--scale", "--plugin"},
     "export": {"--to", "--format", "--scale", "--results", "--plugin"},
-    "data list": {"--data"},
-    "data check": {"--data"},
-    "data prepare": {"--data"},
+    "data list": {"--data", "--plugin"},
+    "data check": {"--data", "--plugin"},
+    "data prepare": {"--data", "--scale", "--plugin"},
     "cancel": set(),
-    "doctor": {"--results", "--repair", "--shared"},
-    "gc": {"--results", "--dry-run"},
+    "doctor": {"--results", "--repair", "--shared", "--quiet", "-q", "--json"},
+    "gc": {"--results", "--dry-run", "--quiet", "-q"},
 }  # fmt: skip
 """The whole command line. It stays small: what is to be varied lives in a suite."""
 DEAD, LIVING = (f".tmp-{digit * 32}-x.json" for digit in "0f")
@@ -64,7 +70,9 @@ def commands(group: Any = None, path: tuple[str, ...] = ()) -> dict[str, Any]:
 
 def options(command: Any) -> set[str]:
     """The option names of a command."""
-    return {o for p in command.params if p.param_type_name == "option" for o in p.opts} - {"--help"}
+    return {o for p in command.params if p.param_type_name == "option" for o in p.opts} - {
+        "--help", "-h",
+    }  # fmt: skip
 
 
 def assert_clean(done: Any) -> None:
@@ -102,7 +110,7 @@ def call(
 
 def test_verbs_and_options_are_frozen() -> None:
     assert {name: options(command) for name, command in commands().items()} == VERBS
-    assert len(set().union(*VERBS.values())) <= 37
+    assert len({name for own in VERBS.values() for name in own if name[:2] == "--"}) <= 42
 
 
 def test_every_verb_and_option_says_what_it_does() -> None:
@@ -304,8 +312,13 @@ def test_list(project: Any) -> None:
     done = project.run("list")
     assert (done.code, done.err) == (0, "")
     assert_clean(done)
-    assert re.search(r"^toy +Walks \(0000\.00000\) +laptop +24 +0 +[\d.]+ s of", done.out, re.M)
-    assert re.search(r"^toy-chain +Walks \(0000\.00000\) +smoke +24 +5 ", done.out, re.M)
+    assert re.search(r"^toy +Walks \(0000\.00000\) +laptop +24 +24 +0 +[\d.]+ s of", done.out, re.M)
+    lines = done.out.splitlines()
+    assert (
+        "toy-data at smoke scale: `harness data prepare toy-data --scale smoke` gets the data of "
+        "1 more trial"
+    ) in lines
+    assert re.search(r"^toy-chain +Walks \(0000\.00000\) +smoke +24 +24 +5 ", done.out, re.M)
 
 
 def test_show(project: Any, call: Any) -> None:
@@ -364,7 +377,7 @@ def test_run_takes_names_and_globs_and_twice_is_nothing_to_do(project: Any) -> N
     done = project.run(*pick)
     assert (done.code, done.err) == (0, "")
     assert_clean(done)
-    assert [line.partition(" at ")[0] for line in done.out.splitlines()] == ["toy", "toy-false"]
+    assert re.findall(r"^(\S+) at smoke scale on cpu", done.out, re.M) == ["toy", "toy-false"]
     assert [(r.suite, r.method, r.task, r.seed) for r in project.records()] == [
         (suite, "walk", "short", seed) for suite in ("toy", "toy-false") for seed in (0, 1)
     ]
@@ -374,10 +387,11 @@ def test_run_takes_names_and_globs_and_twice_is_nothing_to_do(project: Any) -> N
     (project.results / DEAD).write_text("")
     os.utime(project.results / DEAD, (0, 0))
     done = project.run(*pick)
-    assert done.out == (
-        "toy at smoke scale on cpu: 2 done; nothing to do\n"
-        "toy-false at smoke scale on cpu: 2 done; nothing to do\n"
-    )
+    assert done.out.splitlines()[:3] == [
+        "reading the records of toy, toy-false",
+        "toy at smoke scale on cpu: 2 done; nothing to do",
+        "toy-false at smoke scale on cpu: 2 done; nothing to do",
+    ]
     assert project.records()[0] == first
     done = project.run(*pick[:2], *pick[3:], "--rerun", "all")
     assert done.code == 0
@@ -390,7 +404,7 @@ def test_stale_trials_are_told_and_run_again_when_asked(project: Any, write_suit
     assert project.run("run", "written", env=env).code == 0
     write_suite(SUITE_WITH_METHOD.format("1 * 1"))
     done = project.run("run", "written", env=env)
-    assert done.out == "written at smoke scale on cpu: 1 stale; nothing to do\n"
+    assert "written at smoke scale on cpu: 1 stale; nothing to do\n1 there from" in done.out
     plan = project.run("plan", "written", env=env)
     assert "skip     1  stale: recorded, but the code has changed since" in plan.out
     assert project.run("run", "written", "--rerun", "stale", env=env).code == 0
@@ -481,6 +495,167 @@ def test_the_opposite_of_a_claim_is_exit_code_3_when_strict(finished: Any, call:
     assert done.err == "harness: the records say the opposite of 1 claim\n"
 
 
+# -- one JSON document ----------------------------------------------------------------------------
+
+JSON = {
+    "list": "list", "plan": "plan toy toy-chain --scale smoke", "status": "status",
+    "claims": "claims", "doctor": "doctor", "report": "report",
+}  # fmt: skip
+
+
+def documented() -> dict[str, set[str]]:
+    """Fields of each command's document, as docs/json.md has them."""
+    found: dict[str, set[str]] = {}
+    page = Path(cli.__file__).parent.parent / "docs" / "json.md"
+    command = ""
+    for head, fields in re.findall(r"^\| (.*?) ?\| (`.*?) \|", page.read_text(), re.M):
+        command = head.strip("`") or command
+        found.setdefault(command, set()).update(re.findall(r"`([\w.\[\]]+)`", fields))
+    return found
+
+
+def fields(content: Any, known: set[str], path: str = "") -> set[str]:
+    """Paths of the fields of a document, down to those that are known."""
+    if path in known or not isinstance(content, dict | list):
+        return {path}
+    inner = content.items() if isinstance(content, dict) else ((None, x) for x in content)
+    return {
+        field
+        for key, value in inner
+        for field in fields(
+            value, known, f"{path}[]" if key is None else f"{path}.{key}".lstrip(".")
+        )
+    }
+
+
+@pytest.mark.parametrize("name", JSON)
+def test_json_is_one_document_with_the_fields_that_the_page_names(
+    finished: Any, call: Any, name: str
+) -> None:
+    known = documented()[name]
+    done = call(finished, *JSON[name].split(), "--json")
+    assert (done.code, done.err) == (0, "")
+    content = json.loads(done.out, parse_constant=pytest.fail)
+    empty = {
+        "plugins[]", "files[].line", "files[].repaired", "inputs[].line", "queued[].cluster",
+        "queued[].state", "queued[].jobs",
+    }  # fmt: skip
+    if name == "report":
+        assert {file["what"] for file in content["files"]} <= {"missing", "differs"}
+        again = json.loads(call(finished, "report", "--json").out)
+        assert (again["files"], again["pages"]) == ([], content["pages"])
+        empty = {"files[].path", "files[].what"}
+    found = fields(content, known)
+    assert found - {"plugins", "files", "inputs", "queued"} <= known
+    assert known - found <= empty
+
+
+def test_json_says_what_the_tables_say(finished: Any, call: Any) -> None:
+    verdicts = json.loads(call(finished, "claims", "toy", "--json", "--role", "secondary").out)
+    (one,) = verdicts["verdicts"]
+    assert (one["suite"], one["claim"], one["outcome"]) == ("toy", "higher", "holds")
+    assert one["estimate"] == pytest.approx(0.9)
+    (plan,) = json.loads(call(finished, "plan", "toy", "--scale", "laptop", "--json").out)["plans"]
+    assert {(t["state"], t["action"]) for t in plan["trials"]} == {("done", "skip")}
+    assert {t["id"] for t in plan["trials"]} == {r.id for r in finished.records("toy")}
+    status = json.loads(call(finished, "status", "toy", "--json").out)
+    assert [s["trials"] for s in status["scales"]] == [{"done": 24}]
+
+
+def test_json_leaves_messages_and_exit_codes_as_they_are(
+    finished: Any, project: Any, call: Any
+) -> None:
+    done = call(finished, "claims", "--strict", "--json")
+    assert (done.code, done.err) == (3, "harness: the records say the opposite of 1 claim\n")
+    assert len(json.loads(done.out)["verdicts"]) == 2
+    project.results.mkdir()
+    done = call(project, "status", "--json")
+    assert (done.code, json.loads(done.out)) == (0, {"scales": [], "corrupt": 0, "queued": []})
+    assert done.err.startswith("no current records of any suite in results")
+    done = call(project, "plan", "toy", "--methods", "q", "--json")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("harness: unknown method 'q': ")
+
+
+def test_json_names_what_is_corrupt(project: Any, call: Any) -> None:
+    folder = project.results / "toy" / "smoke"
+    folder.mkdir(parents=True)
+    (folder / "a.json").write_text("{")
+    done = call(project, "doctor", "--json")
+    (file,) = json.loads(done.out)["files"]
+    assert (done.code, file["repaired"]) == (4, False)
+    assert file["line"] in done.err
+    assert json.loads(call(project, "status", "--json").out)["corrupt"] == 1
+
+
+# -- what is said ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", ["run toy --scale laptop", "report", "doctor", "gc"])
+def test_quiet_commands_say_nothing_where_all_is_well(finished: Any, call: Any, words: str) -> None:
+    assert call(finished, *words.split(), "-q") == (0, "", "")
+    assert call(finished, *words.split()).out
+
+
+def test_quiet_runs_tell_of_failures_alone(project: Any) -> None:
+    done = project.run("run", "toy-faults", "--methods", "raises,walk", "-q")
+    assert done.code == 1
+    assert all(line.startswith("failed raises on ") for line in done.out.splitlines())
+    assert re.fullmatch(r"\d+ failed; fix the cause, .*\n", done.err)
+
+
+def test_verbose_commands_say_more(finished: Any, call: Any) -> None:
+    assert (
+        call(finished, "claims", "toy", "-v").out == call(finished, "claims", "toy", "--text").out
+    )
+    assert "walk on long, seed 1" in call(finished, "plan", "toy", "-v").out
+    call(finished, "report")
+    page = finished.root / "reports" / "toy" / "laptop" / "report.md"
+    page.write_text("")
+    assert call(finished, "report", "-v").err == "toy/laptop/report.md: differs\n"
+
+
+def test_the_version(project: Any, call: Any) -> None:
+    done = call(project, "--version")
+    assert (done.code, done.err) == (0, "")
+    assert re.fullmatch(r"attention-harness \d+\.\d+\.\d+\n", done.out)
+
+
+@pytest.mark.parametrize("words", [("-h",), ("run", "-h"), ("data", "check", "-h")])
+def test_the_short_word_for_help(project: Any, call: Any, words: tuple[str, ...]) -> None:
+    done = call(project, *words)
+    assert done == call(project, *words[:-1], "--help")
+    assert (done.code, done.out[:7]) == (0, "Usage: ")
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("harness ru", ["run"]),
+        ("harness run toy-f", ["toy-false", "toy-faults"]),
+        ("harness plan toy --scale l", ["laptop"]),
+        ("harness run --qu", ["--quiet"]),
+    ],
+)
+def test_shells_complete_commands_suites_scales_and_options(
+    project: Any, line: str, wanted: list[str]
+) -> None:
+    env = {"_HARNESS_COMPLETE": "complete_bash", "COMP_WORDS": line}
+    done = project.run(env=env | {"COMP_CWORD": str(len(line.split()) - 1)})
+    assert (done.code, done.err) == (0, "")
+    assert sorted(done.out.split()) == sorted(wanted)
+
+
+def test_the_script_for_completion_is_shown(project: Any) -> None:
+    script = project.root / "show.sh"  # the shell that it is for is the one that asks
+    script.write_text(f"{Path(sys.executable).with_name('harness')} --show-completion; exit $?")
+    done = subprocess.run(
+        ["bash", str(script)], cwd=project.root, env=project.env, capture_output=True, text=True,
+        check=True, timeout=60,
+    )  # fmt: skip
+    assert "_HARNESS_COMPLETE=complete_bash" in done.stdout
+
+
 def test_report_and_its_check(finished: Any, call: Any) -> None:
     done = call(finished, "report")
     assert (done.code, done.err) == (0, "")
@@ -521,7 +696,8 @@ def test_data_list_check_and_prepare(project: Any, call: Any) -> None:
         "harness: 1 datasets are missing or corrupt; the lines above say which",
     ]
     done = call(project, "data", "prepare", "online")
-    assert (done.code, done.out, done.err) == (0, "online: fetched\n", "")
+    said = "online: fetching 3 words (1 of 1)\nonline: fetched\n"
+    assert (done.code, done.out, done.err) == (0, said, "")
     assert call(project, "data", "prepare", "online").out == "online: here\n"
     done = call(project, "data", "check", "online")
     assert (done.code, done.out) == (0, "online: hub, 1 of 1 digests match\n")
@@ -587,6 +763,7 @@ def test_data_that_cannot_be_had(project: Any, call: Any) -> None:
     assert done.out.startswith("offline: cannot be fetched; offline/words.txt not found; point")
     assert "dataset garbled: " in done.err
     assert "is corrupt" in done.err
+    assert done.out.endswith("0 fetched, 0 were here, 2 not to be had\n")
     assert done.err.endswith("harness: 2 datasets could not be prepared; the lines above say why\n")
     assert not (project.cache / "data" / "garbled" / "words.txt").exists()
 
@@ -638,7 +815,7 @@ def test_run_moves_damage_aside_and_makes_the_record_anew(damaged: Any) -> None:
         f"corrupt record: {path.relative_to(project.root)}: checksum does not match the content; "
         f"moved to {path.name}.corrupt-1, its trial counts as missing\n"
     )
-    assert done.out.startswith("toy at smoke scale on cpu: ")
+    assert "\ntoy at smoke scale on cpu: 1 missing, 3 done; 1 to run, about " in done.out
     assert "3 done" in done.out
     assert "1 missing" in done.out
     assert path.with_name(f"{path.name}.corrupt-1").read_bytes() == content
@@ -819,6 +996,15 @@ def test_a_margin_that_was_changed_is_refused_by_whatever_judges(project: Any, c
         wanted = "claim higher: margin 0.05, but margin 0.5 was fixed for version 1"
         assert re.fullmatch(f"harness: suite toy-false, {wanted} .*\n", done.err)
     assert not (project.results / "toy-false/laptop/looks").exists()
+
+
+def test_a_time_limit_ends_the_looks_with_0_too(project: Any) -> None:
+    words = ("run", "toy-false", "--scale", "laptop", "--until", "decided", "--time", "0.1s")
+    done = project.run(*words)
+    assert (done.code, done.err) == (0, "")
+    assert "left; stopped as asked after 0.1 s, resumes where it was\n" in done.out
+    assert done.out.endswith(f"next: harness {' '.join(words)}\n")
+    assert "all 1 primary claims" not in done.out
 
 
 def test_a_look_that_is_corrupt_stops_the_run(project: Any) -> None:

@@ -190,7 +190,7 @@ def test_artifacts_are_shown_and_counted_in_time_alone(made: Plan) -> None:
         watch(Event(job(made, 0, artifact="stone"), outcome=Outcome(DONE), seconds=500))
         assert watch.remaining() == 1100
         watch._bars.refresh()
-    assert "ok artifact stone, 8.33 min" in file.getvalue()
+    assert "ok artifact stone, 8 min 20 s" in file.getvalue()
     assert "0/60" in file.getvalue()
 
 

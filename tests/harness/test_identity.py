@@ -132,7 +132,7 @@ def test_golden_identities_never_change(row):
 
 @pytest.mark.parametrize("name", ["bam", "gate", "merging", "mixup"])
 def test_the_digests_of_a_plan_are_those_of_its_specifications(name):
-    """They are put together from texts of parts; `digest` writes each one anew."""
+    """They are put together from texts of parts; `digest` writes each one by itself."""
     suite = registry.load(name)
     for scale in suite.scales:
         found, nodes = trials(suite, scale, "cuda:1")

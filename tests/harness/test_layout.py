@@ -37,6 +37,7 @@ ALLOWED = {
     "terminal": {"errors"},
     "tool": {"errors"},
     "cache": {"errors", "files", "lease", "patience"},
+    "download": {"errors", "files", "terminal"},
     "claim": {"check", "settings"},
     "verified": {"cache", "errors", "files"},
     "wording": {"claim"},
@@ -65,8 +66,8 @@ ALLOWED = {
     "plugins": {"cache", "errors", "files", "identity", "settings", "suite"},
     "registry": {"errors", "identity", "plugins", "settings", "source", "suite"},
     "new": {"errors", "files", "registry", "suite", "terminal"},
-    "data": {"cache", "errors", "files", "identity", "registry", "suite"},
-    "inventory": {"contents", "data", "errors", "registry"},
+    "data": {"cache", "download", "errors", "files", "identity", "registry", "suite"},
+    "inventory": {"contents", "data", "errors", "registry", "suite"},
     "tiers": {"analysis", "claim", "digits", "errors", "registry", "suite"},
     "checks": {"analysis", "check", "digits", "errors", "record", "registry", "suite"},
     "effects": {
@@ -109,7 +110,8 @@ ALLOWED = {
         "errors", "executors", "identity", "number", "plan", "record", "run", "store", "suite",
     },
     "list_commands": {
-        "arguments", "console", "number", "registry", "settings", "terminal", "variants",
+        "arguments", "cache", "console", "data", "inventory", "number", "registry", "settings",
+        "terminal", "variants",
     },
     "data_commands": {
         "arguments", "console", "data", "errors", "inventory", "registry", "store", "terminal",
@@ -149,25 +151,32 @@ ALLOWED = {
         "arguments", "errors", "export", "files", "frames", "number", "options", "publish",
         "registry", "terminal",
     },
+    "trackers": {"errors", "record", "store", "terminal"},
+    "summary": {
+        "analysis", "claim", "claims", "console", "errors", "looks", "number", "plan", "record",
+        "registry", "report", "store", "suite", "terminal",
+    },
     "claim_commands": {
         "analysis", "arguments", "claim", "claims", "console", "errors", "looks", "margins",
-        "number", "plan", "registry", "report", "suite", "terminal", "tiers", "wording",
+        "number", "plan", "registry", "report", "suite", "summary", "terminal", "tiers", "wording",
     },
     "rounds": {
         "analysis", "claims", "console", "data", "errors", "executors", "identity", "looks",
-        "margins", "number", "options", "plan", "record", "registry", "sequential", "store",
-        "suite", "terminal", "until", "variants",
+        "margins", "number", "options", "plan", "record", "registry", "run", "sequential", "store",
+        "suite", "summary", "terminal", "trackers", "until", "variants",
     },
     "cli": {
         "analysis", "arguments", "claim_commands", "compare_commands", "console", "data_commands",
         "design", "errors", "executors", "list_commands", "looks", "margins", "new", "number",
         "options", "plan", "queue_commands", "record", "registry", "report", "rounds",
-        "share_commands", "suite", "terminal", "upkeep", "upkeep_commands", "variants", "verified",
+        "share_commands", "store", "suite", "summary", "terminal", "trackers", "upkeep",
+        "upkeep_commands", "variants", "verified",
     },
 }  # fmt: skip
 FOR_SUITES = {
-    "analysis", "check", "claim", "contents", "context", "data", "digits", "drawing", "errors",
-    "lazy", "number", "parallel", "plugins", "pretrained", "record", "rows", "run", "settings",
+    "analysis", "check", "claim", "contents", "context", "data", "digits", "download", "drawing",
+    "errors", "lazy", "number", "parallel", "plugins", "pretrained", "record", "rows", "run",
+    "settings",
     "stats", "store", "suite", "tool", "training", "weights",
 }  # fmt: skip
 

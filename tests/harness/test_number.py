@@ -66,14 +66,32 @@ def test_units() -> None:
     assert number.power(12) == "12"
     assert number.energy(512) == "512 J"
     assert number.energy(5120) == "5.12 kJ"
-    assert number.seconds(0.41) == "0.41 s"
-    assert number.seconds(90) == "1.5 min"
-    assert number.seconds(9000) == "2.5 h"
-    assert number.seconds(36 * 3600) == "1.5 days"
-    assert number.seconds(363_888.9 * 3600) == "41.5 years"
-    assert number.seconds(15.25 * 86400) == "15.2 days"
     assert number.memory(300 * 2**20) == "300 MiB"
     assert number.memory(3) == "3 B"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0, "0 s"), (0.41, "0.41 s"), (3.14, "3.1 s"), (9.96, "10 s"), (42.4, "42 s"),
+        (59.6, "1 min"), (90, "1 min 30 s"), (200, "3 min 20 s"), (599.6, "10 min"),
+        (725, "12 min"),
+        (3569, "59 min"), (3570, "1 h"), (7500, "2 h 5 min"), (35_999, "10 h"), (36 * 3600, "36 h"),
+        (48 * 3600, "2 days"), (3.2 * 86400, "3.2 days"), (15.25 * 86400, "15 days"),
+        (2.5 * 365.25 * 86400, "2.5 years"), (363_888.9 * 3600, "42 years"), (math.inf, "∞ s"),
+    ],
+)  # fmt: skip
+def test_durations_as_people_say_them(value: float, said: str) -> None:
+    assert number.seconds(value) == said
+
+
+@given(st.floats(0, 1e9))
+def test_a_duration_is_right_to_a_tenth_and_never_60_of_a_unit(value: float) -> None:
+    said = number.seconds(value).split()
+    sizes = {"s": 1, "min": 60, "h": 3600, "days": 86400, "years": 365.25 * 86400}
+    whole = sum(float(n) * sizes[unit] for n, unit in zip(said[::2], said[1::2], strict=True))
+    assert whole == pytest.approx(value, rel=0.06)
+    assert not {("60", "s"), ("60", "min")} & set(zip(said[::2], said[1::2], strict=True))
 
 
 def test_words() -> None:

@@ -107,7 +107,7 @@ def test_bytes_are_known_under_their_own_name_alone(filled: Store) -> None:
     assert [item.path.name for item in filled.load("toy").damaged] == [other.name]
 
 
-def test_the_doctor_verifies_every_record_anew(
+def test_the_doctor_verifies_every_record_in_full(
     filled: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forbid(monkeypatch)

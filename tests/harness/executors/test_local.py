@@ -141,7 +141,7 @@ def test_dependents_of_a_broken_artifact_do_not_run(work: Any, store: Store) -> 
 def test_a_card_for_every_worker(work: Any) -> None:
     todo, log = work("toy", tasks=("short",), device="cuda"), Log()
     assert {w.job.device for w in todo} == {"cuda"}
-    Local(2).run(todo, log)
+    Local(2, gpus=2).run(todo, log)
     used = [e.job.device for e in log.ended().values()]
     assert set(used) == {"cuda:0", "cuda:1"}
     busy: set[str] = set()
