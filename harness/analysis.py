@@ -1,4 +1,4 @@
-"""Records as one long table; the cells, pairs and comparisons that are read from it.
+"""Records as one long table, and the cells and pairs that are read from it.
 
 n counts trainings, not files. A record's training is what its specification says: the method, the
 task, the identities of its artifacts, and the seed where the method has randomness of its own
@@ -20,11 +20,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harness import stats
-from harness.errors import StoreError, UsageError, unknown
+from harness.errors import StoreError, UsageError
 from harness.identity import canonical
 from harness.record import Record
 from harness.stats import Interval
-from harness.suite import Suite, select
+from harness.suite import Suite
 
 COLUMNS = (
     "id", "suite", "scale", "method", "task", "seed", "protocol", "status", "training", "metric",
@@ -58,8 +58,8 @@ class Cell(NamedTuple):
         return len(set(self.trainings))
 
     def interval(self) -> Interval:
-        """Mean and t-interval over trainings; one training has no interval."""
-        return interval_of(self.at(distinct([self], self.seeds)), self.overlap)
+        """Mean and t-interval over trainings; none of one training, or where all agree."""
+        return of_some_width(interval_of(self.at(distinct([self], self.seeds)), self.overlap))
 
     @property
     def trials(self) -> int:
@@ -85,21 +85,10 @@ def interval_of(values: NDArray[np.float64], overlap: float) -> Interval:
     return stats.mean_interval(values)
 
 
-class Comparison(NamedTuple):
-    """One metric of one task, method `a` against `b`; a row of `harness compare`."""
-
-    task: str
-    metric: str
-    unit: str
-    a: float | None
-    """Mean over the seeds compared."""
-    b: float | None
-    difference: Interval
-    """Of a - b, in the metric's unit and own direction."""
-    p: float | None
-    p_holm: float | None
-    """Adjusted over all rows."""
-    failures: int
+def of_some_width(interval: Interval) -> Interval:
+    """Without bounds where nothing scatters: no width would say that nothing could have."""
+    low, _, high, *_ = interval.steady()
+    return interval._replace(low=None, high=None) if low == high else interval
 
 
 class Cells(dict[tuple[str, str, str], Cell]):
@@ -272,72 +261,3 @@ def cells(runs: pd.DataFrame) -> Cells:
             overlap=max(trial[6] for trial in group),
         )
     return out
-
-
-def compare(
-    suite: Suite,
-    runs: pd.DataFrame,
-    a: str,
-    b: str,
-    *,
-    other: pd.DataFrame | None = None,
-    tasks: Iterable[str] = ("*",),
-) -> list[Comparison]:
-    """Differences a - b for every task and metric: paired where they share two seeds, else Welch.
-
-    Seeds at which both sides only measure trainings again that an earlier seed measured do not
-    count.
-
-    Args:
-        suite: gives tasks and metrics, and their order.
-        runs: runs of one scale, where `a` is looked up.
-        a: method.
-        b: method; the same as `a` to compare two result sets.
-        other: runs of one scale where `b` is looked up; the same table by default.
-        tasks: names or globs.
-
-    Returns:
-        A row for each task and metric that has a number or a failure on either side.
-
-    Raises:
-        UsageError: an unknown method, or runs of several scales.
-        StoreError: a trial with two records.
-    """
-    there = [m.name for m in suite.methods]
-    for name in (a, b):
-        if name not in there:
-            raise UsageError(unknown("method", name, there, f"harness show {suite.name}"))
-    of_a = cells(runs)
-    of_b = of_a if other is None else cells(other)
-    rows = []
-    for task in select(suite.tasks, tasks):
-        for metric in task.reports:
-            left, right = of_a[a, task.name, metric], of_b[b, task.name, metric]
-            if not left.trials and not right.trials:
-                continue
-            shared = shared_seeds([left, right])
-            if len(shared) >= 2:
-                once = distinct([left, right], shared)
-                x, y = left.at(once), right.at(once)
-                interval, p = stats.paired_interval(x, y), stats.paired_p(x, y)
-                if task.overlap:
-                    interval = interval_of(x - y, task.overlap)
-                    p = stats.resampled_p(x - y, task.overlap, 1.0)
-            else:
-                x, y = (side.at(distinct([side], side.seeds)) for side in (left, right))
-                interval, p = stats.welch_interval(x, y), stats.welch_p(x, y)
-            rows.append(
-                Comparison(
-                    task=task.name,
-                    metric=metric,
-                    unit=suite.metric(metric).unit,
-                    a=stats.mean_interval(x).mean,
-                    b=stats.mean_interval(y).mean,
-                    difference=interval,
-                    p=p,
-                    p_holm=None,
-                    failures=left.failures + right.failures,
-                )
-            )
-    adjusted = iter(stats.holm([row.p for row in rows if row.p is not None]))
-    return [row if row.p is None else row._replace(p_holm=next(adjusted)) for row in rows]

@@ -33,6 +33,26 @@ Claims = Annotated[
     typer.Option("--claims", help="Only what these claims need: names, globs, or a role."),
 ]
 Seeds = Annotated[list[str] | None, typer.Option(help="Seeds, e.g. 0,1,5-9.")]
+Where = Annotated[
+    Literal["local", "ray", "slurm"],
+    typer.Option("--executor", help="Where trials run: this machine, or a cluster."),
+]
+Address = Annotated[
+    str | None, typer.Option("--address", help="With --executor ray: of the cluster.")
+]
+Queued = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slurm", help="With --executor slurm: KEY=VALUE, e.g. partition=gpu; repeatable."
+    ),
+]
+PerGpu = Annotated[
+    int, typer.Option("--per-gpu", min=1, max=100, help="Trials at a time on one GPU.")
+]
+Shard = Annotated[
+    str | None,
+    typer.Option("--shard", help="I/N: the I-th of N equal shares of the trials, from 1."),
+]
 Results = Annotated[Path, folder_option("--results", "Folder of the records.")]
 Assignments = Annotated[
     list[str] | None,

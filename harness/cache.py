@@ -3,7 +3,7 @@
     <cache>/CACHEDIR.TAG                           the marker: the folder is ours
     <cache>/artifacts/<suite>/<name>-<id>/         files and `artifact.json`
     <cache>/trials/<id>/                           checkpoints, log, traceback of unfinished trials
-    <cache>/locks/<id>.lock                        held by the process that works on it
+    <cache>/locks/<id>/                            held by a process; see `harness.lease`
     <cache>/suites/<suite>                         empty; the suite has worked here
     <cache>/data/, <cache>/digests/                fetched datasets and what is known of them
     <cache>/verified/                              what was found true; see `harness.verified`
@@ -12,14 +12,11 @@ Nothing is removed from a folder without the marker, nothing that does not bear 
 harness gives, and nothing behind a symbolic link.
 """
 
-import contextlib
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from harness.errors import StoreError
 from harness.files import (
@@ -31,6 +28,8 @@ from harness.files import (
     read_plain,
     write_atomic,
 )
+from harness.lease import Held, Lock
+from harness.patience import Patience
 
 DEFAULT = ".harness"
 MARKER = "CACHEDIR.TAG"
@@ -120,24 +119,17 @@ class Cache:
 
     # -- locks ------------------------------------------------------------------------------------
 
-    def lock(self, identity: str) -> FileLock:
-        """The lock of a trial or artifact; the kernel frees it when its holder dies."""
+    def lock(self, identity: str) -> Lock:
+        """The lock of a trial or artifact, named by the digits that an artifact's folder bears."""
         self.claim()
-        folder = self.cache / "locks"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"cannot write {folder}: {error.strerror}; set HARNESS_CACHE"
-            ) from None
-        return FileLock(folder / f"{identity[:32]}.lock", timeout=0)
+        return Lock(self.cache / "locks" / identity[:12], Patience.read().lease)
 
     def locked(self, identity: str) -> bool:
         """Whether a living process works on it."""
         try:
             with self.lock(identity):
                 return False
-        except Timeout:
+        except Held:
             return True
 
     # -- what is in it ----------------------------------------------------------------------------
@@ -186,21 +178,18 @@ class Cache:
         if not self._removable(folder):
             raise StoreError(f"{folder}: not a folder that the harness made; remove it by hand")
         self.claim()
-        with contextlib.ExitStack() as held:
-            try:
-                for identity in self._identities(folder):
-                    held.enter_context(self.lock(identity))
-            except Timeout:
-                return False
-            try:
+        try:
+            with self.lock(folder.name.rpartition("-")[2]):
                 (folder / MANIFEST).unlink(missing_ok=True)  # half removed it is no artifact
                 shutil.rmtree(folder)
-            except FileNotFoundError:
-                pass  # its owner was faster
-            except OSError as error:
-                raise StoreError(
-                    f"cannot remove {error.filename or folder}: {error.strerror}; remove it by hand"
-                ) from None
+        except Held:
+            return False
+        except FileNotFoundError:
+            pass  # its owner was faster
+        except OSError as error:
+            raise StoreError(
+                f"cannot remove {error.filename or folder}: {error.strerror}; remove it by hand"
+            ) from None
         return True
 
     def clear_trial(self, identity: str) -> None:
@@ -217,14 +206,6 @@ class Cache:
         )
         between = (folder, folder.parent, *([folder.parent.parent] if artifact else []))
         return bool(trial or artifact) and not any(path.is_symlink() for path in between)
-
-    def _identities(self, folder: Path) -> list[str]:
-        """What locks a folder: of an artifact's identity its name has the first digits alone."""
-        if folder.parent.name == "trials":
-            return [folder.name]
-        short = folder.name.rpartition("-")[2]
-        found = entries(self.cache / "locks") or []
-        return [e.name.removesuffix(".lock") for e in found if e.name.startswith(short)]
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -28,7 +28,7 @@ from typing import Annotated, Any
 import pandas as pd
 from pydantic import AfterValidator
 
-from harness import axes, sequential, stats, tiers
+from harness import axes, lazy, sequential, stats, tiers
 from harness.analysis import Cells, cells, distinct
 from harness.checks import Result, measure
 from harness.claim import (
@@ -58,6 +58,8 @@ from harness.sequential import Looks
 from harness.settings import Spec
 from harness.suite import FEWEST_SEEDS, Reference, Scale, Suite
 from harness.wording import INTERVAL, OPEN, PROXY, Outcome, label
+
+lazy.callable_module(__name__)
 
 ALPHA = 0.05
 
@@ -147,8 +149,8 @@ def judge(
             scale's axes.
         records: the records behind them, for checks of curves and counts.
         references: published numbers, which tell whether a baseline is the paper's.
-        taken: looks at primary claims (`harness.looks`): such a claim is judged at the looks of
-            their schedule that its trainings allow, on the interval of the one that decides and
+        taken: looks at claims (`harness.looks`): such a claim is judged at the looks of their
+            schedule that its trainings allow, on the interval of the one that decides and
             with the p of all of them.
 
     Raises:
@@ -259,7 +261,7 @@ def _measured(
     if isinstance(claim, Exact):
         return exact(claim, evidence), evidence
     n = len(evidence.seeds)
-    if kept and claim.role == "primary" and n >= kept[0].schedule[0]:
+    if kept and n >= kept[0].schedule[0]:  # whatever its role has become
         return _at_looks(suite, claim, evidence, kept)
     found = effect(suite, claim, evidence) if n else {}
     if n < FEWEST_SEEDS:
@@ -292,7 +294,7 @@ def _at_looks(
     name = f"look {look} of {len(schedule.schedule)}"
     if gone := [other.spent for other in kept if other.records not in judged]:
         total = 100 * steady(math.fsum([ALPHA, *gone]))
-        why = f"looks were also taken at other records ({len(gone)}): all may err in {total:g} %"
+        why = f"{len(gone)} more at other records: all looks may err in {total:g} %, not 5 %"
         best = best | {"reason": "; ".join(filter(None, (best.get("reason"), why)))}
     return best | {"p": over.p, "look": name}, parts[look - 1]
 

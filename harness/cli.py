@@ -2,7 +2,7 @@
 
 Exit codes: 0 done; 1 trials failed, or an unexpected error; 2 wrong usage or a suite that does
 not hold together; 3 the opposite of a claim was found (`claims --strict`); 4 corrupt or unwritable
-files, or a full disk; 130 interrupted.
+files, or a full disk; 5 what `compare --fail-on` names was found; 130 interrupted.
 """
 
 import gc
@@ -16,6 +16,7 @@ import typer
 
 from harness import (
     claim_commands,
+    compare_commands,
     console,
     data_commands,
     list_commands,
@@ -24,24 +25,31 @@ from harness import (
     number,
     options,
     plan,
+    queue_commands,
     registry,
+    share_commands,
     terminal,
     upkeep,
     upkeep_commands,
     variants,
 )
 from harness.arguments import (
+    Address,
     Assignments,
     Claims,
     Data,
     Device,
     Names,
+    PerGpu,
     Pick,
     Plugins,
+    Queued,
     Rerun,
     Results,
     ScaleName,
     Seeds,
+    Shard,
+    Where,
     folder_option,
     named_suites,
     open_data,
@@ -52,7 +60,8 @@ from harness.arguments import (
     tell_unloaded,
     varied,
 )
-from harness.errors import StoreError, UsageError, quoted, unknown
+from harness.errors import StoreError, UsageError
+from harness.executors.place import Place
 from harness.record import Record
 from harness.rounds import Rounds, summarise, tell_looks
 from harness.suite import SEPARATOR, Scale, Suite
@@ -74,7 +83,11 @@ app.command("doctor")(upkeep_commands.doctor)
 app.command("gc")(upkeep_commands.gc)
 app.command("new")(new.new)
 app.command("migrate")(upkeep_commands.migrate_records)
+app.command("cancel")(queue_commands.cancel)
 app.command("claims")(claim_commands.claims)
+app.command("compare")(compare_commands.compare)
+app.command("publish")(share_commands.publish)
+app.command("export")(share_commands.export)
 
 
 @app.command("plan")
@@ -92,11 +105,12 @@ def show_plan(
     *,
     assignments: Assignments = None,
     claims: Claims = None,
+    shard: Shard = None,
     plugin: Plugins = None,
 ) -> None:
     """What would run, and why each trial will or will not; the MDE of each claim."""
     registry.use(plugin)
-    store, filters = open_store(results), options.filters(methods, tasks, seeds, claims)
+    store, filters = open_store(results), options.filters(methods, tasks, seeds, claims, shard)
     rounds = Rounds(store, open_data(data), device, rerun)
     for suite, size in sizes(named_suites(names, scale), scale, assignments, filters):
         records = records_of(store, suite, strict=False)
@@ -148,6 +162,11 @@ def run(
         int, typer.Option(min=5, max=10_000, help="With --until: seeds at which to stop.")
     ] = 40,
     claims: Claims = None,
+    shard: Shard = None,
+    executor: Where = "local",
+    address: Address = None,
+    slurm: Queued = None,
+    per_gpu: PerGpu = 1,
     plugin: Plugins = None,
 ) -> None:
     """Runs what has no record yet; interrupted trials resume from their checkpoint."""
@@ -155,15 +174,17 @@ def run(
     store = open_store(results)
     store.sweep(upkeep.STALE_SECONDS)
     deadline = None if limit is None else time.monotonic() + options.seconds(limit)
-    rounds = Rounds(store, open_data(data), device, rerun, jobs, deadline)
-    filters = options.filters(methods, tasks, seeds, claims)
+    place = Place(executor, jobs, per_gpu, address, tuple(slurm or ()))
+    place.check()
+    rounds = Rounds(store, open_data(data), device, rerun, place, deadline)
+    filters = options.filters(methods, tasks, seeds, claims, shard)
     suites = named_suites(names, scale)
     if until is None:
         code = rounds.run(sizes(suites, scale, assignments, filters), filters)
     elif filters != plan.EVERYTHING or rerun != "none":
         raise UsageError(
             f"--until {until} chooses methods, tasks and seeds itself; leave out --methods, "
-            "--tasks, --seeds, --claims and --rerun"
+            "--tasks, --seeds, --claims, --shard and --rerun"
         )
     else:
         chosen = [varied(suite, scale, assignments) for suite in suites]
@@ -204,6 +225,7 @@ def status(
             hours = sum(r.cost.wall_seconds for r in loaded.records if r.scale == scale.name)
             rows.append((suite.name, scale.name, console.counted(states), number.seconds(hours)))
     console.table(("suite", "scale", "trials", "spent"), rows, out)
+    queue_commands.tell(store)
     if damaged:
         raise typer.Exit(StoreError.exit_code)
     console.nothing(out, results, suites, {row[0] for row in rows}, names)
@@ -260,54 +282,6 @@ def report(
     out.print(f"{reports}: {'up to date' if check else 'written'}, open {reports / 'index.html'}")
     for page in pages:
         out.print(f"  {reports / page / 'report.html'}", markup=False)
-
-
-@app.command()
-def compare(
-    a: Annotated[str, typer.Argument(help="A method, as suite/method.")],
-    b: Annotated[str, typer.Argument(help="Another method of the same suite.")],
-    scale: ScaleName = "laptop",
-    tasks: Pick = None,
-    results: Results = Path("results"),
-    assignments: Assignments = None,
-    plugin: Plugins = None,
-) -> None:
-    """Two methods side by side: paired differences on every task that both have run."""
-    registry.use(plugin)
-    from harness.analysis import compare as paired
-    from harness.analysis import frame
-
-    suite_name, _, first = a.rpartition("/")
-    other, _, second = b.rpartition("/")
-    if not suite_name:
-        raise UsageError(f"name the suite too: {quoted(a)} should read suite/method, e.g. gate/gat")
-    if other not in ("", suite_name):
-        raise UsageError(f"{quoted(a)} and {quoted(b)}: both methods must be of one suite")
-    suite, size = varied(registry.load(suite_name), scale, assignments)
-    for name in (first, second):
-        if name not in {m.name for m in suite.methods}:
-            there = [m.name for m in suite.methods]
-            raise UsageError(unknown("method", name, there, f"harness show {suite.name}"))
-    store = open_store(results, read=True)
-    records = records_of(store, suite)
-    current, _ = plan.standing([suite], records)
-    here = [r for r in records if r.scale == size.name and r.id in current[suite.name]]
-    found = paired(
-        suite, frame(here, suite), first, second, tasks=options.words(tasks, "--tasks") or ("*",)
-    )
-    rows = [
-        (
-            c.task,
-            c.metric,
-            number.estimate(c.difference.mean, c.difference.low, c.difference.high, c.unit),
-            c.difference.n,
-            number.rounded(c.p_holm),
-        )
-        for c in found
-    ]
-    if not rows:
-        raise UsageError(f"no task at {size.name} scale has records of both {first} and {second}")
-    console.table(("task", "metric", f"{first} - {second} [95 %]", "n", "p (Holm)"), rows, out)
 
 
 def main() -> NoReturn:

@@ -266,12 +266,10 @@ class Context(Inputs):
         if self._left():
             return
         now = time.monotonic()
-        if self._asked is not None and self._asked():
-            self.stopping.set()
+        stop = self.asked()
         if self._notify and now - self._last_notice > _PROGRESS_SECONDS:
             self._last_notice = now
             self._notify(Progress(int(step), int(total)))
-        stop = self.stopping.is_set()
         if state is not None and (stop or now - self._last_save > self._checkpoint_seconds):
             tensors, meta = state.pack()
             self._store.save_checkpoint(
@@ -291,6 +289,12 @@ class Context(Inputs):
             raise Interrupted("" if state is not None else "it saves no state and starts afresh")
         if self.cost().wall_seconds > self._seconds:
             raise TimeLimit(f"stopped after {self._seconds:.0f} s at step {step} of {total}")
+
+    def asked(self) -> bool:
+        """Whether the trial is to stop; `tick` acts on it."""
+        if self._asked is not None and self._asked():
+            self.stopping.set()
+        return self.stopping.is_set()
 
     def cost(self) -> Cost:
         """What the trial has cost so far, earlier sessions included."""

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
-from harness import registry
+from harness import download, registry
 from harness.cache import Cache
 from harness.errors import DataError, HarnessError, brief, described
 from harness.files import file_digest, is_file, write_atomic
@@ -124,8 +124,8 @@ class Sources(NamedTuple):
         Raises:
             DataError: it is not there, or it has changed since.
         """
-        found = self.find(dataset)
-        if found is None or not (found.folder / file).is_file():
+        found = self.find(dataset.model_copy(update={"files": {file: None}}))
+        if found is None:
             missing = self.missing(dataset.model_copy(update={"files": {file: None}}))
             raise DataError(f"dataset {dataset.name}: {missing}")
         self._hold(dataset, found, file, file_digest(found.folder / file))
@@ -166,12 +166,12 @@ class Sources(NamedTuple):
         Raises:
             DataError: offline, or not what its entry says.
         """
-        if dataset.fetch is None:
+        if not dataset.fetchable:
             raise DataError(f"dataset {dataset.name}: cannot be fetched; {self.missing(dataset)}")
         Cache(self.hub.parent).claim()
         self.hub.mkdir(parents=True, exist_ok=True)
         try:
-            facts = registry.call(dataset.fetch)(dataset, self.hub)
+            facts = self._arrived(dataset)
         except HarnessError:
             raise
         except (Exception, SystemExit) as error:  # whatever the network's libraries come up with
@@ -191,6 +191,15 @@ class Sources(NamedTuple):
             for path in (*(self.hub / file for file in dataset.files), *fresh):
                 path.unlink(missing_ok=True)
             raise
+
+    def _arrived(self, dataset: Dataset) -> dict[str, JsonValue] | None:
+        """Gets a dataset's files by its own function, or from their addresses; facts about them."""
+        if dataset.fetch is not None:
+            found: dict[str, JsonValue] | None = registry.call(dataset.fetch)(dataset, self.hub)
+            return found
+        for file, url in dataset.urls.items():
+            download.get(url, self.hub / file, dataset.files[file])
+        return {"urls": dict(dataset.urls)}
 
     def snapshot(self, repository: str, *patterns: str) -> "Snapshot":
         """Files of a Hugging Face repository, always of the revision that was fetched first.
@@ -234,7 +243,7 @@ class Sources(NamedTuple):
         file = next(iter(dataset.files), dataset.name)
         if dataset.folder:
             return f"{Path(dataset.folder) / file} not found; its plugin says that it is there"
-        fetch = f", or `harness data prepare {dataset.name}` online" if dataset.fetch else ""
+        fetch = f", or `harness data prepare {dataset.name}` online" if dataset.fetchable else ""
         return f"{file} not found; point --data or HARNESS_DATA at a folder that has it{fetch}"
 
 

@@ -1,11 +1,12 @@
 """The commands about external datasets: `harness data list`, `check` and `prepare`."""
 
 from collections.abc import Iterable
+from typing import Annotated
 
 import typer
 
 from harness import console, inventory, registry
-from harness.arguments import Data, DataNames
+from harness.arguments import Data, DataNames, Plugins
 from harness.data import Sources
 from harness.errors import DataError
 from harness.store import location
@@ -15,8 +16,9 @@ app = typer.Typer(help="External datasets: list, check, prepare.", no_args_is_he
 
 
 @app.command("list")
-def data_list(data: Data = None) -> None:
+def data_list(data: Data = None, plugin: Plugins = None) -> None:
     """Every dataset: licence, source, sizes, and whether it is here."""
+    registry.use(plugin)
     sources = Sources.of(data, location())
     rows = []
     for suite, dataset in registry.datasets(()):
@@ -29,8 +31,9 @@ def data_list(data: Data = None) -> None:
 
 
 @app.command("check")
-def data_check(names: DataNames = None, data: Data = None) -> None:
+def data_check(names: DataNames = None, data: Data = None, plugin: Plugins = None) -> None:
     """Checks every file that is here, and what suites ship, against its digest."""
+    registry.use(plugin)
     bad = tell(inventory.check(Sources.of(data, location()), names or ()))
     broken = tell(inventory.shipped(names or ()))
     if bad:
@@ -40,9 +43,15 @@ def data_check(names: DataNames = None, data: Data = None) -> None:
 
 
 @app.command("prepare")
-def data_prepare(names: DataNames = None, data: Data = None) -> None:
-    """Fetches from the public hubs what is not here; needs the network."""
-    if bad := tell(inventory.prepare(Sources.of(data, location()), names or ())):
+def data_prepare(
+    names: DataNames = None,
+    scale: Annotated[str, typer.Option(help="Only what this scale's trials read.")] = "",
+    data: Data = None,
+    plugin: Plugins = None,
+) -> None:
+    """Fetches or converts what is not here; needs the network, and resumes where it stopped."""
+    registry.use(plugin)
+    if bad := tell(inventory.prepare(Sources.of(data, location()), names or (), scale)):
         raise DataError(f"{bad} datasets could not be prepared; the lines above say why")
 
 

@@ -26,7 +26,7 @@ from harness.claim import (
     LowerSpread,
     Trend,
 )
-from harness.digits import mean, steady
+from harness.digits import mean, raw_mean, steady
 from harness.evidence import Evidence, listed, sample, steadied
 from harness.resampling import sign_flip
 from harness.stats import Array, Interval
@@ -155,7 +155,7 @@ def widened(x_S: Array, overlap: float) -> Array:
     """
     if not overlap or x_S.size < 2:
         return x_S
-    centre = mean(x_S.tolist())
+    centre = raw_mean(x_S.tolist())
     return np.asarray(centre + (x_S - centre) * math.sqrt(1 + x_S.size * overlap))
 
 

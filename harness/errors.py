@@ -71,6 +71,12 @@ class ClaimError(HarnessError):
     exit_code = 3
 
 
+class ChangeError(HarnessError):
+    """`compare` found what the caller asked it to fail on."""
+
+    exit_code = 5
+
+
 def one_line(text: str, longest: int | None = None) -> str:
     """Text on one line: line breaks, control characters and lone surrogates as escapes.
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from harness import contents, registry
 from harness.data import Sources
 from harness.errors import DataError
+from harness.suite import Method, Scale, Suite, Task
 
 
 class Finding(NamedTuple):
@@ -50,22 +51,82 @@ def shipped(names: Sequence[str] = ()) -> Iterator[Finding]:
                 yield Finding(line, bad=True)
 
 
-def prepare(sources: Sources, names: Sequence[str] = ()) -> Iterator[Finding]:
-    """Fetches the datasets of some names that are not here.
+def prepare(sources: Sources, names: Sequence[str] = (), scale: str = "") -> Iterator[Finding]:
+    """Fetches the datasets of some names that are not here, and says at the end what is missing.
+
+    A dataset that only plugins or nobody asks for is fetched where it is named itself.
+
+    Args:
+        sources: where they go.
+        names: of suites or datasets; all for none.
+        scale: only what the trials of this scale read; of all scales for none.
 
     Raises:
-        UsageError: there is neither a suite nor a dataset of a name.
+        UsageError: there is neither a suite nor a dataset of a name, or no such scale.
     """
-    for _, dataset in registry.datasets(names):
-        if sources.find(dataset) is not None:
+    wanted = [
+        dataset
+        for suite, dataset in registry.datasets(names)
+        if dataset.name in names or not scale or dataset.name in read_at(suite, scale)
+    ]
+    here, fetched, missing = 0, 0, 0
+    for number, dataset in enumerate(wanted, 1):
+        if dataset.files and sources.find(dataset) is not None:
+            here += 1
             yield Finding(f"{dataset.name}: here")
-        elif dataset.fetch is None:
+        elif not dataset.fetchable:
+            missing += 1
             line = f"{dataset.name}: cannot be fetched; {sources.missing(dataset)}"
             yield Finding(line, dataset.name in names, expected=True)
         else:
+            yield Finding(f"{dataset.name}: fetching {dataset.sizes} ({number} of {len(wanted)})")
             try:
                 sources.fetch(dataset)
             except DataError as error:
+                missing += 1
                 yield Finding(str(error), bad=True)
             else:
+                fetched += 1
                 yield Finding(f"{dataset.name}: fetched")
+    if len(wanted) != 1:
+        yield Finding(f"{fetched} fetched, {here} were here, {missing} not to be had")
+
+
+def reads(suite: Suite, method: Method, task: Task) -> set[str]:
+    """The datasets that a trial and the artifacts behind it read."""
+    artifacts = {artifact.name: artifact for artifact in suite.artifacts}
+    found, seen = set(task.datasets), set[str]()
+    pending = [*method.needs]
+    while pending:
+        name = pending.pop()
+        if name not in seen:
+            seen.add(name)
+            pending += artifacts[name].needs
+            if "data" not in artifacts[name].over:  # else of those that the task names
+                found |= set(artifacts[name].datasets)
+    return found
+
+
+def read_at(suite: Suite, scale: str) -> set[str]:
+    """The datasets that the trials of a scale read."""
+    pairs = suite.pairs(suite.known_scale(scale))
+    return set().union(*(reads(suite, method, task) for method, task in pairs))
+
+
+class Runnable(NamedTuple):
+    """How many trials of a scale have their data."""
+
+    trials: int
+    here: int
+    fetchable: int
+    """Of the others: `harness data prepare` gets what they read."""
+
+
+def runnable(suite: Suite, scale: Scale, sources: Sources) -> Runnable:
+    """Counts trials by whether their data are here, or can be fetched."""
+    absent = {d.name: d.fetchable for d in suite.datasets if sources.find(d) is None}
+    counts = [0, 0, 0]
+    for method, task in suite.pairs(scale):
+        lacks = [absent[name] for name in reads(suite, method, task) if name in absent]
+        counts[0 if not lacks else 1 if all(lacks) else 2] += len(suite.seeds(scale, method))
+    return Runnable(sum(counts), counts[0], counts[1])

@@ -4,8 +4,10 @@ from typing import Annotated
 
 import typer
 
-from harness import console, number, registry, variants
+from harness import console, inventory, number, registry, variants
 from harness.arguments import Assignments, Plugins, varied
+from harness.cache import location
+from harness.data import Sources
 from harness.settings import rows as setting_rows
 from harness.terminal import out
 
@@ -13,24 +15,52 @@ from harness.terminal import out
 def list_suites(plugin: Plugins = None) -> None:
     """Suites, papers, scales, number of trials, estimated cost; plugins."""
     registry.use(plugin)
-    rows = []
+    rows, ways = [], []
+    sources = Sources.of(None, location())
     for suite in registry.every():
         for scale in suite.scales:
-            trials = suite.trial_count(scale)
+            found = inventory.runnable(suite, scale, sources)
+            trials = found.trials
             hours = scale.expected_seconds * trials
+            ways += _way(suite.name, scale.name, found)
             rows.append(
                 (
                     suite.name,
                     f"{suite.paper.title} ({suite.paper.arxiv})",
                     scale.name,
                     trials,
+                    found.here,
                     len(suite.artifacts),
                     f"{number.seconds(hours)} of one core",
                 )
             )
-    console.table(("suite", "paper", "scale", "trials", "artifacts", "estimate"), rows, out)
+    heads = ("suite", "paper", "scale", "trials", "data here", "artifacts", "estimate")
+    console.table(heads, rows, out)
+    for line in ways:
+        out.print(line, markup=False)
     for line in registry.plugin_lines():
         out.print(line, markup=False)
+
+
+def _way(suite: str, scale: str, found: inventory.Runnable) -> list[str]:
+    """Where trials lack data: the command that gets them, and how many then still lack some."""
+
+    def trials(count: int, more: str = "") -> str:
+        return f"{count:,} {more}trial{'' if count == 1 else 's'}"
+
+    rest = found.trials - found.here - found.fetchable
+    lines = []
+    if found.fetchable:
+        lines.append(
+            f"{suite} at {scale} scale: `harness data prepare {suite} --scale {scale}` gets the "
+            f"data of {trials(found.fetchable, 'more ')}"
+        )
+    if rest:
+        lines.append(
+            f"{suite} at {scale} scale: nothing fetches the data of {trials(rest)}; `harness data "
+            "list` says which"
+        )
+    return lines
 
 
 def show(

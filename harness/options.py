@@ -1,18 +1,18 @@
 """What the words on the command line mean: names, seeds, durations, devices."""
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import UsageError, quoted
-from harness.plan import Filters, Plan
+from harness.plan import Filters
 from harness.suite import Scale
 
 _MOST_SEEDS = 10_000
 _LONGEST_WORD = 200
 """Of a name or glob; names have at most 64 characters."""
 _RANGE = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
+_SHARE = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{0,12})?|\.[0-9]{1,12})([smh]?)")
 
 
@@ -61,6 +61,7 @@ def filters(
     tasks: Sequence[str] | None,
     seeds: Sequence[str] | None,
     claims: Sequence[str] | None,
+    shard: str | None = None,
 ) -> Filters:
     """What narrows a plan down.
 
@@ -69,8 +70,22 @@ def filters(
     """
     return Filters(
         words(methods, "--methods"), words(tasks, "--tasks"), numbers(seeds),
-        words(claims, "--claims"),
+        words(claims, "--claims"), share(shard),
     )  # fmt: skip
+
+
+def share(text: str | None) -> tuple[int, int]:
+    """One of several shares, `i/n` with i from 1 to n; without any the whole.
+
+    Raises:
+        UsageError: something else stands there.
+    """
+    parts = _SHARE.fullmatch("1/1" if text is None else text)
+    if parts is None or not 1 <= int(parts[1]) <= int(parts[2]):
+        raise UsageError(
+            f"--shard {quoted(text)}: give i/n, the i-th of n shares, i from 1 to n; e.g. 2/4"
+        )
+    return int(parts[1]), int(parts[2])
 
 
 def seconds(text: str) -> float:
@@ -105,8 +120,10 @@ def suites(names: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names or ()))
 
 
-def device(wanted: str, scale: Scale) -> str:
+def device(wanted: str, scale: Scale, here: bool = True) -> str:
     """The device that a command runs on; `auto` looks for a GPU at the scales made for one.
+
+    Unless trials run `here` a GPU is not looked for: whoever submits to a cluster may have none.
 
     Raises:
         UsageError: an unknown device, or no GPU where one was asked for.
@@ -117,6 +134,8 @@ def device(wanted: str, scale: Scale) -> str:
         )
     if wanted == "cpu" or (wanted == "auto" and scale.size not in ("gpu", "paper")):
         return "cpu"
+    if not here:
+        return "cuda"
     import torch
 
     if torch.cuda.is_available():
@@ -124,12 +143,3 @@ def device(wanted: str, scale: Scale) -> str:
     if wanted == "cuda":
         raise UsageError("--device cuda: torch finds no GPU here; use --device cpu")
     return "cpu"
-
-
-def workers(made: Plan) -> int:
-    """Trials at a time: one per GPU, or as many as cores allow for the scale's threads."""
-    if made.device.startswith("cuda"):
-        import torch
-
-        return max(int(torch.cuda.device_count()), 1)
-    return max((os.cpu_count() or 1) // made.scale.threads, 1)

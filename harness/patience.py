@@ -16,6 +16,8 @@ class Patience(NamedTuple):
     """For a trial to reach its next step after it was asked to stop or passed its limit."""
     exit: float = 5.0
     """For a process that has said its last word to end by itself."""
+    lease: float = 120.0
+    """For a sign of life from another machine that holds a lock; then the lock is taken over."""
     suspended: float = 3600.0
     """For a trial that is stopped alone, without its command, to be continued; then time counts."""
 

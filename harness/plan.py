@@ -29,6 +29,8 @@ class Filters(NamedTuple):
     seeds: tuple[int, ...] = ()
     claims: tuple[str, ...] = ()
     """Names or globs of claims, or roles: only what these need."""
+    shard: tuple[int, int] = (1, 1)
+    """Which of how many equal shares of the trials, from 1."""
 
 
 EVERYTHING = Filters()
@@ -162,7 +164,15 @@ def trials(
         for method, task in meetings
         if seed in seeds[method.name]
     ]
-    return found, recipes.nodes
+    return _share(found, *filters.shard), recipes.nodes
+
+
+def _share(found: list[Trial], number: int, count: int) -> list[Trial]:
+    """Every `count`-th trial by identity: a share that no order of methods or tasks biases."""
+    if count == 1:
+        return found
+    kept = {trial.id for trial in sorted(found, key=lambda t: t.id)[number - 1 :: count]}
+    return [trial for trial in found if trial.id in kept]
 
 
 def make(

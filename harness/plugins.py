@@ -12,7 +12,7 @@ import importlib.metadata
 import importlib.util
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from harness.cache import Cache, location
 from harness.errors import HarnessError, SpecError, UsageError, described, one_line, quoted, unknown
-from harness.files import write_atomic
+from harness.files import file_digest, write_atomic
 from harness.identity import digest
 from harness.settings import Spec, fault
 from harness.suite import (
@@ -30,6 +30,7 @@ from harness.suite import (
     Claim,
     Dataset,
     Exact,
+    ImportPath,
     Method,
     Metric,
     Name,
@@ -49,6 +50,8 @@ FUNCTION = "plugin"
 KINDS = ("methods", "tasks", "metrics", "artifacts", "datasets", "tables", "claims")
 """What a plugin may add to a suite."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._+-]{0,63}")
+_LARGE = 1 << 26
+"""Bytes from which on a file's digest is remembered."""
 
 
 class Plugin(Spec):
@@ -68,6 +71,9 @@ class Plugin(Spec):
     pairs: tuple[str, ...] = ("*",)
     """`method/task` globs of what is to run, e.g. `mine/self-*`. By default a new method meets all
     tasks of a scale, and a new task all its methods."""
+    together: ImportPath | None = None
+    """`together(parts) -> Plugin`: what all parts of one plugin that name this function add beyond
+    what each adds by itself; asked once, after them."""
 
 
 class Kept(NamedTuple):
@@ -90,6 +96,25 @@ def keep(data: bytes, ending: str) -> Kept:
         Cache(location()).claim()
         write_atomic(folder / file, data)
     return Kept(str(folder), file, key)
+
+
+def digest_of(path: Path) -> str:
+    """sha256 of a file of a plugin's; of a large one it is remembered until the file changes.
+
+    Every command loads its plugins, and gigabytes of weights take a minute. What is remembered goes
+    by size and time of change; whoever reads the file compares all of it with the digest.
+    """
+    size, changed = path.stat().st_size, path.stat().st_mtime_ns
+    if size < _LARGE:
+        return file_digest(path)
+    key = hashlib.sha256(f"{path.resolve()}\0{size}\0{changed}".encode()).hexdigest()
+    memo = (location() / "digests").absolute() / f"large-{key[:32]}.txt"
+    known = memo.read_text(encoding="utf-8") if memo.is_file() else ""
+    if not re.fullmatch("[0-9a-f]{64}", known):
+        known = file_digest(path)
+        Cache(location()).claim()
+        write_atomic(memo, known.encode())
+    return known
 
 
 class Place(NamedTuple):
@@ -214,6 +239,7 @@ def load(place: Place, suites: Iterable[str]) -> Loaded:
                 f"it returned {what}"
             )
         plugins = tuple(part for part in parts if isinstance(part, Plugin))
+        plugins = (*plugins, *_joint(plugins))
         for part in plugins:
             digest(part.model_dump())  # whether records can hold it
             if part.suite not in (known := set(suites)):
@@ -230,6 +256,15 @@ def load(place: Place, suites: Iterable[str]) -> Loaded:
         raise SpecError(f"{where}: {one_line(str(error))}") from None
     except BaseException as error:  # a plugin's own code may raise anything, and call sys.exit
         raise SpecError(f"{where} cannot be loaded: {described(error)}") from error
+
+
+def _joint(parts: Sequence[Plugin]) -> Iterator[Plugin]:
+    """What parts add together."""
+    for path in dict.fromkeys(part.together for part in parts if part.together):
+        module, _, name = path.partition(":")
+        yield getattr(importlib.import_module(module), name)(
+            tuple(part for part in parts if part.together == path)
+        )
 
 
 def _imported(place: Place) -> ModuleType:
@@ -326,12 +361,14 @@ def _marked(part: Plugin, kind: str, mark: str) -> list[Spec]:
 
 
 def _pinned(claim: Claim, suite: Suite, part: Plugin) -> Claim:
-    """A claim of the suite: of the tasks that it spoke of before, whatever new ones are called."""
-    if not select(part.tasks, claim.tasks):
-        return claim
-    return claim.model_copy(
-        update={"tasks": tuple(task.name for task in select(suite.tasks, claim.tasks))}
-    )
+    """A claim of the suite: it and its checks speak of the tasks that they spoke of before."""
+
+    def before(patterns: tuple[str, ...]) -> tuple[str, ...]:
+        own = tuple(task.name for task in select(suite.tasks, patterns))
+        return own if select(part.tasks, patterns) else patterns
+
+    checks = (c.model_copy(update={"tasks": before(c.tasks)}) for c in claim.checks)
+    return claim.model_copy(update={"tasks": before(claim.tasks), "checks": tuple(checks)})
 
 
 def _scale(suite: Suite, scale: Scale, part: Plugin) -> Scale:

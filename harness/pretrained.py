@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from pydantic import JsonValue
 
 from harness.errors import DataError, MethodError, one_line, quoted
-from harness.files import instead, read_json, write_atomic
+from harness.files import file_digest, instead, read_json, write_atomic
 
 CONFIG = "config.json"
 GENERATION = "generation_config.json"
@@ -38,6 +38,8 @@ _TOKENIZER = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
+_ENDINGS = (".jinja", ".json", ".model", ".safetensors", ".txt")
+"""Of the files that a model is read from; pickles are none."""
 _TEMPLATES = ("chat_template.jinja", "chat_template.json")
 _LICENCES = ("LICENSE", "LICENCE", "COPYING", "NOTICE", "USE_POLICY")
 _OTHERS = (GENERATION, "preprocessor_config.json", "processor_config.json", *_TEMPLATES)
@@ -272,6 +274,34 @@ def copy(files: Iterable[Path], folder: Path) -> None:
         more = file.parent / "additional_chat_templates"
         if more.is_dir() and not (folder / more.name).exists():
             shutil.copytree(more, folder / more.name)
+
+
+def digests(
+    folder: Path, what: str, digest_of: Callable[[Path], str] = file_digest
+) -> dict[str, str]:
+    """File name -> sha256 of all that a model's folder needs: configuration, weights, tokenizer.
+
+    Args:
+        folder: of the model.
+        what: how the message calls it.
+        digest_of: what makes the digests.
+
+    Raises:
+        DataError: one of them is not there, or the weights are pickles alone.
+    """
+    found = {
+        path.name: digest_of(path)
+        for path in sorted(folder.glob("*"))
+        if path.suffix in _ENDINGS and path.is_file()
+    }
+    weights = any(file.endswith(".safetensors") for file in found)
+    tokenizer = any(file.startswith(("tokenizer", "vocab", "spiece")) for file in found)
+    if CONFIG not in found or not weights or not tokenizer:
+        raise DataError(
+            f"{what}: {folder} must hold {CONFIG}, *.safetensors and a tokenizer, found "
+            f"{', '.join(found) or 'none of them'}; write them with save_pretrained"
+        )
+    return found
 
 
 def write_recipe(folder: Path, recipe: Mapping[str, JsonValue], digests: Mapping[str, str]) -> None:

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
+from harness import git
 from harness.record import Provenance
 
 _SUITES = "harness.suites"
@@ -184,19 +185,7 @@ def _shortened(word: str) -> str:
 
 
 def _git(folder: Path, *words: str) -> str | None:
-    # Variables that a hook sets would lead git to another repository.
-    kept = ("GIT_CEILING_DIRECTORIES", "GIT_CONFIG_")
-    env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or k.startswith(kept)}
     try:
-        done = subprocess.run(
-            ["git", "--no-optional-locks", "-C", str(folder), *words],  # noqa: S607
-            capture_output=True,
-            text=True,
-            errors="surrogateescape",
-            timeout=20,
-            check=True,
-            env=env,
-        )
+        return git.call(folder, *words).decode(errors="surrogateescape")
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout

@@ -3,15 +3,21 @@
 `harness.identity` names it, `harness.store` puts it on disk.
 """
 
-from typing import Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from pydantic import Field, JsonValue, model_validator
 from pydantic_core import to_json
 
+from harness import lazy
 from harness.errors import described
 from harness.identity import digest
 from harness.settings import Spec
 from harness.suite import Name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+lazy.callable_module(__name__)
 
 SCHEMA_VERSION = 2
 """Of the record's own layout. Raised when a field is added or changes its meaning."""
@@ -135,6 +141,16 @@ class Record(Spec):
     def file_name(self) -> str:
         """Name of its file inside `results/<suite>/<scale>/`."""
         return file_name(self.method, self.task, self.seed, self.id)
+
+    @property
+    def curves(self) -> dict[str, "pd.DataFrame"]:
+        """The series by name, each as a table of one column over its x values."""
+        import pandas as pd
+
+        return {
+            name: pd.DataFrame({name: s.y}, index=pd.Index(s.x, name=s.x_label))
+            for name, s in self.series.items()
+        }
 
     def sealed(self) -> Self:
         """The same record with its checksum filled in."""

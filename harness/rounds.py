@@ -11,12 +11,14 @@ import typer
 from harness import console, executors, margins, number, options, plan, registry, variants
 from harness.data import Sources
 from harness.errors import StoreError
+from harness.executors.place import Place, room
 from harness.identity import Node
 from harness.record import Record
 from harness.store import Store
 from harness.suite import Scale, Suite
 from harness.terminal import err, out
 
+HERE = Place()
 Sized = tuple[Suite, Scale]
 """A suite and one of its scales, or a variant of one."""
 
@@ -29,8 +31,8 @@ class Rounds(NamedTuple):
     device: str
     """As the command line names it."""
     rerun: plan.Rerun
-    jobs: int = 0
-    """Trials at a time; 0: as many as there are cores."""
+    place: Place = HERE
+    """Where they run."""
     deadline: float | None = None
     """Of `time.monotonic`; None: no limit."""
 
@@ -49,7 +51,7 @@ class Rounds(NamedTuple):
             records,
             self.store,
             self.sources,
-            device=options.device(self.device, scale),
+            device=options.device(self.device, scale, self.place.here),
             filters=filters,
             rerun=self.rerun,
         )
@@ -61,8 +63,6 @@ class Rounds(NamedTuple):
             StoreError: the disk is full, ...
             typer.Exit: stopped before the end.
         """
-        from harness.executors.local import Local
-
         damaged = failed = 0
         plans, work, known = [], [], []
         for suite, size in sizes:
@@ -76,26 +76,27 @@ class Rounds(NamedTuple):
                 )
             damaged += len(loaded.damaged)
             made = self.planned(suite, size, loaded.records, filters)
-            summarise(made, loaded.records, self.store)
+            summarise(made, loaded.records, self.store, self.place)
             plans.append(made)
             known += loaded.records
-            work += executors.work(made, self.store, self.sources, self.rerun)
+            work += executors.work(made, self.store, self.sources, self.rerun, self.place.per_gpu)
             if made.todo:
                 self.store.probe(suite.name, made.scale.name)
                 if made.scale.size != "smoke":
                     margins.pin(self.store.results, suite)
         if work:
-            workers = self.jobs or min(options.workers(made) for made in plans)
+            executor, workers = self.place.open(plans, known, self.store, self.deadline)
             estimate = console.Estimate(known, plans, self.store)
             with console.Watch(out, estimate, work, workers) as watch:
-                finished = Local(workers, self.deadline).run(work, watch)
+                finished = executor.run(work, watch)
             if watch.busy:
                 out.print(f"{len(watch.busy)} trials are being run by another process")
             if watch.full:
                 raise StoreError(f"{watch.full}; stopped, {watch.kept()}")
             if not finished:
                 command = " ".join(["harness", *sys.argv[1:]])
-                err.print(f"stopped; {watch.kept()}, resume with: {command}", markup=False)
+                parting = executor.parting.format(kept=watch.kept())
+                err.print(f"{parting}: {command}", markup=False)
                 raise typer.Exit(130)
             failed = len(watch.failures)
         absent = sum(step.state == "no data" for made in plans for step in made.steps)
@@ -189,7 +190,7 @@ def tell_looks(rounds: Rounds, suite: Suite, scale: Scale, records: Sequence[Rec
                 f"{effect:g} sd",
                 *(f"{100 * p:.0f} %" for p in found.by_look),
                 f"{found.expected:.0f}",
-                number.seconds(found.expected * seconds / options.workers(made)),
+                number.seconds(found.expected * seconds / room(made)),
             )
         )
     out.print(
@@ -200,14 +201,17 @@ def tell_looks(rounds: Rounds, suite: Suite, scale: Scale, records: Sequence[Rec
     console.table(headers, rows, out)
 
 
-def summarise(made: plan.Plan, records: Sequence[Record], store: Store) -> list[Node]:
+def summarise(
+    made: plan.Plan, records: Sequence[Record], store: Store, place: Place = HERE
+) -> list[Node]:
     """Prints what is to be done; the artifacts that come first."""
     states = Counter(step.state for step in made.steps)
     first, rest = plan.unmade(made, store), "nothing to do"
     if made.todo:
         seconds = console.Estimate(records, [made], store).of_plan(made, first)
         artifacts = f" after {len(first)} artifacts" if first else ""
-        took = number.seconds(seconds / options.workers(made))
+        workers = room(made, place.per_gpu) if place.here else 1
+        took = number.seconds(seconds / workers) + ("" if place.here else " of one worker")
         rest = f"{len(made.todo)} to run{artifacts}, about {took}"
     title = f"{made.suite.name} at {made.scale.name} scale on {made.device}"
     out.print(f"{title}: {console.counted(states)}; {rest}")

@@ -44,6 +44,8 @@ _LAYOUTS: Mapping[str, Layout] = MappingProxyType(
         ".parquet": "parquet",
     }
 )
+ENDINGS = tuple(_LAYOUTS)
+"""What names of files end with; `.gz` may follow."""
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[+-]?([0-9]{1,300}\.?[0-9]{0,300}|\.[0-9]{1,300})([eE][+-]?[0-9]{1,3})?")
 _BEGINNINGS: Mapping[bytes, str] = MappingProxyType(
@@ -150,8 +152,7 @@ def read(path: Path, schema: Schema, layout: Layout | None = None) -> list[Row]:
 
 def stream(path: Path, schema: Schema, layout: Layout | None = None) -> Iterator[Row]:
     """As `read`, row by row, and silent where there is none."""
-    name = path.name.removesuffix(".gz")
-    kind = layout or _LAYOUTS.get(Path(name).suffix.lower())
+    kind = layout or _layout(path)
     if kind is None:
         raise DataError(
             f"{path}: unknown kind of file; its name must end with {', '.join(_LAYOUTS)}, with or "
@@ -159,6 +160,15 @@ def stream(path: Path, schema: Schema, layout: Layout | None = None) -> Iterator
         )
     for line, values, place in _PARSERS[kind](path, schema):
         yield Row(line, schema.checked(values, place))
+
+
+def is_known(path: Path) -> bool:
+    """Whether a file's name says that it holds rows."""
+    return _layout(path) is not None
+
+
+def _layout(path: Path) -> Layout | None:
+    return _LAYOUTS.get(Path(path.name.removesuffix(".gz")).suffix.lower())
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -19,7 +19,6 @@ from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import Any, NamedTuple
 
-from filelock import BaseFileLock, Timeout
 from pydantic import JsonValue
 
 from harness import provenance, registry, variants
@@ -28,6 +27,7 @@ from harness.data import Sources
 from harness.errors import DataError, Diverged, HarnessError, MethodError, SpecError, StoreError
 from harness.failures import classify, here, place, shown, unwritable, without_folders
 from harness.identity import Node
+from harness.lease import Held, Lock
 from harness.plan import Filters, Trial, trials
 from harness.record import Cost, Record, Status, file_name
 from harness.store import Store, write_atomic
@@ -76,6 +76,10 @@ class Job(NamedTuple):
     """Version and digest of each plugin behind the trial, for its provenance."""
     force: bool = False
     """Run although there is a record."""
+    gpus: float = 0.0
+    """GPUs that it is given: a share of one where several trials have it together."""
+    memory: int = 0
+    """Bytes of main memory to reserve for it; 0: unknown."""
 
     def recorded(self, store: Store) -> Record | None:
         """The record that it has left, if it is a trial's."""
@@ -120,12 +124,12 @@ def execute(
     """
     try:
         store = Store(Path(job.results), Path(job.cache))
-        with _locked(store, job):
+        with _locked(store, job) as lock:
             if held is not None:
                 held()
-            return _execute(job, store, notify, clock, asked)
-    except Timeout:
-        return Outcome(BUSY, "another process is at work on it")
+            return _execute(job, store, lock, notify, clock, asked)
+    except Held as busy:
+        return Outcome(BUSY, str(busy))
     except Interrupted as stop:
         return Outcome(INTERRUPTED, str(stop))
     except HarnessError as error:
@@ -138,6 +142,7 @@ def execute(
 def _execute(
     job: Job,
     store: Store,
+    lock: Lock,
     notify: Callable[[Progress], None] | None,
     clock: Callable[[], float],
     asked: Callable[[], bool] | None,
@@ -148,7 +153,7 @@ def _execute(
         return Outcome(DONE)
     path = node.artifact.make if node else trial.method.run
     function = _imported(path)
-    settle_libraries(job.threads, job.device)
+    settle_libraries(job.threads, job.device, job.gpus)
     context = Context(
         trial,
         store,
@@ -163,8 +168,8 @@ def _execute(
     _seed_libraries(context)
     with _Signals(context):
         if node is not None:
-            return _make(context, node, function, store)
-        return _run(context, job, trial, function, store)
+            return _make(context, node, function, store, lock)
+        return _run(context, job, trial, function, store, lock)
 
 
 def _imported(path: str) -> Function:
@@ -178,7 +183,9 @@ def _imported(path: str) -> Function:
         ) from None
 
 
-def _run(context: Context, job: Job, trial: Trial, function: Function, store: Store) -> Outcome:
+def _run(
+    context: Context, job: Job, trial: Trial, function: Function, store: Store, lock: Lock
+) -> Outcome:
     started = provenance.now()
     line = where = ""
     try:
@@ -197,6 +204,7 @@ def _run(context: Context, job: Job, trial: Trial, function: Function, store: St
         except Exception:  # what it left is part of what is wrong
             cost = context.cost()
             record = _record(job, trial, started, status=status, error=error, cost=cost)
+    lock.check()
     store.commit(record)
     if record.status != "ok":
         return Outcome(FAILED, f"{record.status}: {line}{where}")
@@ -204,7 +212,7 @@ def _run(context: Context, job: Job, trial: Trial, function: Function, store: St
     return Outcome(DONE)
 
 
-def _make(context: Context, node: Node, function: Function, store: Store) -> Outcome:
+def _make(context: Context, node: Node, function: Function, store: Store, lock: Lock) -> Outcome:
     shutil.rmtree(context.out, ignore_errors=True)  # what an interrupted attempt left
     context.out.mkdir(parents=True, exist_ok=True)
     try:
@@ -221,6 +229,7 @@ def _make(context: Context, node: Node, function: Function, store: Store) -> Out
     info["source_digest"] = context._source_digest
     info["contents"] = dict(context.contents)
     folder = store.artifact_folder(context._suite.name, node.artifact.name, node.id)
+    lock.check()
     store.commit_artifact(folder, context.out, node.spec, info)
     store.clear_trial(node.id)
     return Outcome(DONE)
@@ -355,14 +364,19 @@ def _number(name: str, value: Any) -> float:
     return number
 
 
-def settle_libraries(threads: int, device: str) -> None:
-    """Caps threads and asks for deterministic kernels, where torch has been imported."""
+def settle_libraries(threads: int, device: str, gpus: float = 0.0) -> None:
+    """Caps threads and asks for deterministic kernels, where torch has been imported.
+
+    A trial that has a share of a GPU, `gpus` between 0 and 1, is held to that share of its memory.
+    """
     if (torch := sys.modules.get("torch")) is not None:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(True, warn_only=device != "cpu")
         # By default that switch also fills every fresh tensor with NaN, a debugging aid that
         # costs a tenth of a training step.
         torch.utils.deterministic.fill_uninitialized_memory = False
+        if 0 < gpus < 1 and device.startswith("cuda"):
+            torch.cuda.set_per_process_memory_fraction(gpus, device)
 
 
 def _seed_libraries(context: Context) -> None:
@@ -376,15 +390,14 @@ def _seed_libraries(context: Context) -> None:
 
 
 @contextlib.contextmanager
-def _locked(store: Store, job: Job) -> Iterator[None]:
+def _locked(store: Store, job: Job) -> Iterator[Lock]:
     """Holds the job's lock. A trial can be left to whoever has it; others need an artifact."""
-    lock: BaseFileLock = store.lock(job.id)
-    lock.acquire(timeout=0 if job.artifact is None else -1)
+    lock = store.lock(job.id)
+    lock.acquire(wait=job.artifact is not None)
     try:
-        yield
+        yield lock
     finally:
-        with contextlib.suppress(OSError):  # the method has closed it
-            lock.release()
+        lock.release()
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Self
 
 from pydantic import ValidationError
 
+from harness import lease
 from harness.artifacts import Artifacts
 from harness.cache import MANIFEST, location
 from harness.checkpoints import Checkpoint, Checkpoints
@@ -228,22 +229,26 @@ class Store(Artifacts, Checkpoints):
         return record if record is not None and record.id == identity else None
 
     def find(self, identity: str, suite: str, scale: str) -> Record | None:
-        """The intact record of one identity, without reading the others.
+        """The intact record of one identity; see `starting`."""
+        return next(iter(self.starting(identity, suite, scale)), None)
+
+    def starting(self, digits: str, suite: str = "*", scale: str = "*") -> list[Record]:
+        """The intact records whose id begins with these digits, without reading the others.
 
         Raises:
-            Unreadable: a folder or a file that may be it cannot be read.
+            Unreadable: a folder or a file that may be one of them cannot be read.
         """
+        found = []
         for folder in self._record_folders(suite, scale):
-            for path in _record_files(folder, f"--{identity[:12]}.json"):
-                try:
-                    record = _read_record(path)
-                except Unreadable:
-                    raise
-                except StoreError:
-                    continue
-                if record is not None and record.id == identity:
-                    return record
-        return None
+            for path in _record_files(folder):
+                if path.stem.rpartition("--")[2].startswith(digits[:12]):
+                    try:
+                        found.append(_read_record(path))
+                    except Unreadable:
+                        raise
+                    except StoreError:
+                        continue
+        return [r for r in found if r is not None and r.id.startswith(digits)]
 
     def quarantine(self, path: Path) -> Path:
         """Moves a corrupt file out of the way, keeping its content; returns the new place."""
@@ -257,11 +262,11 @@ class Store(Artifacts, Checkpoints):
         Raises:
             StoreError: the cache is not the harness's own.
         """
-        suites = folders(self.results, linked=True)
+        count, suites = 0, folders(self.results, linked=True)
         places = [self.results, *suites, *(s for suite in suites for s in folders(suite, True))]
         if self.owned():
+            count += lease.sweep(self.cache / "locks", age)
             places += [Path(place) for place, _, _ in os.walk(self.cache)]
-        count = 0
         for place in places:
             with contextlib.suppress(OSError, StoreError):  # its owner has just removed it
                 for entry in entries(place) or ():
@@ -298,10 +303,10 @@ def _named(parent: Path, name: str) -> list[Path]:
     return found
 
 
-def _record_files(folder: Path, ending: str = ".json") -> list[Path]:
+def _record_files(folder: Path) -> list[Path]:
     """The files in a folder that should be records."""
     names = [entry.name for entry in entries(folder) or ()]
-    return [folder / name for name in names if name.endswith(ending) and not name.startswith(".")]
+    return [folder / name for name in names if name.endswith(".json") and not name.startswith(".")]
 
 
 def _read_record(path: Path, known: Verified | None = None) -> Record | None:

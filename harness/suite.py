@@ -162,6 +162,11 @@ class Scale(Spec):
     """One trial on one core of a small machine; only for the estimate before anything has run."""
     threads: int = Field(default=1, ge=1)
     """CPU threads per trial; not part of the identity, recorded in the provenance."""
+    gpus: int = Field(default=1, ge=1)
+    """GPUs per trial where the device is one; with several a method starts its own processes, see
+    `harness.parallel`. Not part of the identity."""
+    memory_gib: float = Field(default=0, ge=0)
+    """Main memory per trial, for executors that reserve it; 0: not reserved."""
     axes: tuple[Axis, ...] = ()
     """Settings that are also run at other values; each value is a variant of the scale."""
     tier: Tier | None = None

@@ -70,12 +70,26 @@ class Dataset(Spec):
     """Where the data were published, in words."""
     sizes: str
     splits: str
+    urls: dict[DataPath, str] = Field(default_factory=dict)
+    """Where files are published byte for byte; empty, or one for each file."""
     fetch: ImportPath | None = None
-    """`fetch(dataset, folder) -> None` gets it from a public hub; None: it cannot be fetched."""
+    """`fetch(dataset, folder) -> facts` gets it where that takes more than a download: a hub, or
+    files that are converted. Without it and without addresses it cannot be fetched."""
     folder: str = ""
     """Where the files lie, of a dataset that a plugin brings; empty: in one of the data folders.
     No part of any identity."""
     note: str = ""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.urls and set(self.urls) != set(self.files):
+            raise ValueError(f"dataset {self.name}: an address for each of its files, or for none")
+        return self
+
+    @property
+    def fetchable(self) -> bool:
+        """Whether `harness data prepare` can get it."""
+        return bool(self.fetch or self.urls)
 
 
 class Task(Spec):

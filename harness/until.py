@@ -109,16 +109,17 @@ def standings(
     """How far each primary claim is, by the verdicts at the looks reached.
 
     Before the first look nothing is decided, however many seeds a verdict would do with. Where most
-    trials fail, further seeds would only fail as well.
+    trials fail, further seeds would fail too; where one side does not scatter yet, they help.
     """
-    outcomes = {v.claim: v.outcome for v in verdicts}
+    of = {v.claim: v for v in verdicts}
     found = []
     for claim, evidence in _primary(suite, scale, runs):
-        n, outcome = len(evidence.seeds), outcomes[claim.name]
+        n, verdict, lost = len(evidence.seeds), of[claim.name], evidence.outcome == "not judged"
         tried = max((cell.trials for cell in evidence.cells), default=0)
-        seen = tried if evidence.outcome == "not judged" else n
-        closed = outcome != "inconclusive" and seen >= scale.looks[0]
-        found.append(Standing(claim.name, n, closed or outcome == "not testable"))
+        untested = verdict.outcome == "not judged" and verdict.p is None and not lost
+        closed = verdict.outcome != "inconclusive" and not untested
+        closed = closed and (tried if lost else n) >= scale.looks[0]
+        found.append(Standing(claim.name, n, closed or verdict.outcome == "not testable"))
     return found
 
 

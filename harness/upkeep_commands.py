@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from harness import inventory, migrate, registry, upkeep
+from harness import inventory, migrate, registry, shared, upkeep
 from harness.arguments import (
     DryRun,
     Names,
     Results,
+    folder_option,
     named_suites,
     open_data,
     open_store,
@@ -27,8 +28,15 @@ def doctor(
     repair: Annotated[
         bool, typer.Option("--repair", help="Move corrupt files aside, remove broken artifacts.")
     ] = False,
+    common: Annotated[
+        Path | None,
+        folder_option("--shared", "Instead: try what machines need of a folder that they share."),
+    ] = None,
 ) -> None:
     """Checks every record, artifact, dataset and shipped file; says what is wrong."""
+    if common is not None:
+        _try_out(common)
+        return
     store, problems, left = open_store(results, read=True), 0, 0
     loaded = store.load()
     for problem in upkeep.check(store, loaded.damaged, repair):
@@ -49,6 +57,26 @@ def doctor(
         raise StoreError(f"{left} corrupt files; {way}")
     if beyond:
         raise DataError(f"{beyond} corrupt inputs; the lines above say what to do about each")
+
+
+def _try_out(folder: Path) -> None:
+    """What several machines need of a folder, a line for each thing.
+
+    Raises:
+        StoreError: it does not have all of it.
+    """
+    findings = []
+    for finding in shared.probe(folder):
+        findings.append(finding)
+        state = "ok" if not finding.fault else "NO" if finding.fatal else "no"
+        out.print(f"{state:2}  {finding.what}{finding.fault and ': '}{finding.fault}", markup=False)
+    there = ", ".join(shared.others(folder)) or "none; run the same command there too"
+    out.print(f"other machines that looked in the last ten minutes: {there}", markup=False)
+    if any(finding.fault and finding.fatal for finding in findings):
+        raise StoreError(
+            f"{folder}: machines cannot share it safely; use NFS version 4, Lustre, GPFS or CephFS,"
+            " or divide the seeds over separate folders and copy the records together"
+        )
 
 
 def gc(

@@ -7,9 +7,12 @@ of shards) is not looked at; a shard that does not hold what the index says is a
 torch is imported when the first tensor is asked for.
 """
 
+import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -25,6 +28,8 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 SHARD_SIZE = 5 * 10**9
 """Bytes that a shard holds at most by default, apart from a single tensor that is larger."""
+PIECE = 2**18
+"""Elements of a tensor that are read at a time where it need not be there as a whole."""
 
 _DTYPES = {
     "BOOL": "bool", "U8": "uint8", "I8": "int8", "I16": "int16", "U16": "uint16", "I32": "int32",
@@ -96,18 +101,25 @@ class Weights(Mapping[str, "Tensor"]):
 
         place = self._places[name]
         tensor = torch.empty(place.shape, dtype=getattr(torch, place.dtype))
-        if place.size:
-            rest = tensor.view(-1).view(torch.uint8).numpy().data
-            try:
-                with place.file.open("rb", buffering=0) as file:
-                    file.seek(place.start)
-                    while rest and (count := file.readinto(rest)):
-                        rest = rest[count:]
-            except OSError as error:
-                raise DataError(f"{place.file}: cannot be read ({brief(error)})") from None
-            if rest:
-                raise DataError(f"{place.file}: it became shorter while it was read")
+        with _reading(place) as file:
+            _fill(tensor, file)
         return tensor
+
+    def pieces(self, name: str) -> "Iterator[Tensor]":
+        """Reads a tensor `PIECE` by `PIECE`: its elements in their order, each piece flat.
+
+        Raises:
+            DataError: the file is not what it was.
+        """
+        import torch
+
+        place = self._places[name]
+        with _reading(place) as file:
+            for start in range(0, rest := math.prod(place.shape), PIECE):
+                size = min(PIECE, rest - start)
+                piece = torch.empty(size, dtype=getattr(torch, place.dtype))
+                _fill(piece, file)
+                yield piece
 
     @property
     def meta(self) -> dict[str, "Tensor"]:
@@ -145,6 +157,48 @@ class Weights(Mapping[str, "Tensor"]):
     def digests(self) -> dict[str, str]:
         """File name -> sha256 of each file."""
         return {file.name: file_digest(file) for file in self.files}
+
+
+def pieces(tensors: "Mapping[str, Tensor]", name: str) -> "Iterator[Tensor]":
+    """The elements of a tensor in their order, in flat pieces; those of a file as they are read."""
+    import torch
+
+    own = getattr(tensors, "pieces", None)
+    if own is not None:
+        yield from own(name)
+    elif (tensor := tensors[name]).numel():
+        yield from torch.split(tensor.detach().reshape(-1), PIECE)
+
+
+def joined(made: "Iterable[Tensor]", like: "Tensor") -> "Tensor":
+    """A tensor of the shape and type of `like` out of its pieces; a copy."""
+    import torch
+
+    return torch.cat([torch.empty(0, dtype=like.dtype), *made]).view(like.shape)
+
+
+@contextlib.contextmanager
+def _reading(place: _Place) -> Iterator[FileIO]:
+    """The file of a tensor, at its first byte."""
+    try:
+        with place.file.open("rb", buffering=0) as file:
+            file.seek(place.start)
+            yield file
+    except OSError as error:
+        raise DataError(f"{place.file}: cannot be read ({brief(error)})") from None
+
+
+def _fill(tensor: "Tensor", file: FileIO) -> None:
+    """Reads as many bytes as the tensor holds."""
+    import torch
+
+    if not tensor.numel():
+        return
+    rest = tensor.view(-1).view(torch.uint8).numpy().data
+    while rest and (count := file.readinto(rest)):
+        rest = rest[count:]
+    if rest:
+        raise DataError(f"{file.name}: it became shorter while it was read")
 
 
 def _listed(path: Path) -> dict[Path, set[str] | None]:
@@ -185,6 +239,8 @@ def _beside(path: Path) -> str:
     names = sorted(file.name for file in path.iterdir())
     if "adapter_model.safetensors" in names:
         return "; it holds an adapter: merge that into its model first"
+    if WEIGHTS in names:
+        return f"; its {WEIGHTS} is a link to a file that is not there: download it again"
     shards = [name for name in names if name.endswith((".safetensors", ".bin", ".pt", ".gguf"))]
     return f"; {one_line(shards[0])} is neither" if shards else ""
 
@@ -274,17 +330,17 @@ def dtype_of(name: str) -> "dtype":
 def write(
     folder: Path,
     meta: "Mapping[str, Tensor]",
-    make: "Callable[[str], Tensor]",
+    make: "Callable[[str], Tensor | Iterable[Tensor]]",
     shard_size: int = SHARD_SIZE,
 ) -> dict[str, str]:
-    """Writes a model's weights; one tensor of them is in memory at a time.
+    """Writes a model's weights; one tensor of them is in memory at a time, or a piece of one.
 
     The files are byte for byte those of `safetensors.torch.save_file`: one `model.safetensors`, or
     shards and their index, where it would be larger than `shard_size` bytes.
 
     Args:
         meta: name -> a tensor of the shape and type to write, on the meta device.
-        make: the tensor of a name; called once for each.
+        make: the tensor of a name, or its pieces; called once for each.
         shard_size: bytes of tensors that a file holds at most; a larger tensor gets its own.
 
     Returns:
@@ -325,7 +381,9 @@ def _shards(meta: "Mapping[str, Tensor]", shard_size: int) -> list[list[str]]:
 
 
 def _write_file(
-    file: BinaryIO, meta: "Mapping[str, Tensor]", make: "Callable[[str], Tensor]"
+    file: BinaryIO,
+    meta: "Mapping[str, Tensor]",
+    make: "Callable[[str], Tensor | Iterable[Tensor]]",
 ) -> str:
     import torch
 
@@ -350,11 +408,17 @@ def _write_file(
     put(len(text).to_bytes(8, "little"))
     put(text)
     for name in order:
-        tensor = make(name)
-        if tensor.shape != meta[name].shape or tensor.dtype != meta[name].dtype:
-            raise ValueError(f"{name} is {tensor.shape} {tensor.dtype}, not as announced")
-        if tensor.numel():
-            put(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        made, left = make(name), meta[name].numel()
+        if isinstance(made, torch.Tensor) and made.shape != meta[name].shape:
+            raise ValueError(f"{name} is {list(made.shape)}, not as announced")
+        for piece in [made] if isinstance(made, torch.Tensor) else made:
+            left -= piece.numel()
+            if piece.dtype != meta[name].dtype or left < 0:
+                raise ValueError(f"{name} is {piece.dtype} or too long, not as announced")
+            if piece.numel():
+                put(piece.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        if left:
+            raise ValueError(f"{name} lacks {left} elements, not as announced")
     return digest.hexdigest()
 
 

@@ -203,8 +203,8 @@ class Project:
         found += [f"trial {path.name}" for path in self.cache.glob("trials/*")]
         found += [
             f"lock {path.name}"
-            for path in self.cache.glob("locks/*.lock")
-            if self.store.locked(path.stem)
+            for path in self.cache.glob("locks/*")
+            if self.store.locked(path.name)
         ]
         return found
 

@@ -1,5 +1,6 @@
 """The pages of docs/: short, linked, and every command and Python block of them runs."""
 
+import json
 import os
 import re
 import shutil
@@ -45,6 +46,12 @@ def test_the_files_that_a_page_names_are_there(page: Path) -> None:
     assert {name for name in strange if not name.startswith("my_")} == set()
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_a_named_path_of_ours_exists(page: Path) -> None:
+    named = re.findall(r"`((?:harness|suites|tests|benchmarks)/[\w./-]+)`", page.read_text())
+    assert [x for x in named if not (ROOT / x).exists()] == []
+
+
 def test_the_list_of_pages_is_whole() -> None:
     listed = set(re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs/README.md").read_text()))
     assert listed == {p.name for p in PAGES} - {"README.md"}
@@ -74,3 +81,21 @@ def test_every_block_runs(page: Path, tmp_path: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, f"{text}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+
+
+def test_the_notebook_runs_and_is_kept_without_outputs() -> None:
+    cells = json.loads((ROOT / "docs/analysis.ipynb").read_text())["cells"]
+    codes = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert [cell["outputs"] for cell in codes] == [[]] * len(codes)
+    script = "\n".join(f"exec({''.join(cell['source'])!r}, names)" for cell in codes)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", f"names = {{}}\n{script}\nprint(len(names['gain']))"],
+        cwd=ROOT,
+        env={**os.environ, "MPLBACKEND": "agg"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout.splitlines()[-1]) > 100  # pairs of gate and gat

@@ -22,7 +22,7 @@ UNITS = (
 WORDS = {
     "per, not `a X a Y`": rf"\b(?:[Oo]ne|[Aa]n?) [\w-]+ an? (?:{UNITS})\b",
     "per, not `by`": r"\bby (?:token|byte|core-second|character)s?\b",
-    "GPU": r"\b[Cc]ards?\b|\bgraphics card\b",
+    "GPU": r"(?<![Mm]odel )(?<!-)\b[Cc]ards?\b|\bgraphics card\b",
     "inconclusive": r"\b[Uu]nderpowered\b",
     "the whole 95 % CI exceeds the margin": r"\b[Mm]aterially\b",
     "not significant after Holm-Bonferroni correction": r"\bnot after Holm\b",

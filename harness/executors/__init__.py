@@ -40,6 +40,9 @@ class Event(NamedTuple):
 class Executor(Protocol):
     """Runs work somewhere."""
 
+    parting: str
+    """What a command says before its own words where it was stopped; `{kept}` is what is saved."""
+
     def run(self, work: Sequence[Work], observe: Callable[[Event], None]) -> bool:
         """Runs all work, each after what it needs; calls `observe` on every event.
 
@@ -50,8 +53,12 @@ class Executor(Protocol):
         ...
 
 
-def work(made: Plan, store: Store, sources: Sources, rerun: Rerun = "none") -> list[Work]:
+def work(
+    made: Plan, store: Store, sources: Sources, rerun: Rerun = "none", per_gpu: int = 1
+) -> list[Work]:
     """The jobs of a plan, artifacts that are not built yet first.
+
+    `per_gpu`: how many trials share a GPU.
 
     Raises:
         StoreError: an artifact that is needed is corrupt.
@@ -91,6 +98,8 @@ def work(made: Plan, store: Store, sources: Sources, rerun: Rerun = "none") -> l
             plugins=used,
             marks=tuple((f"plugin {name}", _state(known[name])) for name in names),
             force=artifact is None and rerun != "none",
+            gpus=made.scale.gpus / per_gpu if made.device == "cuda" else 0.0,
+            memory=int(made.scale.memory_gib * 2**30),
         )
 
     user = users(made.todo, made.nodes)

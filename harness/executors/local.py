@@ -22,11 +22,14 @@ from types import FrameType
 from harness import provenance
 from harness.errors import MethodError, StoreError
 from harness.executors import Event, Work, family
+from harness.executors.order import Order
+from harness.executors.stops import Stops
 from harness.executors.supervisor import TRIAL, Command, End, supervise
 from harness.failures import shown, unwritable
 from harness.patience import Patience
 from harness.record import Status
 from harness.run import (
+    BUSY,
     DONE,
     FAILED,
     FULL,
@@ -43,9 +46,6 @@ PRELOAD = "HARNESS_PRELOAD"
 """Environment variable that tells the fork server which suites to load before it forks."""
 PLUGINS = "HARNESS_PLUGINS"
 """Environment variable that tells it with which plugins, a JSON list."""
-_SAME_SECONDS = 0.5
-"""Signals so close to each other are one: a terminal and a wrapper pass on the same Ctrl-C."""
-_NOT_RUN = "not run: an artifact that it needs failed"
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -68,13 +68,15 @@ class _Running:
 class Local:
     """At most `workers` jobs at a time on this machine."""
 
-    def __init__(self, workers: int, deadline: float | None = None) -> None:
+    parting = "stopped; {kept}, resume with"
+
+    def __init__(self, workers: int, deadline: float | None = None, gpus: int = 0) -> None:
         self._workers = workers
+        self._gpus = max(gpus, 1)
         self._deadline = deadline
         """On the monotonic clock; jobs that run at that moment are asked to stop."""
         self._running: list[_Running] = []
-        self._stops = 0
-        self._last_stop = float("-inf")
+        self._stops = Stops()
         self._full = False
         """Whether nothing more can be written."""
         self._patience = Patience()
@@ -93,27 +95,37 @@ class Local:
         os.environ[PRELOAD] = ",".join(sorted({item.job.suite for item in work}))
         os.environ[PLUGINS] = json.dumps(work[0].job.plugins)
         context.set_forkserver_preload(["harness.executors.local", "harness.executors.preload"])
-        self._stops, self._full = 0, False
-        self._last_stop = float("-inf")
-        with self._signals():
+        self._full = False
+        with self._stops.caught({signal.SIGTSTP: self._pause}):
             family.adopt()
             try:
-                return self._drive(list(work), context, self._shielded(observe))
+                return self._drive(Order(work), context, self._shielded(observe))
             finally:
                 self._end_all()
                 family.adopt(False)
 
+    def halt(self) -> None:
+        """Asks all jobs to save and stop, and waits for that; for handlers of signals."""
+        self._stops.ask()
+        self._tell("stop")
+        until = time.monotonic() + self._patience.grace + 2 * self._patience.exit
+        for item in self._running:
+            _ends(item, until)
+
+    def stop(self) -> None:
+        """Lets `run` stop in good order; for other threads."""
+        self._stops.ask()
+
     def _drive(
         self,
-        waiting: list[Work],
+        order: Order,
         context: multiprocessing.context.ForkServerContext,
         observe: Callable[[Event], None],
     ) -> bool:
-        ended: dict[str, Outcome] = {}
-        asked = False
-        while waiting or self._running:
-            stop = self._stops > 0 or self._full or _passed(self._deadline)
-            if self._stops > 1:
+        asked = cut = False
+        while order or self._running:
+            stop = self._stops.count > 0 or self._full or _passed(self._deadline)
+            if self._stops.count > 1:
                 return False
             if stop and not asked:
                 asked = True
@@ -121,7 +133,7 @@ class Local:
             if stop and not self._running:
                 return False
             if not stop:
-                self._launch(waiting, ended, context, observe)
+                self._launch(order, context, observe)
             if not self._running:
                 continue
             wait([item.messages for item in self._running], timeout=0.5)
@@ -129,41 +141,24 @@ class Local:
                 outcome = self._hear(item, observe)
                 if outcome is not None:
                     self._full = self._full or outcome.code == FULL
+                    cut = cut or outcome.code in (INTERRUPTED, FULL)
                     self._running.remove(item)
-                    ended[item.job.id] = outcome
                     seconds = time.monotonic() - item.since
                     observe(Event(item.job, outcome=outcome, seconds=seconds))
-        return not any(outcome.code in (INTERRUPTED, FULL) for outcome in ended.values())
+                    for job, how in order.end(item.job.id, outcome):
+                        observe(Event(job, outcome=how))
+        return not cut
 
     def _launch(
         self,
-        waiting: list[Work],
-        ended: dict[str, Outcome],
+        order: Order,
         context: multiprocessing.context.ForkServerContext,
         observe: Callable[[Event], None],
     ) -> None:
-        pending = {item.job.id for item in waiting} | {item.job.id for item in self._running}
-        for item in list(waiting):
-            if len(self._running) >= self._workers:
-                return
-            if item.after & pending:
-                continue
-            waiting.remove(item)
-            broken = [key for key in item.after if key in ended and ended[key].code != 0]
-            if broken and ended[broken[0]].code != FAILED:
-                ended[item.job.id] = ended[broken[0]]
-                observe(Event(item.job, outcome=ended[item.job.id]))
-                continue
-            if broken:
-                line = ended[broken[0]].line
-                if not line.startswith(_NOT_RUN):
-                    line = f"{_NOT_RUN} ({line})"
-                ended[item.job.id] = Outcome(FAILED, line, recorded=False)
-                observe(Event(item.job, outcome=ended[item.job.id]))
-                continue
+        while len(self._running) < self._workers and (item := order.next()) is not None:
             slots = {other.slot for other in self._running}
             slot = next(n for n in range(self._workers) if n not in slots)
-            self._running.append(_start(item.job, slot, context))
+            self._running.append(_start(_placed(item.job, slot, self._gpus), slot, context))
             observe(Event(item.job))
 
     def _hear(self, item: _Running, observe: Callable[[Event], None]) -> Outcome | None:
@@ -217,28 +212,6 @@ class Local:
             lambda child: child not in supervisors and family.from_fork_server(child, TRIAL),
         )
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """While it is open, signals stop the run in good order, or pause it."""
-        handlers = {**dict.fromkeys(STOPS, self._count_stop), signal.SIGTSTP: self._pause}
-        before = {}
-        for number, handler in handlers.items():
-            ignored = signal.getsignal(number) == signal.SIG_IGN
-            if not ignored or number in (signal.SIGINT, signal.SIGTERM):  # else: under nohup
-                before[number] = signal.signal(number, handler)
-        try:
-            yield
-        finally:
-            for number, old in before.items():
-                signal.signal(number, old)
-
-    def _count_stop(self, number: int, _frame: FrameType | None) -> None:
-        now = time.monotonic()
-        again = now - self._last_stop > _SAME_SECONDS and number != signal.SIGHUP
-        self._last_stop = now
-        if self._stops == 0 or again:
-            self._stops += 1
-
     def _pause(self, _number: int, _frame: FrameType | None) -> None:
         """Stops with all jobs, as Ctrl-Z asks; resumes with all jobs."""
         self._tell("pause")
@@ -252,14 +225,20 @@ class Local:
             try:
                 observe(event)
             except OSError:
-                self._stops = max(self._stops, 1)
+                self._stops.ask()
 
         return shielded
 
 
+def _placed(job: Job, slot: int, gpus: int) -> Job:
+    """The job with the GPU of a worker slot; one that wants several has the first of them."""
+    if job.device != "cuda":
+        return job
+    first = slot * max(int(job.gpus), 1) % gpus
+    return job._replace(device=f"cuda:{first}")
+
+
 def _start(job: Job, slot: int, context: multiprocessing.context.ForkServerContext) -> _Running:
-    if job.device == "cuda":
-        job = job._replace(device=f"cuda:{slot}")
     for attempt in (1, 2):  # the server may have been killed a moment ago
         ours, theirs = context.Pipe(duplex=True)
         process = context.Process(target=supervise, args=(job, theirs), daemon=True)
@@ -310,6 +289,8 @@ def _post_mortem(item: _Running, end: End) -> Outcome:
     code = end.code
     if end.cause == "stop" or (code is not None and -code in STOPS):
         return Outcome(INTERRUPTED, "it was killed before it reached its next step")
+    if end.cause == "lost":
+        return Outcome(BUSY, "its lease ran out; another machine took it over")
     status: Status = "failed"
     if end.cause == "limit":
         status, line = "timeout", f"no step within its limit of {job.seconds:.0f} s; killed"

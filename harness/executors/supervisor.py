@@ -9,6 +9,7 @@ supervisor be killed, the kernel kills the trial with it.
 
 import contextlib
 import faulthandler
+import math
 import multiprocessing
 import os
 import select
@@ -31,6 +32,8 @@ TRIAL = "HARNESS_TRIAL"
 """Environment variable by which whatever a trial starts is known: the trial's identity."""
 Command = Literal["stop", "kill", "pause", "resume"]
 """What the owner sends to a supervisor."""
+Cause = Literal["", "stop", "limit", "lost"]
+"""It was to stop; it was late; its lock has been taken over by another machine."""
 _TICK = 0.1
 """Seconds between two looks at the trial."""
 _LOG_BYTES = 2**26
@@ -44,7 +47,7 @@ class End(NamedTuple):
     """None where the trial did not say."""
     code: int | None = None
     """Exit code of its process, negative for a signal; None where nobody knows."""
-    cause: Literal["", "stop", "limit"] = ""
+    cause: Cause = ""
     """Why the supervisor killed it, if it did."""
     memory: bool = False
     """Whether the kernel killed something for lack of memory meanwhile."""
@@ -112,10 +115,18 @@ class _Supervisor:
         self._page = page
         self._trial = trial
         self._patience = Patience.read()
-        self._log = Store(Path(job.results), Path(job.cache)).trial_folder(job.id) / "log.txt"
+        store = Store(Path(job.results), Path(job.cache))
+        self._log = store.trial_folder(job.id) / "log.txt"
+        self._lock = store.lock(job.id)
+        self._beat = -math.inf
+        """When the trial's lock was last looked at."""
+        self._holds = False
+        """Whether the trial had its lock then."""
+        self._lost: float | None = None
+        """Since when it has it no more: it is about to end, or somebody took it over."""
         self._began = page.clock()
         self._progress: Progress | None = None
-        self._cause: Literal["", "stop", "limit"] = ""
+        self._cause: Cause = ""
         self._asked: float | None = None
         self._ended: float | None = None
         self._killed: float | None = None
@@ -135,6 +146,7 @@ class _Supervisor:
             self._page.look(self._stopped())
             self._obey()
             self._report()
+            self._renew()
             self._judge()
         self._kill()  # its group; not waited for, the trial still keeps its number
         process, status = os.waitpid(self._trial, os.WNOHANG)
@@ -201,6 +213,9 @@ class _Supervisor:
         elif self._asked is not None and self._since(self._asked) > self._patience.grace:
             self._cause = "stop"
             self._kill()
+        elif self._lost is not None and self._since(self._lost) > self._patience.exit:
+            self._cause = "lost"
+            self._kill()
         elif self._page.clock() - self._began > self._job.seconds + self._patience.grace:
             self._cause = "limit"
             self._kill()
@@ -219,6 +234,15 @@ class _Supervisor:
         with contextlib.suppress(OSError):  # there is none, or its folder was removed
             if self._log.stat().st_size > _LOG_BYTES:
                 os.truncate(self._log, 0)  # what is appended later is what matters
+
+    def _renew(self) -> None:
+        """The trial's heartbeat: other machines see that somebody works on it."""
+        if self._since(self._beat) < min(self._patience.lease / 6, 60.0 if self._holds else 1.0):
+            return
+        before, self._beat = self._holds, time.monotonic()
+        self._holds = self._lock.renew(self._trial)
+        if before and not self._holds:
+            self._lost = self._beat
 
     def _say(self, message: Progress) -> None:
         """Sends a message unless it would have to wait: an owner that is stopped reads nothing."""

@@ -270,7 +270,8 @@ def _notes(spec: Table, tasks: Sequence[Task], cells: Sequence[Cell], kinds: set
     how = f" ({', '.join(sorted(kinds))})" if kinds else ""
     notes.append(
         f"Mean over seeds, 95 % interval{how}, n seeds with a value; "
-        "a single seed has no interval. The paper's number, where it has one, stands beside it."
+        "a single seed has no interval, nor have seeds that all agree. The paper's number, where "
+        "it has one, stands beside it."
     )
     again = any(c.n < c.measured for c in cells)
     if again:

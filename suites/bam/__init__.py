@@ -8,5 +8,6 @@ __getattr__, __dir__, __all__ = face(
         "BamConfig": "suites.bam.model.configuration",
         "BamForCausalLM": "suites.bam.model.causal_lm",
         "upcycle": "suites.bam.model.upcycle",
+        **dict.fromkeys(("expert", "lm_eval_tasks"), "suites.bam.own"),
     },
 )

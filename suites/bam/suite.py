@@ -18,6 +18,16 @@ from suites.bam.methods import EXPERTS, PUBLIC_NAMES, TEXT_NAMES, artifacts, met
 from suites.bam.scales import scales
 from suites.bam.settings import Measured
 
+_FETCH = {
+    **{text.name: "suites.bam.data.hub:fetch" for text in PUBLIC},
+    **dict.fromkeys(("gsm8k", "gsm8k-train"), "suites.bam.data.grade_school:fetch"),
+    **dict.fromkeys(
+        ("hearsay", "personal-jurisdiction", "piqa", "proa"),
+        "suites.bam.downstream.published:fetch",
+    ),
+}
+"""Dataset -> what gets it, where that takes more than a download."""
+
 
 def _tasks() -> tuple[Task, ...]:
     tasks = []
@@ -241,11 +251,13 @@ def _datasets() -> tuple[Dataset, ...]:
             sizes=text.sizes,
             splits="held-out documents by the hash of their text",
             note=text.note,
-            fetch="suites.bam.data.hub:fetch" if text in PUBLIC else None,
         )
         for text in (*TEXTS, *PUBLIC)
     )
-    return (*texts, *benchmarks.datasets())
+    return tuple(
+        dataset.model_copy(update={"fetch": _FETCH.get(dataset.name)})
+        for dataset in (*texts, *benchmarks.datasets())
+    )
 
 
 def suite() -> Suite:

@@ -39,7 +39,7 @@ def make_seed(ctx: Context) -> dict[str, JsonValue]:
     if settings.model is None:
         pretrained.checked(ctx)
         pretrained.write_seed(ctx.out / MODEL)
-        return _report(ctx, checkpoints.load(ctx.out / MODEL), 0)
+        return report(ctx, checkpoints.load(ctx.out / MODEL), 0)
     tokenizer = tokens.load_tokenizer(ctx.artifact("tokens"))
     config = BamConfig(
         **settings.model.model_dump(),
@@ -125,9 +125,16 @@ def train(
         ctx.settings(BamSettings).context,
         ctx.numpy_generator("batch", phase.name),
     )
-    fit(ctx, model, stream, phase.schedule)
+    return finish(ctx, model, stream, phase.schedule)
+
+
+def finish(
+    ctx: Context, model: BamForCausalLM, stream: tokens.Stream, schedule: Schedule
+) -> dict[str, JsonValue]:
+    """Trains a model on a stream of sequences and leaves the artifact."""
+    fit(ctx, model, stream, schedule)
     checkpoints.save(model.cpu(), ctx.out / MODEL)
-    return _report(ctx, model, phase.schedule.steps)
+    return report(ctx, model, schedule.steps)
 
 
 def fit(ctx: Context, model: BamForCausalLM, stream: tokens.Stream, schedule: Schedule) -> None:
@@ -202,7 +209,8 @@ def read(folder: Path) -> Trained:
         raise DataError(f"{path} is corrupt; remove its folder and run again") from None
 
 
-def _report(ctx: Context, model: BamForCausalLM, steps: int) -> dict[str, JsonValue]:
+def report(ctx: Context, model: BamForCausalLM, steps: int) -> dict[str, JsonValue]:
+    """Writes `training.json`, of so many updates; what the artifact says of itself."""
     settings = ctx.settings(BamSettings)
     seen = steps * settings.batch * settings.context
     total, active = counts.parameters(model.config)

@@ -58,7 +58,7 @@ def run(ctx: Context) -> dict[str, float]:
         return cost(ctx)
     network = load(ctx)
     if measured.group is not None:
-        return answers(ctx, network, measured.group)
+        return answers(ctx, network, tokens.load_tokenizer(ctx.artifact("tokens")), measured.group)
     return held_out(ctx, network, measured.domains)
 
 
@@ -98,11 +98,15 @@ def held_out(ctx: Context, network: Any, domains: Sequence[str]) -> dict[str, fl
         )
         losses[domain] = perplexity(network, found, bytes_V, size)
     if len(losses) == len(DOMAINS):
-        _keep_training(ctx)
+        keep_training(ctx)
         if isinstance(network, BamForCausalLM):
             for domain in DOMAINS:
                 _keep_routing(ctx, network, domain, packed(arrays[domain], context, size))
-    each = list(losses.values())
+    return means(list(losses.values()))
+
+
+def means(each: Sequence[Loss]) -> dict[str, float]:
+    """The metrics of some domains, each averaged over them."""
     return {
         "perplexity": sum(loss.perplexity for loss in each) / len(each),
         "nats": sum(loss.mean for loss in each) / len(each),
@@ -120,14 +124,14 @@ def note_texts(ctx: Context) -> Path | None:
     return folder
 
 
-def answers(ctx: Context, network: Any, group: str) -> dict[str, float]:
+def answers(ctx: Context, network: Any, tokenizer: Any, group: str) -> dict[str, float]:
     """Downstream accuracy on the task's group of benchmarks, without examples in the prompt."""
     from suites.bam.downstream import evaluate
 
     settings = ctx.settings(BamSettings)
     return evaluate.evaluate(
         network,
-        tokens.load_tokenizer(ctx.artifact("tokens")),
+        tokenizer,
         group,
         note_texts(ctx),
         context=settings.context,
@@ -140,7 +144,7 @@ def answers(ctx: Context, network: Any, group: str) -> dict[str, float]:
 
 def cost(ctx: Context) -> dict[str, float]:
     """What the last phase of training took."""
-    trained = _keep_training(ctx)
+    trained = keep_training(ctx)
     if trained is None or not trained.counts["tokens"]:
         return {"core-seconds": 0.0, "tokens-per-second": 0.0}
     return {
@@ -223,7 +227,7 @@ def _keep_routing(ctx: Context, model: BamForCausalLM, domain: str, ids_BT: Tens
         ctx.series(f"gate-entropy-{domain}", range(1, len(entropy) + 1), entropy, "layer")
 
 
-def _keep_training(ctx: Context) -> training.Trained | None:
+def keep_training(ctx: Context) -> training.Trained | None:
     """Puts the counts and curves of the model's training into the record."""
     name = ctx.settings(Model).artifact
     if name == "ensemble":

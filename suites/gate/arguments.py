@@ -83,7 +83,9 @@ def pair_of_features(x: object) -> tuple[Tensor, Tensor]:
 
 def demand_alike(what: str, tensor: Tensor, weight: Tensor) -> None:
     """Of the dtype and on the device of the layer; autocast takes any precision."""
-    cast_too = tensor.is_floating_point() and torch.is_autocast_enabled(weight.device.type)
+    kind = weight.device.type
+    casts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    cast_too = casts and tensor.is_floating_point()
     if tensor.device != weight.device or not (tensor.dtype == weight.dtype or cast_too):
         raise MethodError(
             f"GATEConv: {what}: {tensor.dtype} on {tensor.device}; the layer is {weight.dtype} on "

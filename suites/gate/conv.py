@@ -86,7 +86,8 @@ class GATEConv(MessagePassing):  # type: ignore[misc]  # PyG has no types
     Not supported, and refused in one line: lazy widths (-1), adjacency matrices (`torch.sparse`,
     `SparseTensor`), which `torch_geometric.utils.to_edge_index` turns into edges, and whatever
     looks into message passing (its hooks, `explain`, `propagate`), since the layer has no messages
-    in memory. PyG's `flow`, `aggr`, `node_dim` and TorchScript are not offered.
+    in memory. The transforms of `torch.func` do not know its kernels. PyG's `flow`, `aggr`,
+    `node_dim` and TorchScript are not offered.
 
     Args:
         in_channels: Features of a node, or (source features, target features). Not -1: the layer

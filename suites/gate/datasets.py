@@ -174,8 +174,7 @@ _ROWS = (
         "pubmed",
         None,
         (19_717, 44_324, 500, 3),
-        "public split 60/500/1000; PyG Planetoid loads the original, whose files are pickles: "
-        "bring an npz with the keys of cora.npz",
+        "public split 60/500/1000; npz derived from the ind.pubmed files; no digest known",
     ),
     GraphFile(
         name="ogbn-arxiv",
@@ -197,7 +196,6 @@ _ROWS = (
 DATASETS: Mapping[str, GraphFile] = MappingProxyType({row.name: row for row in _ROWS})
 """All real graphs of the suite by name; `harness data` tells which of them are at hand."""
 
-_FETCHED = frozenset({"minesweeper", *SMALL, *LARGE, "ogbn-arxiv"})
 _OGB_FILES = (
     "raw/edge.csv.gz",
     "raw/node-feat.csv.gz",
@@ -219,7 +217,7 @@ def datasets(fetch: str) -> tuple[Dataset, ...]:
             sizes=f"{file.nodes:,} nodes, {file.edges:,} edges, {file.features} features, "
             f"{file.classes} classes",
             splits="public split" if file.splits == 1 else f"{file.splits} splits in the file",
-            fetch=fetch if file.name in _FETCHED else None,
+            fetch=fetch,
             note=file.note,
         )
         for file in DATASETS.values()

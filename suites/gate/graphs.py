@@ -229,15 +229,10 @@ def fetch(name: str, cache_dir: Path) -> Path:
         raise SpecError(unknown("graph", name, DATASETS, "harness data list"))
     spec = DATASETS[name]
     target = cache_dir / spec.path
-    if spec.name in CITATION:
-        raise DataError(
-            f"{name}: cannot be fetched: the Planetoid originals are pickles, which the harness "
-            f"never opens; put an npz with the keys {', '.join(KEYS)} at {target}"
-        )
     if spec.source != YANDEX:
         raise DataError(
-            f"{name}: cannot be fetched by the harness; get {spec.source} and unpack it so that "
-            f"raw/ and split/ lie in {target}"
+            f"{name}: not of the Yandex collection; `harness data prepare {name}` gets it from "
+            f"{spec.source}"
         )
     if not target.exists():
         _download(spec, target)

@@ -10,8 +10,8 @@ from pydantic import JsonValue
 from harness.errors import DataError, brief
 from harness.store import file_digest
 from harness.suite import Dataset
-from suites.gate import graphs
-from suites.gate.datasets import DATASETS, YANDEX, YANDEX_COMMIT
+from suites.gate import graphs, planetoid
+from suites.gate.datasets import CITATION, DATASETS, PLANETOID_SOURCE, YANDEX, YANDEX_COMMIT
 
 OGBN_ARXIV = "https://snap.stanford.edu/ogb/data/nodeproppred/arxiv.zip"
 
@@ -26,6 +26,11 @@ def fetch(dataset: Dataset, folder: Path) -> dict[str, JsonValue]:
     Raises:
         DataError: Offline, corrupted on the way, or not to be fetched in this way.
     """
+    if dataset.name in CITATION:
+        spec = DATASETS[dataset.name]
+        planetoid.fetch(dataset.name, folder / spec.path)
+        graphs.read_npz(folder / spec.path, spec, 0)
+        return {"repository": PLANETOID_SOURCE, "revision": planetoid.COMMIT}
     if dataset.name == "ogbn-arxiv":
         return _fetch_ogbn_arxiv(folder / DATASETS["ogbn-arxiv"].path)
     graphs.fetch(dataset.name, folder)

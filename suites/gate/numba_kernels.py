@@ -8,7 +8,7 @@ back to the composite operators.
 The kernels take addresses and offsets rather than arrays: half the compile time, no conversion of
 tensors at a call, no wrap-around of negative indices in the inner loops. `edge_checks` has looked
 at all shapes and indices before an address is handed over. A float32 sum over more than HUB edges
-of one node runs in rows of BLOCK edges, which are added up in float64: accurate to 1e-6 at any
+of one node runs in rows of HUB edges, which are added up in float64: accurate to 1e-6 at any
 degree, and a graph without such nodes pays for counting degrees alone. In the kernels ``zero`` is
 a zero of the working dtype, because a literal would promote float32 arithmetic to float64.
 
@@ -31,9 +31,6 @@ from torch import Tensor
 
 from suites.gate import composite_kernels as composite
 from suites.gate.composite_kernels import DROPPED, HUB, NEIGHBOUR
-
-BLOCK = 16
-"""Edges that share one float32 row of a hub: rounding stays below 15 * 2^-24 of the terms."""
 
 numba: Any = import_module("numba") if find_spec("numba") else None
 
@@ -68,11 +65,11 @@ def _spread(index, into, degree, first, E, N):
         first[i] = -1
         if degree[i] > HUB:
             first[i] = rows
-            rows += (degree[i] + BLOCK - 1) // BLOCK
+            rows += (degree[i] + HUB - 1) // HUB
     if rows > N:
         for k in range(E):
             row = first[index[k]]
-            into[k] = index[k] if row < 0 else row + into[k] // BLOCK
+            into[k] = index[k] if row < 0 else row + into[k] // HUB
     return rows - N
 
 
@@ -82,7 +79,7 @@ def _gather(out, degree, first, wide, N, W):
             continue
         for c in range(W):
             wide[c] = 0.0
-        for r in range(first[i], first[i] + (degree[i] + BLOCK - 1) // BLOCK):
+        for r in range(first[i], first[i] + (degree[i] + HUB - 1) // HUB):
             for c in range(W):
                 wide[c] += out[r * W + c]
         for c in range(W):

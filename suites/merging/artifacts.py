@@ -23,9 +23,22 @@ from suites.merging.policy.fast import FastDecisionTransformer
 from suites.merging.policy.model import DecisionTransformer, Shape
 from suites.merging.robots import trajectories
 from suites.merging.robots.dataset import TRAJECTORIES
-from suites.merging.robots.environments import Environment, environment, note_robots
+from suites.merging.robots.environments import (
+    ENVIRONMENTS,
+    Environment,
+    environment,
+    note_robots,
+)
 from suites.merging.robots.trajectories import Statistics, Trajectories, Windows
-from suites.merging.settings import Extra, MergingSettings, Multitask, PolicyOf, Robot, Training
+from suites.merging.settings import (
+    Extra,
+    MergingSettings,
+    Multitask,
+    OwnRobot,
+    PolicyOf,
+    Robot,
+    Training,
+)
 
 BACKBONE = ("blocks.", "ln_f.", "embed_time.")
 """What of a policy does not depend on the environment's dimensions."""
@@ -138,8 +151,25 @@ def make_finetuned(ctx: Context) -> dict[str, JsonValue]:
 def world(ctx: Context, name: str) -> Environment:
     """The environment in the scale's version, with the scale's number of steps."""
     settings = ctx.settings(MergingSettings)
+    if name not in ENVIRONMENTS:
+        return _brought(ctx, name, settings.max_steps)
     note_robots(ctx)
     return dataclasses.replace(environment(name, settings.version), max_steps=settings.max_steps)
+
+
+def _brought(ctx: Context, name: str, max_steps: int) -> Environment:
+    """The environment of a plugin's task.
+
+    Raises:
+        SpecError: no task has one of that name.
+    """
+    for task in ctx.suite.tasks:
+        if task.params.get("environment") == name and "gym" in task.params:
+            own = OwnRobot.model_validate(task.params)
+            sizes = own.state_dim, own.action_dim
+            numbers = own.target_return, own.random_return, own.expert_return
+            return Environment(name, own.gym, *sizes, *numbers, max_steps)
+    raise SpecError(unknown("environment", name, ENVIRONMENTS))
 
 
 def worlds(ctx: Context, template: str) -> list[Environment]:

@@ -176,6 +176,9 @@ def _rules() -> Iterator[Method]:
         ("dare", "common"),
         ("slerp", "common"),
         ("regmean", "common"),
+        ("regmean-plus", "common"),
+        ("tsv-m", "common"),
+        ("iso-c", "common"),
         ("aligned", "different"),
     ):
         yield _method(
@@ -184,7 +187,7 @@ def _rules() -> Iterator[Method]:
             f"policy-{{}}-{variant}",
             f"{rule} of attn and mlp: {STARTS[variant]}",
             "baseline",
-            data if rule == "regmean" else (),
+            data if rule.startswith("regmean") else (),
             _NOT_IN_PAPER,
             rule=rule,
             groups=("attn", "mlp"),

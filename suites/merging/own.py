@@ -1,4 +1,4 @@
-"""Trained policies of one's own in the suite, for plugins: `policies`.
+"""Policies and environments of one's own in the suite, for plugins: `policies`, `environment`.
 
 A policy is a folder with `model.safetensors` and `config.json`, as `suites.merging.policy.files`
 writes them: a Decision Transformer, its shape, and how its states are normalised.
@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import JsonValue
 
 from harness.errors import DataError, SpecError, brief, unknown
-from harness.plugins import Plugin
+from harness.plugins import Plugin, keep
 from harness.store import file_digest
-from harness.suite import Artifact, Dataset, Method, Table
+from harness.suite import Artifact, Dataset, Method, Table, Task
 from suites.merging.robots.environments import ENVIRONMENTS
-from suites.merging.settings import Merge, Robot
+from suites.merging.settings import Merge, OwnRobot, PolicyOf, Robot
 
 if TYPE_CHECKING:
     from harness.run import Context
+    from suites.merging.robots.trajectories import Trajectories
 
 Rule = Literal["average", "aligned", "slerp", "regmean"]
 RULES: tuple[Rule, ...] = ("average", "aligned", "slerp", "regmean")
@@ -142,6 +143,178 @@ def make_policy(ctx: "Context") -> dict[str, JsonValue]:
     curve = [(0, {env.name: returns(ctx, policy, env, stats)})]
     files.save(policy, stats, ctx.out)
     return keep_curve(ctx, curve)
+
+
+def environment(
+    gym: str,
+    data: "str | Path | Trajectories",
+    *,
+    name: str | None = None,
+    merge_with: Sequence[str] = ("hopper", "halfcheetah", "walker2d"),
+    groups: Sequence[Sequence[str]] = (("attn",), ("mlp",), ("attn", "mlp")),
+    target: float | None = None,
+    random: float | None = None,
+    expert: float | None = None,
+    licence: str = "not stated",
+    source: str = "a plugin's own",
+    scales: Sequence[str] = ("*",),
+) -> Plugin:
+    """A gymnasium environment as a task, policies trained on its data, and merges of them.
+
+    `individual-<name>` is the policy as it was trained; `average-<groups>-<name>` is that policy
+    with some groups of its parameters averaged with those of other environments' policies.
+
+    Args:
+        gym: gymnasium's identifier, such as `my-env-v0`, or `module:my-env-v0` where importing a
+            module registers it. States and actions are flat boxes, actions with finite bounds.
+        data: episodes to learn from: an npz or HDF5 file with observations (N, S), actions (N, A),
+            rewards, terminals and timeouts (N), as D4RL has them; `minari:<dataset>`, which is on
+            this machine; or `suites.merging.robots.trajectories.Trajectories`.
+        name: of the task; None: the identifier in lower case, without the module.
+        merge_with: environments whose policies are merged with this one's, each trained on its own
+            data: of the suite, or names of others that the plugin brings before this one.
+        groups: sets of groups of parameters to merge, of attn, mlp and ln.
+        target: return that a policy is asked for; None: the largest in the data.
+        random: return that scores 0; None: the least in the data.
+        expert: return that scores 100; None: the largest in the data.
+        licence: of the data.
+        source: where they were published, in words.
+        scales: names or globs of the scales at which the task runs.
+
+    Raises:
+        DataError: the data cannot be read, or hold no whole episode.
+        SpecError: nothing to merge with, or returns that leave no range for scores.
+    """
+    name = name or gym.rpartition(":")[2].lower()
+    found = _read(data)
+    low, high = float(found.returns_T.min()), float(found.returns_T.max())
+    robot = OwnRobot(
+        environment=name,
+        gym=gym,
+        state_dim=found.states_NS.shape[1],
+        action_dim=found.actions_NA.shape[1],
+        target_return=high if target is None else target,
+        random_return=low if random is None else random,
+        expert_return=high if expert is None else expert,
+    )
+    if not robot.random_return < robot.expert_return:
+        raise SpecError(
+            f"environment {name}: returns of {robot.random_return:g} score 0 and of "
+            f"{robot.expert_return:g} score 100; give random= and expert=, the first smaller"
+        )
+    if not merge_with:
+        raise SpecError(f"environment {name}: merge_with names nothing; give another environment")
+    stored = keep(found.packed(), ".safetensors")
+    template, corpus = "policy-{}-different", f"{name}-trajectories"
+    mine = template.format(name)
+    others = tuple(template.format(env) for env in merge_with)
+
+    def method(title: str, function: str, needs: tuple[str, ...], **settings: Any) -> Method:
+        return Method(
+            name=f"{title}-{name}",
+            run=f"suites.merging.trials:{function}",
+            params=Merge(policies=template, **settings).plain(),
+            needs=needs,
+            label=f"{title.replace('-', ' ')}: {name}"
+            + ("" if function == "individual" else f" with {', '.join(merge_with)}"),
+            kind="baseline" if function == "individual" else "proposed",
+        )
+
+    methods = (
+        method("individual", "individual", (mine,)),
+        *(
+            method(
+                "-".join(("average", *group)), "merged", (mine, *others), rule="average",
+                groups=tuple(group),
+            )
+            for group in groups
+        ),
+    )  # fmt: skip
+    return Plugin(
+        suite="merging",
+        methods=methods,
+        tasks=(
+            Task(
+                name=name,
+                label=name,
+                params=robot.plain(),
+                metrics=("score", "return"),
+                optional=("score-best", "retained", "episode-sd"),
+                datasets=(corpus,),
+            ),
+        ),
+        artifacts=(
+            Artifact(
+                name=f"data-{name}",
+                make="suites.merging.own:make_data",
+                params=robot.plain(),
+                datasets=(corpus,),
+                random=False,
+            ),
+            Artifact(
+                name=mine,
+                make="suites.merging.artifacts:make_policy",
+                params=PolicyOf(environment=name, init="different", watched=True).plain(),
+                needs=(f"data-{name}",),
+                over=("seed",),
+            ),
+        ),
+        datasets=(
+            Dataset(
+                name=corpus,
+                files={stored.file: stored.sha256},
+                folder=stored.folder,
+                licence=licence,
+                source=source,
+                sizes=f"{found.count:,} episodes, {len(found.rewards_N):,} steps",
+                splits="none",
+            ),
+        ),
+        tables=(
+            Table(
+                name=name, title=name, metric="score", methods=tuple(m.name for m in methods),
+                tasks=(name,),
+            ),
+        ),
+        scales=tuple(scales),
+        pairs=tuple(f"{method.name}/{name}" for method in methods),
+    )  # fmt: skip
+
+
+def make_data(ctx: "Context") -> dict[str, JsonValue]:
+    """Artifact: the trajectories that a plugin brings, compared with their environment.
+
+    Raises:
+        DataError: an action is outside of the environment's bounds.
+        MethodError: the environment cannot be made, or does not fit the data.
+    """
+    from suites.merging.artifacts import world
+    from suites.merging.robots import single, trajectories
+    from suites.merging.robots.dataset import TRAJECTORIES, measured
+
+    env = world(ctx, ctx.settings(Robot).environment)
+    (name,) = ctx.datasets
+    (file,) = next(dataset.files for dataset in ctx.suite.datasets if dataset.name == name)
+    data = single.scaled(env, trajectories.load(ctx.dataset(name) / file))
+    facts = measured(data, env)
+    data.save(ctx.out / TRAJECTORIES, facts)
+    return facts
+
+
+def _read(data: "str | Path | Trajectories") -> "Trajectories":
+    from suites.merging.robots import trajectories
+
+    if isinstance(data, trajectories.Trajectories):
+        return data
+    if isinstance(data, str) and data.startswith("minari:"):
+        return trajectories.read_minari(data.removeprefix("minari:"))
+    path = Path(data)
+    if path.suffix not in (".npz", ".hdf5", ".h5"):
+        raise DataError(
+            f"{path}: no file of trajectories; its name ends with .npz or .hdf5, or give "
+            "minari:<dataset>"
+        )
+    return trajectories.read_npz(path) if path.suffix == ".npz" else trajectories.read_hdf5(path)
 
 
 def _belong_together(name: str, places: Mapping[str, Path]) -> None:

@@ -26,7 +26,8 @@ def scales() -> tuple[Scale, ...]:
     # Methods of three robots have no policy for the fourth.
     exclude = tuple(f"{m.name}/ant" for m in methods() if not m.name.startswith("four-"))
     small = (*exclude, *(f"{m.name}/*" for m in methods() if m.name.endswith("-recommended")))
-    return (_smoke(small), _laptop(small), _gpu(exclude), _paper(exclude))
+    later = tuple(f"{rule}-*/*" for rule in ("regmean-plus", "tsv-m", "iso-c"))
+    return (_smoke(small), _laptop((*small, *later)), _gpu(exclude), _paper(exclude))
 
 
 def _sizes(width: int, layers: int, narrow: int, multi: tuple[int, int]) -> Sizes:

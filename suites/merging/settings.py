@@ -158,8 +158,25 @@ class MergingSettings(Settings):
 class Robot(Settings):
     """A task, or an artifact of one environment."""
 
-    environment: Literal["hopper", "halfcheetah", "walker2d", "ant"]
-    """Name in `suites.merging.robots.environments.ENVIRONMENTS`."""
+    environment: str
+    """Name in `suites.merging.robots.environments.ENVIRONMENTS`, or of a task of a plugin."""
+
+
+class OwnRobot(Robot):
+    """A task, or the data of one, that a plugin brings."""
+
+    gym: str
+    """Gymnasium's identifier, with the module that registers it before a colon."""
+    state_dim: int = Field(ge=1)
+    """Components of a state."""
+    action_dim: int = Field(ge=1)
+    """Components of an action."""
+    target_return: float
+    """What a policy is asked for."""
+    random_return: float
+    """Scores 0."""
+    expert_return: float
+    """Scores 100."""
 
 
 class PolicyOf(Robot):

@@ -168,6 +168,7 @@ def _datasets() -> tuple[Dataset, ...]:
             source="D4RL, gym-mujoco version 2 (Fu et al., 2020)",
             sizes="1,000,000 steps each, 2,000,000 of medium-expert",
             splits="none",
+            fetch="suites.merging.robots.published:fetch",
             note="Looked for when the paper scale runs: "
             "mujoco/d4rl/<environment>_<quality>-v2.hdf5, of medium and medium_expert.",
         ),

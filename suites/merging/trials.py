@@ -23,7 +23,7 @@ from suites.merging.artifacts import (
     world,
     worlds,
 )
-from suites.merging.merge import alignment, rules, statistics
+from suites.merging.merge import alignment, regmean, rules, spectral, statistics
 from suites.merging.policy import files, training
 from suites.merging.policy.groups import matches, select
 from suites.merging.policy.model import Attention, DecisionTransformer
@@ -166,7 +166,7 @@ def _regmean(ctx: Context, policies: Policies, states: list[State], keys: list[s
         statistics.grams(policy, _batches(ctx, env, policy, stats, "grams"))
         for env, (policy, stats) in zip(_order(ctx), policies, strict=True)
     ]
-    return rules.regmean(states, keys, grams)
+    return regmean.regmean(states, keys, grams)
 
 
 def _task_arithmetic(ctx: Context, _p: Policies, states: list[State], keys: list[str]) -> State:
@@ -192,6 +192,38 @@ def _dare(ctx: Context, _policies: Policies, states: list[State], keys: list[str
     )
 
 
+def _iso_c(ctx: Context, _policies: Policies, states: list[State], keys: list[str]) -> State:
+    return spectral.iso_c(states, keys, _base(ctx))
+
+
+def _tsv_m(ctx: Context, _policies: Policies, states: list[State], keys: list[str]) -> State:
+    return spectral.tsv_m(states, keys, _base(ctx))
+
+
+def _regmean_plus(ctx: Context, policies: Policies, states: list[State], keys: list[str]) -> State:
+    """RegMean++: layer by layer, inputs measured behind the layers that are merged already.
+
+    Source: Nguyen et al., "RegMean++: Enhancing Effectiveness and Generalization of Regression
+    Mean for Model Merging" (2025), section 4.
+    """
+    batches = [
+        _batches(ctx, env, policy, stats, "grams")
+        for env, (policy, stats) in zip(_order(ctx), policies, strict=True)
+    ]
+    merged = dict(states[0])
+    for layer in range(policies[0][0].shape.layers):
+        own = [key for key in keys if key.startswith(f"blocks.{layer}.")]
+        grams = [
+            statistics.grams(policy, given)
+            for (policy, _), given in zip(policies, batches, strict=True)
+        ]
+        done = regmean.regmean(states, own, grams)
+        merged |= {key: done[key] for key in own}
+        for policy, _ in policies:
+            policy.load_state_dict(policy.state_dict() | {key: merged[key] for key in own})
+    return merged
+
+
 def _slerp(_ctx: Context, _policies: Policies, states: list[State], keys: list[str]) -> State:
     """Halfway to the next environment's policy: a great circle joins two."""
     return rules.slerp(states[0], states[1], keys, 0.5)
@@ -202,6 +234,9 @@ _RULES: dict[str, Rule] = {
     "aligned": _aligned,
     "fisher": _fisher,
     "regmean": _regmean,
+    "regmean-plus": _regmean_plus,
+    "iso-c": _iso_c,
+    "tsv-m": _tsv_m,
     "task-arithmetic": _task_arithmetic,
     "ties": _ties,
     "dare": _dare,

@@ -44,12 +44,32 @@ class Corpus(NamedTuple):
     top: float = 0.0
     """Highest score of a regression set; the lowest is 0."""
     fetch: bool = False
-    """Whether the public hub has it and `hub.py` gets it."""
+    """Whether `hub.py` gets it: from the public hub, or as the union of published samples."""
     seen: bool = False
     """Whether the training data of the packaged MiniLM include it: no clean test of that."""
     note: str = ""
 
 
+_COPIES: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            ("CoLA", "MRPC", "QNLI", "RTE", "SST-2", "STS-B"),
+            "F0restL1n/BERT/raw/0d0288be0807/glue_data/{set}/{file}",
+        ),
+        **dict.fromkeys(
+            ("CR", "MR", "SUBJ"),
+            "felipefreitas93/NLPdatasets/raw/ede080982a67419ffeeb2f8f922730ab3af2eb8a/{set}/{file}",
+        ),
+        "SICK": "praguna/sick_dataset/raw/a35d440f0281/{file}",
+        "TREC": "tmadhuri/TREC-HindiData/raw/15f8c5be9fa0/{file}",
+    }
+)
+"""Set -> where a public copy of its files lies on github.com, byte for byte."""
+SAMPLES = (
+    "https://github.com/ZhengxiangShi/PowerfulPromptFT/raw/b4ecdea06084/data/k-shot/{set}/16-{draw}/"
+    "{file}"
+)
+"""Where the draws of 16 examples per class lie that pools are the union of."""
 _GLUE = "GLUE benchmark, tab-separated files as gluebenchmark.com distributes them"
 _SENTENCES = "sentence classification sets collected at github.com/felipefreitas93/NLPdatasets"
 _ENTAILMENT = ("entailment", "not_entailment")
@@ -80,7 +100,7 @@ _SICK = File(
     "sentence_A",
     "sentence_B",
 )
-_QNLI_DEV = File(
+QNLI_DEV = File(
     "glue/QNLI/dev.tsv",
     "ac19409dcb04631eaaa094bdebdcf621086bc352503dfb6a1a648b614986f4fd",
     5463,
@@ -265,7 +285,7 @@ _ROWS = (
         "qnli",
         "QNLI",
         File("glue/QNLI/train.tsv", None, 104_743, "label", "question", "sentence"),
-        _QNLI_DEV._replace(sha256=None),
+        QNLI_DEV._replace(sha256=None),
         _ENTAILMENT,
         "accuracy",
         "CC BY-SA 4.0",
@@ -277,11 +297,12 @@ _ROWS = (
         "qnli-pool",
         "QNLI, pool of 320",
         _pool("QNLI", 320, "e24346f42b99c770f6ce6c26fe6b18315889cda856cb770911267f9a34840fdb"),
-        _QNLI_DEV,
+        QNLI_DEV,
         _ENTAILMENT,
         "accuracy",
         "CC BY-SA 4.0",
         _POOL,
+        fetch=True,
         seen=True,
     ),
     Corpus(
@@ -305,6 +326,7 @@ _ROWS = (
         "accuracy",
         "OANC terms for most of it",
         _POOL,
+        fetch=True,
         seen=True,
     ),
     Corpus(
@@ -316,6 +338,7 @@ _ROWS = (
         "accuracy",
         "CC BY-SA 4.0",
         _POOL,
+        fetch=True,
         seen=True,
     ),
     Corpus(
@@ -342,6 +365,15 @@ _ROWS = (
         note="the file has no split: odd lines train, even lines test",
     ),
 )
+
+
+def url(file: File) -> str | None:
+    """Where a file is published byte for byte; None for those that are fetched in another way."""
+    _, name, rest = file.path.split("/", 2)
+    if file.sha256 is None or name not in _COPIES:
+        return None
+    return "https://github.com/" + _COPIES[name].format(set=name, file=rest)
+
 
 CORPORA: Mapping[str, Corpus] = MappingProxyType({row.name: row for row in _ROWS})
 """All sets by name; `harness data` tells which of them are at hand."""

@@ -1,17 +1,26 @@
-"""Fetches GLUE sets from the Hugging Face hub; `harness data prepare` calls it."""
+"""Fetches sets that take more than a download; `harness data prepare` calls it.
 
+GLUE sets come from the Hugging Face hub, as GLUE's tab-separated files have them; pools are the
+union of five published draws of 16 examples per class.
+"""
+
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
 
+from harness import download
 from harness.data import arriving, library, newest, pinned
 from harness.errors import DataError
 from harness.rows import Field, Schema
 from harness.suite import Dataset
-from suites.mixup.datasets import CORPORA, File
+from suites.mixup.datasets import CORPORA, QNLI_DEV, SAMPLES, File, url
 
 REPOSITORY = "nyu-mll/glue"
+DRAWS = ("13", "21", "42", "87", "100")
+"""Names of the draws that a pool is the union of, in that order."""
 _COLUMNS = {
     "gold_label": "label",
     "is_duplicate": "label",
@@ -23,25 +32,37 @@ _DEV = {"mnli": "validation_matched"}
 
 
 def fetch(dataset: Dataset, folder: Path) -> dict[str, JsonValue]:
-    """Writes a set's files below `folder`, as GLUE's tab-separated files have them.
+    """Writes a set's files below `folder`.
 
     Returns:
         The repository, and the revision that was read: the one of the first download, if this is
-        not the first, else the newest.
+        not the first, else the newest. Of pools, where their draws lie.
 
     Raises:
-        DataError: the set is not on the hub, or the package `datasets` is missing.
+        DataError: offline, not the file that was expected, or the package `datasets` is missing.
     """
     corpus = CORPORA[dataset.name]
-    if corpus.train is None or corpus.dev is None or not corpus.fetch:
+    if not corpus.fetch:
         raise DataError(f"{corpus.name}: not on the hub; {corpus.source} has it")
-    load_dataset = library("datasets", corpus.name).load_dataset
-    parts = ((corpus.train, "train"), (corpus.dev, _DEV.get(corpus.name, "validation")))
-    revision = pinned(folder / corpus.train.path) or newest(REPOSITORY, corpus.name)
-    for file, split in parts:
-        rows = load_dataset(REPOSITORY, corpus.name, split=split, revision=revision)
-        write(folder / file.path, file, corpus.classes, rows)
-    return {"repository": REPOSITORY, "revision": revision}
+    facts: dict[str, JsonValue] = {}
+    revision = ""
+    for file, split in ((corpus.train, "train"), (corpus.dev, _DEV.get(corpus.name, "validation"))):
+        if file is None:
+            continue
+        # One path, one file: the development examples of the pool are those of the whole set.
+        known = QNLI_DEV if file.path == QNLI_DEV.path else file
+        if file.path.endswith("/pool.tsv"):
+            _write_pool(folder / file.path)
+            facts = {"draws": SAMPLES}
+        elif address := url(known):
+            download.get(address, folder / file.path, known.sha256)
+        else:
+            load_dataset = library("datasets", corpus.name).load_dataset
+            revision = revision or pinned(folder / file.path) or newest(REPOSITORY, corpus.name)
+            found = load_dataset(REPOSITORY, corpus.name, split=split, revision=revision)
+            write(folder / file.path, file, corpus.classes, found)
+            facts = {"repository": REPOSITORY, "revision": revision}
+    return facts
 
 
 def write(path: Path, file: File, classes: tuple[str, ...], found: Any) -> None:
@@ -66,3 +87,46 @@ def write(path: Path, file: File, classes: tuple[str, ...], found: Any) -> None:
             values = schema.checked(row, f"{REPOSITORY}, {path.name}: row {number}")
             cells = [" ".join(values[name].split()) for name in texts]
             lines.write("\t".join([*cells, classes[values[label]]]) + "\n")
+
+
+def _write_pool(path: Path) -> None:
+    """Downloads the draws of a set, and writes the distinct pairs among them."""
+    name = path.parent.name
+    files = ("train.tsv", "dev_matched.tsv" if name == "MNLI" else "dev.tsv")
+    with arriving(path) as place, tempfile.TemporaryDirectory(dir=place.parent) as scratch:
+        there = []
+        for draw in DRAWS:
+            for file in files:
+                there.append(Path(scratch) / f"{draw}-{file}")
+                download.get(SAMPLES.format(set=name, draw=draw, file=file), there[-1])
+        place.write_text(pool(there), encoding="utf-8")
+
+
+def pool(files: list[Path]) -> str:
+    """The distinct pairs of some draws, in their order, as one tab-separated text.
+
+    Raises:
+        DataError: a file lacks the columns of a pair, or a line is cut.
+    """
+    pairs: dict[tuple[str, str], str] = {}
+    for file in files:
+        for first, second, label in _pairs(file):
+            pairs.setdefault((first, second), label)
+    lines = ("\t".join((*pair, label)) for pair, label in pairs.items())
+    return "\n".join(("sentence1\tsentence2\tlabel", *lines)) + "\n"
+
+
+def _pairs(file: Path) -> Iterator[tuple[str, str, str]]:
+    header, *lines = file.read_text(encoding="utf-8").split("\n")
+    names = header.split("\t")
+    texts = ("question", "sentence") if "question" in names else ("sentence1", "sentence2")
+    try:
+        places = [names.index(name) for name in texts]
+    except ValueError:
+        raise DataError(f"{file}: no columns {' and '.join(texts)}; fetch it again") from None
+    for number, line in enumerate(lines, 2):
+        cells = line.split("\t")
+        if line and len(cells) < len(names):
+            raise DataError(f"{file}:{number}: {len(cells)} cells, {len(names)} wanted")
+        if line:  # SNLI has labels of several annotators before the last, which all agree on
+            yield cells[places[0]], cells[places[1]], cells[-1]

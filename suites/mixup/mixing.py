@@ -224,9 +224,17 @@ def linear_layers(model: nn.Module, pattern: str = "") -> list[tuple[str, nn.Lin
         pattern: regular expression that is found in the names.
 
     Raises:
-        MethodError: two layers share a weight, or a matrix whose name matches is neither a linear
-            layer's nor an embedding's, so that it would be passed over.
+        MethodError: two layers share a weight, something else forms the weight of one, or a matrix
+            whose name matches is neither a linear layer's nor an embedding's, so that it would be
+            passed over.
     """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and re.search(pattern, name) and not _has_weight(module):
+            raise MethodError(
+                f"{type(model).__name__}: the weight of {name} is no parameter of its own "
+                "(pruning, weight or spectral norm, a lazy layer); take that off, or give a "
+                "pattern that leaves it out"
+            )
     owners: dict[int, list[tuple[str, nn.Module]]] = {}
     for name, module in model.named_modules():
         for own, parameter in module.named_parameters(recurse=False):
@@ -256,6 +264,14 @@ def linear_layers(model: nn.Module, pattern: str = "") -> list[tuple[str, nn.Lin
             )
         found.append((name, module))
     return found
+
+
+def _has_weight(linear: nn.Linear) -> bool:
+    """Whether the layer's weight is a parameter of it, or mixed already."""
+    if parametrize.is_parametrized(linear, "weight"):
+        return any(layer.linear is linear for layer in mixed(linear))
+    own = dict(linear.named_parameters(recurse=False)).get("weight")
+    return own is not None and not isinstance(own, nn.UninitializedParameter)
 
 
 def mixed(model: nn.Module) -> list[MixedLayer]:

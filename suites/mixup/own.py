@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 from pydantic import Field as SettingField
 from pydantic import JsonValue
 
-from harness import rows
+from harness import pretrained, rows
 from harness.errors import DataError, SpecError, unknown
-from harness.plugins import Kept, Plugin, keep
+from harness.plugins import Kept, Plugin, digest_of, keep
 from harness.rows import Field, Row, Schema
 from harness.settings import Settings
-from harness.store import file_digest
 from harness.suite import Artifact, Dataset, Table, Task
 from suites.mixup.methods import methods as all_methods
 from suites.mixup.settings import Pooling, TextTask
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from suites.mixup.texts import Texts
 
 MEASURES = ("accuracy", "f1", "mcc", "spearman")
-_ENDINGS = (".json", ".safetensors", ".txt", ".model")
-"""Of the files of an encoder; pickles are none."""
 _CLASSIFIERS = ("r3f",)
 """Methods that regression has no use for."""
 
@@ -241,7 +238,9 @@ def own_encoder(
         )
     artifact = f"encoder-{name}"
     hub = isinstance(place, str) and place.startswith("hub:")
-    files = {} if hub else _files(name, Path(place))
+    files: dict[str, str | None] = {}
+    if not hub:
+        files |= pretrained.digests(Path(place), f"encoder {name}", digest_of)
     params: dict[str, JsonValue] = {
         "encoder": str(place) if hub else f"own:{artifact}",
         "pooling": pooling,
@@ -294,24 +293,3 @@ def make_encoder(ctx: "Context") -> dict[str, JsonValue]:
     for file in files:
         shutil.copyfile(folder / file, ctx.out / file)
     return {"files": len(files)}
-
-
-def _files(name: str, folder: Path) -> dict[str, str | None]:
-    """Digests of an encoder's files.
-
-    Raises:
-        DataError: config, weights or tokenizer are not there, or weights are pickles alone.
-    """
-    found = {
-        path.name: file_digest(path)
-        for path in sorted(folder.glob("*"))
-        if path.suffix in _ENDINGS and path.is_file()
-    }
-    weights = any(file.endswith(".safetensors") for file in found)
-    tokenizer = any(file.startswith(("tokenizer", "vocab", "spiece")) for file in found)
-    if "config.json" not in found or not weights or not tokenizer:
-        raise DataError(
-            f"encoder {name}: {folder} must hold config.json, *.safetensors and a tokenizer, found "
-            f"{', '.join(found) or 'none of them'}; write them with save_pretrained"
-        )
-    return dict(found)

@@ -6,7 +6,7 @@ what is measured and shown.
 
 from harness.suite import Dataset, Figure, Metric, Paper, Quantity, Suite, Table
 from suites.mixup.claims import SIZES, claims
-from suites.mixup.datasets import CORPORA, File
+from suites.mixup.datasets import CORPORA, File, url
 from suites.mixup.methods import artifacts, methods
 from suites.mixup.scales import scales
 from suites.mixup.tasks import GLUE, tasks
@@ -108,6 +108,7 @@ def _datasets() -> tuple[Dataset, ...]:
             source=c.source,
             sizes=f"{rows(c.train)} training and {rows(c.dev)} development examples",
             splits="as published" if c.name != "sick" else "odd lines train, even lines test",
+            urls={f.path: url(f) or "" for f in (c.train, c.dev) if f and not c.fetch},
             fetch="suites.mixup.hub:fetch" if c.fetch else None,
             note=c.note,
         )

@@ -16,7 +16,7 @@ from harness import cli, registry
 from harness.data import Sources
 from harness.executors.local import Local
 
-CODES = {0, 1, 2, 3, 4, 130}
+CODES = {0, 1, 2, 3, 4, 5, 130}
 SECONDS = 5.0
 """Of one command line, processor time; pytest's own limit ends what hangs."""
 LONG = "x" * 100_000
@@ -38,9 +38,15 @@ SANE = {
     "--scale": ("smoke", "laptop", "gpu", "paper"), "--methods": ("walk", "w*,drift", "*"),
     "--tasks": ("short", "*", "l?ng"), "--seeds": ("0", "0-1"), "--device": ("cpu", "auto"),
     "--rerun": ("none", "failed", "stale", "all"), "--jobs": ("0", "2"), "--time": ("90m", "2h"),
+    "--metric": ("height", "*"), "--at": ("HEAD", "main"),
+    "--fail-on": ("regression", "difference"), "--format": ("csv", "parquet", "every-eval-ever"),
+    "--card": ("toy/walk", "toy"),
 }  # fmt: skip
 SUITES = ("toy", "toy-chain", "toy-data", "toy-false", "toy-faults")
-NAMES = {"compare": ("toy/walk", "toy/drift", "drift"), "data": ("online", "offline", "garbled")}
+NAMES = {
+    "compare": ("toy/walk", "toy/drift", "drift", "results", "odd"),
+    "data": ("online", "offline", "garbled"),
+}
 VARIABLES = {
     "HARNESS_DATA": ("missing", "file", "loop", "~", "a\nb", "\udcff", "", "x" * 300, "results"),
     "HARNESS_CACHE": ("missing", "file", "loop", "~", "a\nb", "\udcff", "x" * 300, "locked"),
@@ -63,7 +69,7 @@ def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
 
 
 COMMANDS = list(commands(typer.main.get_command(cli.app)))
-FOLDERS = ("--results", "--reports", "--data")
+FOLDERS = ("--results", "--reports", "--data", "--to")
 
 
 def value(rng: random.Random, option: str) -> str:

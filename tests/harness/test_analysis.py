@@ -1,4 +1,4 @@
-"""The long table of records, its cells, pairs and comparisons."""
+"""The long table of records, its cells and pairs."""
 
 import time
 
@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import stats
-from harness.analysis import COLUMNS, cells, compare, frame
+from harness.analysis import COLUMNS, cells, frame
 from harness.errors import StoreError, UsageError
 
 
@@ -90,7 +89,6 @@ def test_no_records_make_an_empty_table(suite):
     assert tuple(runs.columns) == COLUMNS
     assert runs.empty
     assert cells(runs) == {}
-    assert compare(suite, runs, "ant", "bee") == []
 
 
 def test_ten_thousand_records_take_a_moment(toy_suite, make_record):
@@ -167,57 +165,3 @@ def test_scales_do_not_mix(suite, make_record):
     ]
     with pytest.raises(UsageError, match="laptop, smoke"):
         cells(frame(both, suite))
-
-
-def test_compare_pairs_shared_seeds(suite, records):
-    rows = compare(suite, frame(records, suite), "ant", "bee")
-    assert [(r.task, r.metric) for r in rows] == [
-        ("shallow-x", "accuracy"),
-        ("shallow-x", "loss"),
-        ("deep-x", "accuracy"),
-        ("deep-x", "loss"),
-    ]
-    first = rows[0]
-    assert (first.a, first.b, first.unit, first.failures) == (82, 84, "%", 1)
-    assert first.difference == stats.paired_interval([81, 83], [80, 88])
-    assert first.p == stats.paired_p([81, 83], [80, 88])
-    assert [r.p_holm for r in rows] == list(stats.holm([r.p for r in rows]))
-
-
-def test_compare_without_shared_seeds_is_welchs(suite, make_record):
-    x, y = [3, 4, 6], [1, 1, 2]
-    records = [make_record(suite, "ant", "deep-x", s, {"accuracy": v}) for s, v in enumerate(x)]
-    records += [
-        make_record(suite, "bee", "deep-x", 10 + s, {"accuracy": v, "loss": s})
-        for s, v in enumerate(y)
-    ]
-    records.append(make_record(suite, "ant", "deep-y", 0, {"accuracy": 5}))
-    rows = compare(suite, frame(records, suite), "ant", "bee", tasks=["deep-*"])
-    accuracy = {r.task: r for r in rows if r.metric == "accuracy"}
-    assert accuracy["deep-x"].difference == stats.welch_interval(x, y)
-    assert accuracy["deep-x"].p == stats.welch_p(x, y)
-    lonely = accuracy["deep-y"]
-    assert (lonely.a, lonely.b, lonely.p, lonely.p_holm) == (5, None, None, None)
-    assert lonely.difference.low is None
-
-
-def test_compare_two_result_sets(suite, make_record):
-    def runs(lift, commit):
-        return frame(
-            [
-                make_record(
-                    suite, "ant", "deep-x", s, {"accuracy": s + lift * s, "loss": 1}, commit=commit
-                )
-                for s in range(4)
-            ],
-            suite,
-        )
-
-    rows = compare(suite, runs(0.0, "old"), "ant", "ant", other=runs(0.5, "new"))
-    assert rows[0].difference == stats.paired_interval(range(4), [0, 1.5, 3, 4.5])
-    assert (rows[1].difference.mean, rows[1].p) == (0, 1)
-
-
-def test_compare_names_the_methods_there_are(suite, records):
-    with pytest.raises(UsageError, match=r"unknown method 'dog': .*there are ant, bee, cat"):
-        compare(suite, frame(records, suite), "ant", "dog")

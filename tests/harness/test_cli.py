@@ -25,20 +25,27 @@ VERBS = {
     "show": {"--scale", "--set", "--plugin"},
     "plan": {
         "--scale", "--methods", "--tasks", "--seeds", "--device", "--data", "--results", "--rerun",
-        "--all", "--set", "--claims", "--plugin",
+        "--all", "--set", "--claims", "--shard", "--plugin",
     },
     "run": {
         "--scale", "--methods", "--tasks", "--seeds", "--jobs", "--device", "--data", "--results",
-        "--time", "--rerun", "--set", "--until", "--most", "--claims", "--plugin",
+        "--time", "--rerun", "--set", "--until", "--most", "--claims", "--shard", "--executor",
+        "--address", "--slurm", "--per-gpu", "--plugin",
     },
     "status": {"--results", "--data", "--plugin"},
     "report": {"--results", "--reports", "--check", "--plugin"},
     "claims": {"--scale", "--results", "--strict", "--set", "--role", "--text", "--plugin"},
-    "compare": {"--scale", "--tasks", "--results", "--set", "--plugin"},
-    "data list": {"--data"},
-    "data check": {"--data"},
-    "data prepare": {"--data"},
-    "doctor": {"--results", "--repair"},
+    "compare": {
+        "--scale", "--methods", "--tasks", "--metric", "--at", "--results", "--fail-on", "--json",
+        "--set", "--plugin",
+    },
+    "publish": {"--to", "--results", "--reports", "--card", "--scale", "--plugin"},
+    "export": {"--to", "--format", "--scale", "--results", "--plugin"},
+    "data list": {"--data", "--plugin"},
+    "data check": {"--data", "--plugin"},
+    "data prepare": {"--data", "--scale", "--plugin"},
+    "cancel": set(),
+    "doctor": {"--results", "--repair", "--shared"},
     "gc": {"--results", "--dry-run"},
 }  # fmt: skip
 """The whole command line. It stays small: what is to be varied lives in a suite."""
@@ -95,7 +102,7 @@ def call(
 
 def test_verbs_and_options_are_frozen() -> None:
     assert {name: options(command) for name, command in commands().items()} == VERBS
-    assert len(set().union(*VERBS.values())) <= 24
+    assert len(set().union(*VERBS.values())) <= 37
 
 
 def test_every_verb_and_option_says_what_it_does() -> None:
@@ -173,7 +180,7 @@ def test_help(project: Any, verb: tuple[str, ...]) -> None:
         ("run toy --time soon", r"time 'soon': give minutes, or a number with s, m or h, .*"),
         ("run toy --time -5m", r"time '-5m': give minutes, .*"),
         ("compare walk toy/drift", r"name the suite too: 'walk' should read suite/method, .*"),
-        ("compare toy/walk gate/gat", r"'toy/walk' and 'gate/gat': both methods must be of one .*"),
+        ("compare toy/walk gate/gat", r"'gate/gat': both methods must be of suite toy"),
         ("compare toy/wakl toy/drift", r"unknown method 'wakl': did you mean 'walk'\? .*"),
         ("compare toy/walk toy/drift", r"no task at laptop scale has records of both .*"),
         ("compare toy/walk toy/drift --scale gpu", r"unknown scale 'gpu': .*"),
@@ -297,8 +304,13 @@ def test_list(project: Any) -> None:
     done = project.run("list")
     assert (done.code, done.err) == (0, "")
     assert_clean(done)
-    assert re.search(r"^toy +Walks \(0000\.00000\) +laptop +24 +0 +[\d.]+ s of", done.out, re.M)
-    assert re.search(r"^toy-chain +Walks \(0000\.00000\) +smoke +24 +5 ", done.out, re.M)
+    assert re.search(r"^toy +Walks \(0000\.00000\) +laptop +24 +24 +0 +[\d.]+ s of", done.out, re.M)
+    lines = done.out.splitlines()
+    assert (
+        "toy-data at smoke scale: `harness data prepare toy-data --scale smoke` gets the data of "
+        "1 more trial"
+    ) in lines
+    assert re.search(r"^toy-chain +Walks \(0000\.00000\) +smoke +24 +24 +5 ", done.out, re.M)
 
 
 def test_show(project: Any, call: Any) -> None:
@@ -474,18 +486,6 @@ def test_the_opposite_of_a_claim_is_exit_code_3_when_strict(finished: Any, call:
     assert done.err == "harness: the records say the opposite of 1 claim\n"
 
 
-def test_compare(finished: Any, call: Any) -> None:
-    done = call(finished, "compare", "toy/walk", "toy/drift")
-    assert (done.code, done.err) == (0, "")
-    assert_clean(done)
-    rows = done.out.splitlines()
-    assert rows[0].split()[:5] == ["task", "metric", "walk", "-", "drift"]
-    assert re.match(r"short +height +\+0\.9 \[0\.9, 0\.9\] m +6 ", rows[1])
-    assert [row.split()[0] for row in rows[1:]] == ["short", "short", "long", "long"]
-    done = call(finished, "compare", "toy/walk", "drift", "--tasks", "lo*")
-    assert [row.split()[0] for row in done.out.splitlines()[1:]] == ["long", "long"]
-
-
 def test_report_and_its_check(finished: Any, call: Any) -> None:
     done = call(finished, "report")
     assert (done.code, done.err) == (0, "")
@@ -526,7 +526,8 @@ def test_data_list_check_and_prepare(project: Any, call: Any) -> None:
         "harness: 1 datasets are missing or corrupt; the lines above say which",
     ]
     done = call(project, "data", "prepare", "online")
-    assert (done.code, done.out, done.err) == (0, "online: fetched\n", "")
+    said = "online: fetching 3 words (1 of 1)\nonline: fetched\n"
+    assert (done.code, done.out, done.err) == (0, said, "")
     assert call(project, "data", "prepare", "online").out == "online: here\n"
     done = call(project, "data", "check", "online")
     assert (done.code, done.out) == (0, "online: hub, 1 of 1 digests match\n")
@@ -592,6 +593,7 @@ def test_data_that_cannot_be_had(project: Any, call: Any) -> None:
     assert done.out.startswith("offline: cannot be fetched; offline/words.txt not found; point")
     assert "dataset garbled: " in done.err
     assert "is corrupt" in done.err
+    assert done.out.endswith("0 fetched, 0 were here, 2 not to be had\n")
     assert done.err.endswith("harness: 2 datasets could not be prepared; the lines above say why\n")
     assert not (project.cache / "data" / "garbled" / "words.txt").exists()
 
@@ -669,6 +671,30 @@ def test_doctor_repairs(damaged: Any, call: Any) -> None:
     assert not path.exists()
     done = call(project, "doctor")
     assert (done.code, done.out, done.err) == (0, "3 records intact, 0 problems\n", "")
+
+
+def test_doctor_tries_a_shared_folder(project: Any, call: Any, monkeypatch: Any) -> None:
+    from harness import shared
+
+    done = call(project, "doctor", "--shared", str(project.root / "common"))
+    assert (done.code, done.err) == (0, "")
+    assert len(done.out.splitlines()) == 7
+    assert "none; run the same command there too" in done.out
+    faults = [shared.Finding("a", "two had it"), shared.Finding("b", "there is none", False)]
+    monkeypatch.setattr(shared, "probe", lambda _: iter(faults[1:]))
+    assert call(project, "doctor", "--shared", str(project.root)).code == 0
+    monkeypatch.setattr(shared, "probe", lambda _: iter(faults))
+    done = call(project, "doctor", "--shared", str(project.root))
+    assert done.code == 4
+    assert done.out.startswith("NO  a: two had it\nno  b: there is none\n")
+    assert "machines cannot share it safely" in done.err
+
+
+def test_a_plan_of_a_share_has_its_trials_alone(project: Any, call: Any) -> None:
+    done = call(project, "plan", "toy", "--shard", "1/3")
+    assert "3 missing; 3 to run" in done.out
+    done = call(project, "run", "toy", "--until", "decided", "--shard", "1/3")
+    assert "--shard" in done.err
 
 
 def test_doctor_names_records_of_no_suite(project: Any, write_suite: Any) -> None:

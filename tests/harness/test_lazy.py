@@ -36,3 +36,28 @@ def test_a_package_imports_nothing_until_then(tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_module_can_be_called_as_the_function_of_its_name(tmp_path):
+    package = tmp_path / "called"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "from harness.lazy import face\n"
+        "__getattr__, __dir__, __all__ = face(__name__, {'b': 'called.inner'})\n"
+    )
+    (package / "inner.py").write_text("def b(x, *, y): return x + y\n")
+    (package / "b.py").write_text(
+        "from harness.lazy import callable_module\ncallable_module(__name__)\nz = 7\n"
+    )
+    code = (
+        "import called\n"
+        "assert called.b(1, y=2) == 3\n"
+        "import called.b as module\n"
+        "from called.b import z\n"
+        "assert called.b is module and module.z == z == 7\n"
+        "assert called.b(1, y=2) == 3\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

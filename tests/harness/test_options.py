@@ -123,3 +123,16 @@ def test_what_is_no_folder(text: str, message: str) -> None:
 def test_a_suite_named_twice_is_meant_once() -> None:
     assert options.suites(["b", "a", "b"]) == ("b", "a")
     assert options.suites(None) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [(None, (1, 1)), ("1/1", (1, 1)), ("2/4", (2, 4)), ("4/4", (4, 4))]
+)
+def test_shares(text: str | None, found: tuple[int, int]) -> None:
+    assert options.share(text) == found
+
+
+@pytest.mark.parametrize("text", ["", "0/4", "5/4", "1", "a/b", "1/2/3", "-1/2", "1/0", "²/2"])
+def test_what_is_no_share(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^--shard .*: give i/n, the i-th of n shares"):
+        options.share(text)

@@ -9,11 +9,11 @@ from harness.patience import Patience
 def test_each_time_has_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Patience._fields:
         monkeypatch.delenv(f"HARNESS_{name.upper()}_SECONDS", raising=False)
-    assert Patience.read() == (20, 60, 5, 3600)
+    assert Patience.read() == (20, 60, 5, 120, 3600)
     monkeypatch.setenv("HARNESS_GRACE_SECONDS", "0.5")
     monkeypatch.setenv("HARNESS_CHECKPOINT_SECONDS", "0")
     monkeypatch.setenv("HARNESS_EXIT_SECONDS", "")
-    assert Patience.read() == (0, 0.5, 5, 3600)
+    assert Patience.read() == (0, 0.5, 5, 120, 3600)
 
 
 @pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf"])

@@ -741,3 +741,19 @@ def test_claims_narrow_a_plan_to_what_they_and_their_checks_need(make_suite):
     scale = suite.scale("laptop")
     found, _ = trials(suite, scale, filters=Filters(claims=("first",)))
     assert {(t.method.name, t.task.name) for t in found} <= needed_by(suite, ["first"])
+
+
+def test_shards_part_the_trials_evenly_whatever_their_order(toys):
+    suite = registry.load("toy")
+    scale = suite.scale("laptop")
+    every = [trial.id for trial in plan.trials(suite, scale)[0]]
+    for count in (1, 2, 5):
+        shards = [
+            [t.id for t in plan.trials(suite, scale, filters=plan.Filters(shard=(n, count)))[0]]
+            for n in range(1, count + 1)
+        ]
+        assert sorted(key for shard in shards for key in shard) == sorted(every)
+        assert max(map(len, shards)) - min(map(len, shards)) <= 1
+        assert all(shard == [key for key in every if key in shard] for shard in shards)
+    half = plan.trials(suite, scale, filters=plan.Filters(shard=(1, 2)))[0]
+    assert len({trial.method.name for trial in half}) == 2, "four pairs and two shards: no pattern"

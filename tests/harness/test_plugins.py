@@ -9,6 +9,7 @@ import pytest
 
 from harness import plan, plugins, registry
 from harness.analysis import frame
+from harness.check import Floor
 from harness.claims import judge
 from harness.errors import HarnessError, SpecError, UsageError
 from harness.store import Store
@@ -159,6 +160,16 @@ def test_verdicts_of_the_suites_own_claims_stay(write, toys, record_of):
     after = verdicts(suite)
     assert after.pop("zz-higher").role == suite.claims[-1].role == "additional"
     assert after == before
+
+
+def test_checks_of_the_suites_own_claims_speak_of_its_own_tasks(toys):
+    suite = registry.load("toy")
+    task = suite.tasks[0].model_copy(update={"name": "zz-own"})
+    checks = tuple(Floor(method="drift", bound=0, tasks=names) for names in (("*",), ("long",), ()))
+    claim = suite.claims[0].model_copy(update={"checks": checks})
+    pinned = plugins._pinned(claim, suite, plugins.Plugin(suite="toy", tasks=(task,)))
+    assert [check.tasks for check in pinned.checks] == [("short", "long"), ("long",), ()]
+    assert pinned.tasks == ("short", "long")
 
 
 FAULTS = {
@@ -342,3 +353,50 @@ def test_an_unfinished_trial_of_a_plugin_that_is_not_loaded_stays(project, write
     store.clear_trial(node.id)
     registry.use(())
     assert plan.leftovers(store) == []
+
+
+TOGETHER = """
+from harness.plugins import Plugin
+from harness.suite import Method
+
+def method(name):
+    return (Method(name=name, run="x:y"),)
+
+def plugin():
+    return [Plugin(suite="toy", methods=method(n), together=__name__ + ":both") for n in "ab"]
+
+def both(parts):
+    return Plugin(suite="toy", methods=method("-".join(p.methods[0].name for p in parts)))
+"""
+
+
+def test_parts_of_one_plugin_add_something_together(write, toys):
+    registry.use([write(TOGETHER)])
+    new = [m.name for m in registry.load("toy").methods][-3:]
+    assert new == ["a", "b", "a-b"]
+    with pytest.raises(SpecError, match=r"plugin other .* has no attribute 'gone'"):
+        registry.use([write(TOGETHER.replace(":both", ":gone"), "other.py")])
+
+
+def test_the_digest_of_a_large_file_is_remembered_until_it_changes(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(plugins, "_LARGE", 4)
+    asked = []
+
+    def digest(path):
+        asked.append(path)
+        return f"{len(asked):064d}"
+
+    monkeypatch.setattr(plugins, "file_digest", digest)
+    path = tmp_path / "weights"
+    path.write_text("abc")
+    assert plugins.digest_of(path) != plugins.digest_of(path)  # a small one is read each time
+    path.write_text("abcd")
+    first = plugins.digest_of(path)
+    assert plugins.digest_of(path) == first
+    path.write_text("abcdef")
+    assert plugins.digest_of(path) != first
+    (memo,) = (m for m in (tmp_path / "cache" / "digests").iterdir() if first in m.read_text())
+    memo.write_text("torn")
+    path.write_text("abcd")
+    assert plugins.digest_of(path) not in ("torn", "")

@@ -153,3 +153,14 @@ def test_quantised_models_and_adapters_are_refused(tmp_path):
     for config in ({"quantization_config": {"bits": 4}}, {"peft_type": "LORA"}):
         with pytest.raises(DataError):
             pretrained.check_plain(config, tmp_path)
+
+
+def test_the_digests_of_a_model_are_of_all_that_it_needs(tmp_path):
+    folder = write(
+        tmp_path / "a", config__json={}, model__safetensors="w", tokenizer__json={}, notes__md="-"
+    )
+    found = pretrained.digests(folder, "model a", lambda path: path.name[0] * 3)
+    assert found == {"config.json": "ccc", "model.safetensors": "mmm", "tokenizer.json": "ttt"}
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(DataError, match=r"^model a: .* must hold config\.json, .* save_pre"):
+        pretrained.digests(folder, "model a")

@@ -6,6 +6,8 @@ import fractions
 import functools
 import hashlib
 import math
+import os
+import platform
 import random
 import re
 from collections.abc import Callable
@@ -504,7 +506,9 @@ def test_a_trial_that_is_locked_is_left_alone(job: Any, store: Store) -> None:
     held: list[bool] = []
     with store.lock(made.id):
         outcome = run.execute(made, held=lambda: held.append(True))
-    assert outcome == (run.BUSY, "another process is at work on it", True)
+    assert outcome.code == run.BUSY
+    me = f"{platform.node()}, process {os.getpid()}"
+    assert outcome.line == f"another process is at work on it ({me})"
     assert held == []
     assert store.load().records == []
 

@@ -227,7 +227,16 @@ def test_engine_modules_that_train_count_and_its_machinery_does_not(suite, put, 
 
 
 def test_every_part_of_the_engine_is_machinery_or_counts():
-    counted = {"digits", "pretrained", "rows", "settings", "stats", "training", "weights"}
+    counted = {
+        "digits",
+        "parallel",
+        "pretrained",
+        "rows",
+        "settings",
+        "stats",
+        "training",
+        "weights",
+    }
     parts = {path.stem for path in Path(source.__file__).parent.glob("*.py")} - {"__init__"}
     parts |= {"executors", "report", "stats"}
     assert parts - source.MACHINERY == counted

@@ -483,7 +483,7 @@ def test_a_lock_that_cannot_be_made_is_one_line(store):
     with pytest.raises(
         StoreError, match=r"cannot write .*locks: Not a directory; set HARNESS_CACHE"
     ):
-        store.lock(IDENTITY)
+        store.lock(IDENTITY).acquire()
 
 
 # -- artifacts -------------------------------------------------------------------------------------

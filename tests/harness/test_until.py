@@ -231,7 +231,7 @@ def test_a_look_is_at_the_trainings_and_their_numbers_whatever_their_identities(
     assert looks == [look]
     _, looks = stand([*x[:4], x[4] + 0.5], kept=[look])["one"]  # run again, with other numbers
     assert looks != [look]
-    assert "other records (1)" in stand.verdicts["one"].reason
+    assert "1 more at other records" in stand.verdicts["one"].reason
 
 
 def test_looks_at_records_that_are_gone_are_told(stand):
@@ -239,7 +239,10 @@ def test_looks_at_records_that_are_gone_are_told(stand):
     gone = look.model_copy(update={"records": "0" * 64})
     _, looks = stand(effects(0.3, 5), kept=[gone])["one"]
     assert looks == [look]
-    assert "other records (1): all may err in 6.25 %" in stand.verdicts["one"].reason
+    assert (
+        "1 more at other records: all looks may err in 6.25 %, not 5 %"
+        in stand.verdicts["one"].reason
+    )
     assert stand.verdicts["two"].reason == ""
 
 
@@ -255,6 +258,21 @@ def test_a_schedule_is_fixed_by_the_first_look(stand):
         stand(x, kept=[look], looks=(5,))
 
 
+def test_looks_count_whatever_the_role_becomes(toy_suite, suite, make_record):
+    x = [1.0, 1.9, 0.5, 1.7, 0.5, -3.0, 0.0]
+    records = [
+        make_record(suite, m, t.name, s, {"accuracy": 80 + v * (m == "ant"), "loss": s})
+        for t in suite.tasks
+        for m in ("ant", "bee")
+        for s, v in enumerate(x)
+    ]
+    runs = frame(records, suite)
+    looks = reached(suite, suite.scale("laptop"), runs, DATE)
+    for role in ("primary", "secondary", "additional"):
+        (found,) = judge(toy_suite([claim("one", role)]), "laptop", runs, taken=looks)
+        assert (found.n, found.look) == (5, "look 1 of 4")
+
+
 def test_a_look_without_a_test_leaves_the_correction_of_the_others(toy_suite, make_record):
     """A side that does not scatter among the first five: p of the second look is still doubled."""
     one = claim("one").model_dump(exclude={"kind"}) | {"tasks": ("deep-x",)}
@@ -267,6 +285,9 @@ def test_a_look_without_a_test_leaves_the_correction_of_the_others(toy_suite, ma
         for s, x in enumerate(own)
     ]
     runs, scale = frame(records, suite), suite.scale("laptop")
+    early = runs[runs["seed"] < 5]
+    states = standings(suite, scale, early, judge(suite, "laptop", early))
+    assert states == [Standing("one", 5, False)]
     (plain,) = judge(suite, "laptop", runs)
     (found,) = judge(suite, "laptop", runs, taken=reached(suite, scale, runs, DATE))
     assert found.p == pytest.approx(4 * plain.p)

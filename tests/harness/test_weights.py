@@ -69,9 +69,40 @@ def test_shards_hold_what_fits_and_read_as_one(size, tmp_path):
     assert list(Weights(tmp_path)) == sorted(state)
 
 
-def test_what_is_made_has_to_be_as_announced(tmp_path):
+@pytest.mark.parametrize("piece", [1, 4, weights.PIECE])
+def test_pieces_are_the_tensor(piece, tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "PIECE", piece)
+    state = tensors()
+    save_file(state, tmp_path / "theirs.safetensors", {"format": "pt"})
+    opened = Weights(tmp_path / "theirs.safetensors")
+    for held in (opened, state):
+        for key, tensor in state.items():
+            found = list(weights.pieces(held, key))
+            assert all(0 < part.numel() <= piece and part.dim() == 1 for part in found)
+            whole = weights.joined(found, tensor)
+            assert whole.dtype == tensor.dtype
+            assert torch.equal(whole, tensor)
+    (tmp_path / "out").mkdir()
+    weights.write(tmp_path / "out", meta(state), lambda name: weights.pieces(opened, name))
+    written = (tmp_path / "out" / WEIGHTS).read_bytes()
+    assert written == (tmp_path / "theirs.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        torch.ones(3),
+        torch.ones(2, 1),
+        torch.ones(2, dtype=torch.float64),
+        [torch.ones(1)],
+        [torch.ones(2), torch.ones(1)],
+        [torch.ones(1), torch.ones(1, dtype=torch.float16)],
+        [],
+    ],
+)
+def test_what_is_made_has_to_be_as_announced(made, tmp_path):
     with pytest.raises(ValueError, match="not as announced"):
-        weights.write(tmp_path, {"a": torch.empty(2, device="meta")}, lambda _: torch.ones(3))
+        weights.write(tmp_path, {"a": torch.empty(2, device="meta")}, lambda _: made)
 
 
 # -- the manifest ----------------------------------------------------------------------------------
@@ -127,6 +158,11 @@ def damage(name):
     def no_index(folder):
         (folder / INDEX).unlink()
 
+    def link(folder):
+        for file in folder.iterdir():
+            file.unlink()
+        (folder / WEIGHTS).symlink_to("../blobs/gone")
+
     return locals()[name]
 
 
@@ -143,6 +179,7 @@ def damage(name):
         ("deep", "not JSON"),
         ("pointer", "git lfs pull"),
         ("no_index", "model-00001-of-00002.safetensors is neither"),
+        ("link", "a link to a file that is not there"),
     ],
 )
 def test_a_folder_that_is_not_what_its_index_says_is_one_line(name, message, shards):

@@ -179,7 +179,7 @@ def installed_licences() -> Iterator[Document]:
             ):
                 files.append(Path(str(distribution.locate_file(file))))
     for path in files:
-        for part, text in enumerate(_pieces(_text(path))):
+        for part, text in enumerate(pieces(_text(path))):
             yield from _document(f"licence/{path.parent.name}/{path.name}#{part}", text)
 
 
@@ -222,8 +222,8 @@ def _document(name: str, text: str) -> Iterator[Document]:
         yield Document(name, text)
 
 
-def _pieces(text: str, length: int = 4000) -> Iterator[str]:
-    """Long licences in pieces that end with a line: a domain needs more than a dozen documents."""
+def pieces(text: str, length: int = 4000) -> Iterator[str]:
+    """Long texts in pieces that end with a line: a domain needs more than a dozen documents."""
     piece = ""
     for line in text.splitlines(keepends=True):
         piece += line

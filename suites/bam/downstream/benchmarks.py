@@ -195,6 +195,7 @@ def datasets() -> tuple[Dataset, ...]:
             made[_dataset_name(b)] = Dataset(
                 name=_dataset_name(b),
                 files=digests(b),
+                urls=_urls(b),
                 licence=b.licence,
                 source=b.source,
                 sizes=f"{b.questions:,} questions",
@@ -202,6 +203,22 @@ def datasets() -> tuple[Dataset, ...]:
                 note=b.note,
             )
     return tuple(made.values())
+
+
+_ADDRESSES = {
+    "lm/task_humaneval/": "openai/human-eval/raw/6d43fb980f9fee3c892a914eda09951f772ad10d/data/",
+    "lm/task_mbpp/": "OckBench/OckBench/raw/b72752a0ba5989d3c212675ec60d3eedcd838628/data/",
+    "lm/task_nq_open/": "google-research-datasets/natural-questions/raw/"
+    "fb26a3073b1fe636c97302890a27b491d6530130/nq_open/",
+    "lm/task_mmlu/": "hendrycks/test/raw/785eba57b455b9f9be12a0d3c1106d67274fea0e/data/",
+}
+"""Folder -> where on github.com its files are published byte for byte."""
+
+
+def _urls(benchmark: Benchmark) -> dict[str, str]:
+    base = _ADDRESSES.get(f"{benchmark.folder}/")
+    beginning = len(benchmark.folder) + 1
+    return {p: f"https://github.com/{base}{p[beginning:]}" for p in digests(benchmark) if base}
 
 
 def _dataset_name(benchmark: Benchmark) -> str:

@@ -219,29 +219,54 @@ def _measured(
     batch: int,
 ) -> dict[str, float]:
     """The first metric of each task, between 0 and 1."""
+    with contextlib.redirect_stderr(io.StringIO()):  # progress bars
+        loaded = TaskManager(include_defaults=False).load(configs)
+    values = results(model, tokenizer, loaded, context, batch)
+    found = {}
+    for config in configs:
+        metric = config["metric_list"][0]["metric"]
+        found[config["task"]] = next(
+            float(value)
+            for key, value in values[config["task"]].items()
+            if key.startswith(f"{metric},")
+        )
+    return found
+
+
+def results(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    tasks: Any,
+    context: int,
+    batch: int,
+    places: dict[str, list[int]] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """What lm-eval says of a model, by task and then by metric and filter (`acc,none`).
+
+    Args:
+        model: any causal language model of Hugging Face's interface.
+        tokenizer: its tokenizer; special tokens that a question spells out are text to it.
+        tasks: as `TaskManager.load` returns them.
+        context: tokens that the model may see.
+        batch: sequences at once.
+        places: which questions of each task; None: all.
+    """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     training, usual = model.training, tokenizer.split_special_tokens
     model.train(False)
     tokenizer.split_special_tokens = True  # the names of special tokens in a question are text
     with contextlib.redirect_stderr(io.StringIO()):  # progress bars
-        loaded = TaskManager(include_defaults=False).load(configs)
-        results: Any = lm_eval.evaluate(
+        found: Any = lm_eval.evaluate(
             _Model(pretrained=model, tokenizer=tokenizer, batch_size=batch, max_length=context),
-            loaded,
+            tasks,
+            samples=places,
             bootstrap_iters=0,
             log_samples=False,
             confirm_run_unsafe_code=True,  # behind the wall of sandbox.py, and only if allowed
         )
     model.train(training)
     tokenizer.split_special_tokens = usual
-    found = {}
-    for config in configs:
-        metric = config["metric_list"][0]["metric"]
-        values = results["results"][config["task"]]
-        found[config["task"]] = next(
-            float(value) for key, value in values.items() if key.startswith(f"{metric},")
-        )
-    return found
+    return dict(found["results"])
 
 
 def _spec(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from transformers import PreTrainedTokenizerBase
 
@@ -12,6 +12,7 @@ from harness.errors import DataError, quoted
 from harness.rows import ADVICE, Field, Row, Schema
 
 Question = dict[str, Any]
+T = TypeVar("T")
 
 SOLUTION = 150
 """Characters of a solution that `mbpp-choice` shows, so that small models can read it whole."""
@@ -74,7 +75,7 @@ def of_split(name: str, questions: list[Question], split: str) -> list[Question]
     return _TRANSFORMS[name](questions, split) if name in _TRANSFORMS else questions
 
 
-def thinned(questions: list[Question], limit: int | None) -> list[Question]:
+def thinned(questions: list[T], limit: int | None) -> list[T]:
     """At most `limit` of them, spread evenly."""
     if limit is None or limit >= len(questions):
         return questions

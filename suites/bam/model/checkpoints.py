@@ -69,6 +69,13 @@ class _Renamed(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         return self._names[name].take(self._tensors)
 
+    def pieces(self, name: str) -> Iterator[Tensor]:
+        """The elements of a tensor in their order, in flat pieces."""
+        origin = self._names[name]
+        if origin.ones or origin.rows != slice(None):
+            return weights.pieces({name: self[name]}, name)
+        return weights.pieces(self._tensors, origin.key)
+
 
 def save(model: BamForCausalLM, folder: Path) -> None:
     """Writes a checkpoint and the checksums of its files.
@@ -82,7 +89,7 @@ def save(model: BamForCausalLM, folder: Path) -> None:
 
 def write(
     model: BamForCausalLM,
-    make: Callable[[str], Tensor],
+    make: Callable[[str], Iterable[Tensor]],
     folder: Path,
     beside: Iterable[Path] = (),
     shard_size: int = weights.SHARD_SIZE,
@@ -91,7 +98,7 @@ def write(
 
     Args:
         model: On the meta device.
-        make: The tensor of a name; called once for each.
+        make: The tensor of a name in pieces; called once for each.
         folder: Of the checkpoint, empty.
         beside: Files to copy into it, in place of those that the model would write.
         shard_size: Bytes that a file holds at most.

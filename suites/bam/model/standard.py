@@ -48,7 +48,7 @@ def standard(model: BamForCausalLM) -> PreTrainedModel:
 
 def write_standard(
     skeleton: BamForCausalLM,
-    make: Callable[[str], Tensor],
+    make: Callable[[str], Iterable[Tensor]],
     folder: Path,
     beside: Iterable[Path] = (),
     shard_size: int = weights.SHARD_SIZE,
@@ -58,7 +58,8 @@ def write_standard(
     Raises:
         MethodError: As `standard`.
     """
-    state = {name: make(name) for name in checkpoints.stored(skeleton)}
+    shapes = checkpoints.stored(skeleton)
+    state = {name: weights.joined(make(name), like) for name, like in shapes.items()}
     model = standard(checkpoints.assemble(skeleton.config, state, str(folder)))
     with contextlib.redirect_stderr(io.StringIO()):  # progress bars
         model.save_pretrained(folder, max_shard_size=shard_size)

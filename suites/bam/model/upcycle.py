@@ -19,7 +19,7 @@ Figure 1; `sparse` is the sparse-upcycling baseline of BTX, section 4.1.
 import argparse
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from pathlib import Path
@@ -102,7 +102,8 @@ def upcycle(
     if router_from is not None:
         routers = gates.routers(models[-1], router_from, config, list(routers))
     make = _maker(config, states, dtype, routers)
-    state = {name: make(name) for name in checkpoints.stored(checkpoints.skeleton(config, method))}
+    shapes = checkpoints.stored(checkpoints.cast(checkpoints.skeleton(config, method), dtype))
+    state = {name: weights.joined(make(name), like) for name, like in shapes.items()}
     model = checkpoints.assemble(config, state, method)
     model.generation_config = deepcopy(models[-1].generation_config)
     return model
@@ -113,21 +114,26 @@ def _maker(
     states: Sequence[Mapping[str, Tensor]],
     dtype: torch.dtype,
     routers: Mapping[str, Tensor],
-) -> Callable[[str], Tensor]:
-    """What makes each tensor of a mixture out of those of its models."""
+) -> Callable[[str], Iterator[Tensor]]:
+    """What makes each tensor of a mixture out of those of its models, piece by piece."""
 
-    def make(name: str) -> Tensor:
-        if name in routers:
-            return routers[name].to(dtype)
-        if ".feedforward.shared." in name:
-            return states[-1][name.replace(".shared.", ".")].to(dtype, copy=True)
+    def make(name: str) -> Iterator[Tensor]:
         part = _part(name, config)
-        sources = [state[name] for state in states]
-        if part is None:
-            return average(sources, dtype)
-        if ".feedforward." in name:
-            sources = (sources + sources[-1:] * config.num_ffn_experts)[: config.num_ffn_experts]
-        return torch.cat([source.to(dtype) for source in sources], dim=part)
+        if name in routers:
+            yield routers[name].to(dtype).view(-1)
+        elif ".feedforward.shared." in name:
+            for piece in weights.pieces(states[-1], name.replace(".shared.", ".")):
+                yield piece.to(dtype)
+        elif part is None:
+            for pieces in zip(*(weights.pieces(s, name) for s in states), strict=True):
+                yield average(pieces, dtype)
+        elif part == 1:
+            yield torch.cat([s[name].to(dtype) for s in states], dim=1).view(-1)
+        else:
+            more = config.num_ffn_experts - len(states) if ".feedforward." in name else 0
+            for source in [*states, *[states[-1]] * more][: len(states) + more]:
+                for piece in weights.pieces(source, name):
+                    yield piece.to(dtype)
 
     return make
 
@@ -251,9 +257,9 @@ def run(
 ) -> BamForCausalLM:
     """Upcycles checkpoints, the seed last, into a checkpoint at `out`, whole or not at all.
 
-    Tensors are read, mixed and written one by one: little more than one tensor of each model is
-    in memory. The seed's tokenizer, generation settings, chat templates and licence come along,
-    and `recipe.json` with the sha256 of everything that went in.
+    Tensors are read, mixed and written one by one, most of them piece by piece: little more than
+    one tensor of each model is ever in memory. The seed's tokenizer, generation settings, chat
+    templates and licence come along, and `recipe.json` with the sha256 of everything that went in.
 
     Args:
         form: `hf` writes a class of transformers; see `suites.bam.model.standard`.
@@ -308,21 +314,21 @@ def run(
 
 
 def _finite(
-    make: Callable[[str], Tensor], sources: Sequence[checkpoints.Checkpoint]
-) -> Callable[[str], Tensor]:
+    make: Callable[[str], Iterator[Tensor]], sources: Sequence[checkpoints.Checkpoint]
+) -> Callable[[str], Iterator[Tensor]]:
     """The same, once what it made is known to be finite: so then is what it was made of."""
 
-    def checked(name: str) -> Tensor:
-        tensor = make(name)
-        if not weights.is_finite(tensor):
-            read = name.replace(".shared.", ".")
-            for source in sources:
-                if read in source.tensors:
-                    checkpoints.check_finite(read, source.tensors[read], source.folder)
-            raise MethodError(
-                f"{name} is too large for {tensor.dtype}; choose another type with --dtype"
-            )
-        return tensor
+    def checked(name: str) -> Iterator[Tensor]:
+        for piece in make(name):
+            if not weights.is_finite(piece):
+                read = name.replace(".shared.", ".")
+                for source in sources:
+                    if read in source.tensors:
+                        checkpoints.check_finite(read, source.tensors[read], source.folder)
+                raise MethodError(
+                    f"{name} is too large for {piece.dtype}; choose another type with --dtype"
+                )
+            yield piece
 
     return checked
 

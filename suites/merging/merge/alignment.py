@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from harness.errors import MethodError
+from harness.weights import pieces
 
 State = Mapping[str, Tensor]
 
@@ -106,7 +107,7 @@ def align(
     """
     if not residual:
         aligned = Aligned(reference, other, other, heads)
-        return {key: aligned[key] for key in other}
+        return {key: aligned[key].detach().clone() for key in other}
     # The embeddings tell the stream's order before units are matched.
     groups = [residual_stream(other), *_groups(other, heads)]
     changed = {key: value.detach().clone() for key, value in other.items()}
@@ -136,7 +137,7 @@ class Aligned(Mapping[str, Tensor]):
         self, reference: State, other: State, shapes: State, heads: int | None = None
     ) -> None:
         """`shapes`: `other` itself, or its tensors on the meta device."""
-        self._other = other
+        self._other, self.shapes = other, shapes
         self.groups = _groups(shapes, heads)
         self._moves: dict[str, list[tuple[Axis, Tensor]]] = {}
         for units in self.groups:
@@ -157,10 +158,16 @@ class Aligned(Mapping[str, Tensor]):
         return len(self._other)
 
     def __getitem__(self, key: str) -> Tensor:
-        tensor = self._other[key].detach().clone()
-        for axis, order_U in self._moves.get(key, ()):
-            _permute(tensor, axis, order_U)
+        tensor = self._other[key]
+        if key in self._moves:
+            tensor = tensor.detach().clone()
+            for axis, order_U in self._moves[key]:
+                _permute(tensor, axis, order_U)
         return tensor
+
+    def pieces(self, key: str) -> Iterator[Tensor]:
+        """The elements of a tensor in their order, in flat pieces."""
+        return pieces({key: self[key]} if key in self._moves else self._other, key)
 
 
 def _groups(shapes: State, heads: int | None) -> list[Units]:
@@ -248,16 +255,18 @@ def _nothing_between(state: State, block: str, axes: Sequence[Axis]) -> None:
 def products_agree(state: State, aligned: Aligned) -> bool:
     """Whether every group computes the same linear map through its units as before.
 
-    The product over the units of what goes in and what comes out does not depend on their order;
-    so neither does its singular spectrum.
+    The product over the units of what goes in and what comes out does not depend on their order.
+    It is compared on random vectors: two products that differ agree there with probability 0.
     """
+    generator = torch.Generator().manual_seed(0)
     for units in aligned.groups:
         for part in units.parts:
-            weights = [axis for axis in part if state[axis.key].dim() == 2]
-            first, *others = weights
+            first, *others = (axis for axis in part if aligned.shapes[axis.key].dim() == 2)
             for second in others:
+                width = aligned.shapes[second.key].shape[1 - second.dim]
+                probe_OV = torch.randn(width, 2, dtype=torch.float64, generator=generator)
                 before, after = (
-                    _units(s[first.key], first).T @ _units(s[second.key], second)
+                    _units(s[first.key], first).T @ (_units(s[second.key], second) @ probe_OV)
                     for s in (state, aligned)
                 )
                 if not torch.allclose(before, after, rtol=0, atol=1e-9 * float(before.norm())):

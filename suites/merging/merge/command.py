@@ -8,14 +8,14 @@ outside of `--include`, all integers, and the files beside its weights (configur
 Any architecture will do, as long as the floating-point tensors of `--include` are the same in all
 models, and their configurations say that they are read in the same way.
 
-Tensors are read, merged and written one by one. DIR appears when it is complete, or not at all,
-with its weights and `recipe.json`: method, options, and the sha256 of everything that went in and
-came out.
+Tensors are read, merged and written one by one, most of them piece by piece. DIR appears when it
+is complete, or not at all, with its weights and `recipe.json`: method, options, and the sha256 of
+everything that went in and came out.
 """
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ from harness import pretrained, tool, weights
 from harness.errors import DataError, MethodError, UsageError
 from harness.store import publish, read_json, write_atomic
 from harness.weights import INDEX, WEIGHTS, Weights
-from suites.merging.merge import probe, rules
+from suites.merging.merge import probe, regmean, rules
 from suites.merging.merge.alignment import Aligned, products_agree
 from suites.merging.policy.groups import GROUPS, matches, select
 
@@ -97,8 +97,9 @@ def read(path: Path) -> Model:
         if not isinstance(config, dict):
             raise DataError(f"{path / pretrained.CONFIG} is corrupt (not an object); get it again")
         pretrained.check_plain(config, path / pretrained.CONFIG)
-    for name in opened:
-        if name.rpartition(".")[2] in _QUANTISED:
+    for name, tensor in opened.meta.items():
+        whole = name.endswith("weight") and tensor.dim() > 1 and not tensor.is_floating_point()
+        if whole or name.rpartition(".")[2] in _QUANTISED:
             raise DataError(
                 f"{path}: {name} belongs to weights of fewer bits, which cannot be averaged; "
                 "convert the checkpoint to float32, float16 or bfloat16"
@@ -177,45 +178,59 @@ class Rule(NamedTuple):
     known: Mapping[str, Any]
     """What depends on all tensors together and was found beforehand."""
 
-    def __call__(self, models: Sequence[Model], key: str, dtype: torch.dtype | None) -> Tensor:
-        """The merged tensor of that name, rounded once."""
+    def __call__(
+        self, models: Sequence[Model], key: str, dtype: torch.dtype | None
+    ) -> Iterator[Tensor]:
+        """The merged tensor of that name, piece by piece, rounded once."""
+        information = self.given.get("information", [])
+        base = [self.given["base"]] if "base" in self.given else []
+        sources = [model.state for model in (*models, *base, *information)]
+        parts: Iterable[Sequence[Tensor]] = (
+            [[state[key] for state in sources]]
+            if key in self.known.get("whole", ())
+            else zip(*(weights.pieces(state, key) for state in sources), strict=True)
+        )
+        count = len(models) + len(base)
+        for tensors in parts:
+            own = [{key: t.double() if dtype is not None else t} for t in tensors[:count]]
+            merged = self._merged(own, key, [{key: f} for f in tensors[count:]])[key]
+            rounded = merged.to(dtype) if dtype is not None else merged
+            if not weights.is_finite(rounded):
+                raise MethodError(
+                    f"{key} is not finite once merged; a model has NaN in it, or {rounded.dtype} "
+                    "is too small for the result"
+                )
+            yield rounded
 
-        def of(model: Model) -> dict[str, Tensor]:
-            tensor = model.state[key]
-            return {key: tensor.double() if dtype is not None else tensor}
-
-        states, keys, given, known = [of(model) for model in models], [key], self.given, self.known
+    def _merged(
+        self, states: Sequence[rules.State], key: str, information: Sequence[rules.State]
+    ) -> Mapping[str, Tensor]:
+        """`states`: of the models, and of the base where there is one."""
+        keys, given, known = [key], self.given, self.known
         match self.method:
             case "average":
-                merged = rules.average(states, keys, given["weights"])
+                return rules.average(states, keys, given["weights"])
             case "interpolate":
-                merged = rules.interpolate(states[0], states[1], keys, given["p"])
+                return rules.interpolate(states[0], states[1], keys, given["p"])
             case "slerp":
-                merged = rules.slerp(states[0], states[1], keys, given["p"])
+                return rules.slerp(states[0], states[1], keys, given["p"], known["arcs"])
             case "fisher":
-                information = [{key: m.state[key]} for m in given["information"]]
-                merged = rules.fisher(states, keys, information, means=known["means"])
+                return rules.fisher(states, keys, information, means=known["means"])
             case "regmean":
-                grams = [m.state for m in given["grams"]]
-                merged = rules.regmean(states, keys, grams, transposed=known["transposed"])
+                grams = [model.state for model in given["grams"]]
+                return regmean.regmean(states, keys, grams, transposed=known["transposed"])
+        *states, base = states
+        match self.method:
             case "task-arithmetic":
-                merged = rules.task_arithmetic(states, keys, of(given["base"]), given["scale"])
+                return rules.task_arithmetic(states, keys, base, given["scale"])
             case "ties":
-                base, least = of(given["base"]), known["least"]
-                density, scale = given["density"], given["scale"]
-                merged = rules.ties(states, keys, base, density, scale, least)
+                density, scale, least = given["density"], given["scale"], known["least"]
+                return rules.ties(states, keys, base, density, scale, least)
             case _:
                 generator = torch.Generator()
                 generator.set_state(known["generators"][key])
-                base, drop, scale = of(given["base"]), given["drop"], given["scale"]
-                merged = rules.dare(states, keys, base, drop, scale, generator=generator)
-        tensor = merged[key].to(dtype) if dtype is not None else merged[key]
-        if not weights.is_finite(tensor):
-            raise MethodError(
-                f"{key} is not finite once merged; a model has NaN in it, or {tensor.dtype} "
-                "is too small for the result"
-            )
-        return tensor
+                drop, scale = given["drop"], given["scale"]
+                return rules.dare(states, keys, base, drop, scale, generator=generator)
 
 
 def prepare(
@@ -236,14 +251,19 @@ def prepare(
             rules.mean_information(m.state, number) for number, m in enumerate(information, 1)
         ]
     elif method == "regmean":
-        measured = [key for key in keys if any(key in gram.shapes for gram in given["grams"])]
-        known["transposed"] = rules.inputs_first(shapes, measured)
+        grams = [model.shapes for model in given["grams"]]
+        known["whole"] = {key for key in keys if any(key in gram for gram in grams)}
+        known["transposed"] = regmean.inputs_first(shapes, sorted(known["whole"]))
+        regmean.check_grams(shapes, keys, grams, known["transposed"])
+    elif method == "slerp":
+        a, b = (model.state for model in models)
+        known["arcs"] = {key: rules.arc(a, b, key, given["p"]) for key in keys}
     elif method == "ties":
         base, density = given["base"].state, given["density"]
         known["least"] = [rules.smallest_kept(m.state, keys, base, density) for m in models]
     elif method == "dare":  # what a tensor drops must not depend on which was written before it
         generator = torch.Generator().manual_seed(given["seed"])
-        known["generators"] = {}
+        known["generators"], known["whole"] = {}, set(keys)
         for key in keys:
             known["generators"][key] = generator.get_state()
             for _ in models:
@@ -276,16 +296,17 @@ def merge(arguments: argparse.Namespace) -> str:
     keys = check_alike([*models, *base], include, dtypes=dtype is None)
     first, *others = models
     if arguments.align:
-        others = [aligned(first, other, arguments.max_shard_size) for other in others]
+        whole = sum(tensor.nbytes for tensor in first.shapes.values())
+        size = min(whole, arguments.max_shard_size)
+        others = [aligned(first, other, size) for other in others]
     models = [first, *others]
     rule = prepare(arguments.method, options, models, keys)
     merging = set(keys)
 
-    def make(key: str) -> Tensor:
+    def make(key: str) -> Iterator[Tensor]:
         if key in merging:
             return rule(models, key, dtype)
-        tensor = first.state[key]
-        return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+        return (piece.to(shapes[key].dtype) for piece in weights.pieces(first.state, key))
 
     shapes = {
         key: value.to(dtype) if dtype is not None and value.is_floating_point() else value
@@ -333,14 +354,14 @@ def aligned(reference: Model, other: Model, size: int) -> Model:
     """The other model with its units in the reference's order, and the same function.
 
     Args:
-        size: bytes that a model may take that is built to make sure of it.
+        size: bytes that a model may take that is built to make sure of it, vocabulary apart.
 
     Raises:
         MethodError: nothing can be aligned, or what came out is another function.
     """
     state = Aligned(reference.state, other.state, other.shapes, _heads(reference.path))
     folder = other.path if other.path.is_dir() else other.path.parent
-    off = probe.difference(folder, other.state, state, size)
+    off = probe.difference(folder, other.shapes, other.state, state, size)
     if (off is not None and not off < probe.TOLERANCE) or not products_agree(other.state, state):
         by = f" (outputs differ by {off:.0%})" if off is not None else ""
         raise MethodError(

@@ -13,17 +13,15 @@ the task vector.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from harness.errors import MethodError
+from harness.weights import pieces
 
 State = Mapping[str, Tensor]
-
-RIDGE = 1e-8
-"""Share of a mean eigenvalue that RegMean adds to every Gram matrix."""
 
 _PIECE = 2**15
 """Elements that are merged at a time: they stay in the processor's cache, and torch does not wake
@@ -48,7 +46,7 @@ def average(
             f"weights {shares} for {len(states)} models; "
             "give one per model, at least 0 and not all of them 0"
         )
-    return _merge(states, keys, lambda _key, thetas, _: _weighted(shares, thetas) / sum(shares))
+    return merge_with(states, keys, lambda _key, thetas, _: _weighted(shares, thetas) / sum(shares))
 
 
 def interpolate(a: State, b: State, keys: Sequence[str], p: float) -> dict[str, Tensor]:
@@ -57,32 +55,54 @@ def interpolate(a: State, b: State, keys: Sequence[str], p: float) -> dict[str, 
     Raises:
         MethodError: models that do not fit, or p outside [0, 1].
     """
-    _within("p", p, 0, 1)
-    return _merge([a, b], keys, lambda _key, thetas, _: _weighted([1 - p, p], thetas))
+    within("p", p, 0, 1)
+    return merge_with([a, b], keys, lambda _key, thetas, _: _weighted([1 - p, p], thetas))
 
 
-def slerp(a: State, b: State, keys: Sequence[str], p: float) -> dict[str, Tensor]:
+def slerp(
+    a: State, b: State, keys: Sequence[str], p: float, arcs: Mapping[str, "Arc"] | None = None
+) -> dict[str, Tensor]:
     """Along the great circle from theta_a to theta_b, each tensor taken as one vector.
 
     (sin((1-p) w) theta_a + sin(p w) theta_b) / sin w, with w the angle between the two; their
     straight line where they are parallel, opposite or zero, and the circle is not defined.
 
+    Args:
+        arcs: `arc` of each key, where it is known; `a` and `b` may then be pieces of tensors.
+
     Raises:
         MethodError: models that do not fit, or p outside [0, 1].
     """
-    _within("p", p, 0, 1)
+    within("p", p, 0, 1)
+    check([a, b], keys=keys)
+    known = arcs or {key: arc(a, b, key, p) for key in keys}
 
-    def combine(_key: str, thetas: list[Tensor], _: slice) -> Tensor:
-        first, second = (theta.flatten() for theta in thetas)
-        norms = float(first.norm() * second.norm())
-        cosine = float(first @ second) / norms if norms else 1.0
-        if abs(cosine) > 1 - 1e-9:
-            return _weighted([1 - p, p], thetas)
-        angle = math.acos(cosine)
-        shares = [math.sin((1 - p) * angle), math.sin(p * angle)]
-        return _weighted(shares, thetas) / math.sin(angle)
+    def combine(key: str, thetas: list[Tensor], _: slice) -> Tensor:
+        *shares, divisor = known[key]
+        return _weighted(shares, thetas) / divisor
 
-    return _merge([a, b], keys, combine, whole=True)
+    return merge_with([a, b], keys, combine)
+
+
+Arc = tuple[float, float, float]
+"""What the two tensors of a circle are multiplied by, and their sum is divided by."""
+
+
+def arc(a: State, b: State, key: str, p: float) -> Arc:
+    """Where p lies between two tensors, on their circle or straight line."""
+    product, norms = 0.0, [0.0, 0.0]
+    for parts in zip(pieces(a, key), pieces(b, key), strict=True):
+        first, second = (part.double() for part in parts)
+        product += float(first @ second)
+        norms = [
+            math.hypot(n, float(v.norm())) for n, v in zip(norms, (first, second), strict=True)
+        ]
+    size = norms[0] * norms[1]
+    cosine = product / size if size else 1.0
+    if not abs(cosine) <= 1 - 1e-9:
+        return 1 - p, p, 1.0
+    angle = math.acos(cosine)
+    return math.sin((1 - p) * angle), math.sin(p * angle), math.sin(angle)
 
 
 def fisher(
@@ -125,12 +145,12 @@ def fisher(
     def combine(key: str, thetas: list[Tensor], part: slice) -> Tensor:
         upper, lower = torch.zeros_like(thetas[0]), torch.zeros_like(thetas[0])
         for theta, f, scale in zip(thetas, information, scales, strict=True):
-            weight = (f[key].reshape(-1)[part].double() / scale).clamp(min=floor)
-            upper += weight * theta
+            weight = (f[key].reshape(-1)[part].double() / scale).clamp_(min=floor)
             lower += weight
+            upper += weight.mul_(theta)
         return upper / lower
 
-    return _merge(states, keys, combine)
+    return merge_with(states, keys, combine)
 
 
 def mean_information(information: State, number: int) -> float:
@@ -140,11 +160,11 @@ def mean_information(information: State, number: int) -> float:
         MethodError: information that is negative, not finite or zero everywhere.
     """
     lowest, total, count = math.inf, 0.0, 0
-    for value in information.values():
-        if value.numel():
-            lowest = min(lowest, float(value.min()))
-            total += float(value.double().sum())
-            count += value.numel()
+    for key in information:
+        for piece in pieces(information, key):
+            lowest = min(lowest, float(piece.min()))
+            total += float(piece.double().sum())
+            count += piece.numel()
     mean = total / max(count, 1)
     if not lowest >= 0 or not 0 < mean < math.inf:
         raise MethodError(
@@ -152,108 +172,6 @@ def mean_information(information: State, number: int) -> float:
             "it has to be finite, at least 0, and not 0 everywhere"
         )
     return mean
-
-
-def regmean(
-    states: Sequence[State],
-    keys: Sequence[str],
-    grams: Sequence[State],
-    shrink: float = 0.9,
-    transposed: Collection[str] | None = None,
-) -> dict[str, Tensor]:
-    """The weights whose outputs lie closest to each model's on that model's own inputs.
-
-    W = (sum_i W_i G_i)(sum_i G_i)^-1 for a weight [out, in] that has a Gram matrix
-    G_i = X_i^T X_i [in, in] of its inputs, off-diagonal elements times `shrink`; the average for
-    all other tensors. Source: Jin et al., "Dataless Knowledge Fusion by Merging Weights of
-    Language Models" (2023), Eq. 2 and section 4. We differ: every G_i has a ridge of 1e-8 of its
-    mean eigenvalue over models, so that inputs that no model uses are averaged.
-
-    Args:
-        transposed: weights that are kept as [in, out] (GPT-2's); None: told by `inputs_first`.
-
-    Raises:
-        MethodError: models or Gram matrices that do not fit, shrink outside [0, 1], or a square
-            weight of which it cannot be told which side its inputs are on.
-    """
-    _within("shrink", shrink, 0, 1)
-    if len(grams) != len(states):
-        raise MethodError(f"Gram matrices of {len(grams)} models for {len(states)}; one set each")
-    if transposed is None:
-        check(states, keys=keys)
-        transposed = inputs_first(states[0], [key for key in keys if key in grams[0]])
-    for key in keys:
-        for gram in grams:
-            shape = list(states[0][key].shape) if key in states[0] else []
-            wide = (shape[:1] if key in transposed else shape[1:]) * 2
-            if (key in gram) != (key in grams[0]) or (
-                key in gram and list(gram[key].shape) != wide
-            ):
-                found = list(gram[key].shape) if key in gram else "missing"
-                raise MethodError(
-                    f"Gram matrix of {key} is {found}; every model has to have it, as {wide} "
-                    f"for a weight {'[in, out]' if key in transposed else '[out, in]'}"
-                )
-
-    def combine(key: str, thetas: list[Tensor], _: slice) -> Tensor:
-        if key not in grams[0]:
-            return _weighted([1.0] * len(thetas), thetas) / len(thetas)
-        turned = key in transposed
-        mean = sum(float(_shrunk(g[key].diagonal(), shrink).mean()) for g in grams) / len(grams)
-        total_II = torch.zeros(grams[0][key].shape, dtype=torch.float64, device=thetas[0].device)
-        target_OI = torch.zeros_like(thetas[0].T if turned else thetas[0])
-        for theta, gram in zip(thetas, grams, strict=True):
-            own_II = shrink * gram[key].double()
-            own_II.diagonal().copy_(_shrunk(gram[key].diagonal(), shrink))
-            own_II.diagonal().add_(RIDGE * mean or 1.0)
-            total_II += own_II
-            target_OI += (theta.T if turned else theta) @ own_II
-        solved: Tensor = torch.linalg.solve(total_II, target_OI, left=False)
-        return solved.T if turned else solved
-
-    return _merge(states, keys, combine, whole=True)
-
-
-def _shrunk(diagonal: Tensor, shrink: float) -> Tensor:
-    """The diagonal of a Gram matrix whose other elements are shrunk; rounded as the matrix is."""
-    return shrink * diagonal.double() + (1 - shrink) * diagonal.double()
-
-
-def inputs_first(shapes: State, keys: Iterable[str]) -> set[str]:
-    """Those of the weights `keys` that are kept as [in, out], as GPT-2's Conv1D keeps them.
-
-    The bias of a layer has its outputs' size. A square weight goes by the other layers of its
-    name, and else by all layers; a layer without a bias is a linear one, [out, in].
-
-    Args:
-        shapes: a whole model; its tensors may be on the meta device.
-
-    Raises:
-        MethodError: it cannot be told.
-    """
-    kinds: dict[str, bool] = {}
-    for name, weight in shapes.items():
-        bias = shapes.get(f"{name.removesuffix('weight')}bias")
-        if name.endswith(".weight") and bias is not None and weight.dim() == 2 and bias.dim() == 1:
-            rows, columns = weight.shape
-            if rows != columns and len(bias) in (rows, columns):
-                kinds[name] = len(bias) == columns
-    found = set()
-    for key in keys:
-        if key in kinds or f"{key.removesuffix('weight')}bias" not in shapes:
-            votes = {kinds.get(key, False)}
-        else:
-            leaf = key.split(".")[-2:]
-            votes = {kind for name, kind in kinds.items() if name.split(".")[-2:] == leaf}
-            votes = votes or set(kinds.values()) or {False}
-        if len(votes) > 1:
-            raise MethodError(
-                f"{key} is square, and layers of its model are kept as [out, in] and as [in, out]: "
-                "which side its inputs are on cannot be told; leave it out with --include"
-            )
-        if votes.pop():
-            found.add(key)
-    return found
 
 
 def task_arithmetic(
@@ -266,8 +184,8 @@ def task_arithmetic(
     Raises:
         MethodError: models that do not fit, or a scale that is not a finite number.
     """
-    _within("scale", scale)
-    return _from_base(states, keys, base, lambda _key, taus, _: scale * _total(taus))
+    within("scale", scale)
+    return from_base(states, keys, base, lambda _key, taus, _: scale * _total(taus))
 
 
 def ties(
@@ -293,7 +211,7 @@ def ties(
         MethodError: models that do not fit, density outside (0, 1], or a scale that is not finite.
     """
     _check_density(density)
-    _within("scale", scale)
+    within("scale", scale)
     check([*states, base], keys=keys)
     bounds = least or [smallest_kept(state, keys, base, density) for state in states]
 
@@ -304,7 +222,7 @@ def ties(
         total = _total([t * a for t, a in zip(trimmed, agreeing, strict=True)])
         return scale * total / _total([a.double() for a in agreeing]).clamp(min=1)
 
-    return _from_base(states, keys, base, combine)
+    return from_base(states, keys, base, combine)
 
 
 def smallest_kept(state: State, keys: Sequence[str], base: State, density: float) -> float:
@@ -313,16 +231,20 @@ def smallest_kept(state: State, keys: Sequence[str], base: State, density: float
     Exact, found 16 bits at a time: the vector is gone through four times and never held.
 
     Raises:
-        MethodError: density outside (0, 1].
+        MethodError: density outside (0, 1], or a number that is not finite.
     """
     _check_density(density)
-    size = sum(state[key].numel() for key in keys if state[key].is_floating_point())
-    rank, prefix = size - max(1, round(density * size)), 0  # from below
+    rank, prefix = -1, 0
     for shift in (48, 32, 16, 0):
         counts = torch.zeros(2**16, dtype=torch.int64)
         for bits in _magnitudes(state, keys, base):
             inside = bits[bits >> (shift + 16) == prefix] if shift < 48 else bits
             counts += torch.bincount((inside >> shift) & 0xFFFF, minlength=2**16).cpu()
+        if rank < 0 and counts[0x7FF0:].any():
+            raise MethodError("a task vector is not finite; a model has NaN or infinity in it")
+        if rank < 0:  # from below
+            size = int(counts.sum())
+            rank = size - max(1, round(density * size))
         below = counts.cumsum(0)
         digit = int(torch.searchsorted(below, rank, right=True))
         rank -= int(below[digit - 1]) if digit else 0
@@ -333,11 +255,12 @@ def smallest_kept(state: State, keys: Sequence[str], base: State, density: float
 def _magnitudes(state: State, keys: Sequence[str], base: State) -> Iterator[Tensor]:
     """Pieces of |theta - theta_0|, as integers of the same order."""
     for key in keys:
-        if state[key].is_floating_point():
-            own, origin = state[key].detach().reshape(-1), base[key].detach().reshape(-1)
-            for start in range(0, len(own), _PIECE):
-                part = slice(start, start + _PIECE)
-                yield (own[part].double() - origin[part].double()).abs().view(torch.int64)
+        for own, origin in zip(pieces(state, key), pieces(base, key), strict=True):
+            if own.is_floating_point():
+                for one, other in zip(
+                    *(torch.split(t, _PIECE) for t in (own, origin)), strict=True
+                ):
+                    yield (one.double() - other.double()).abs().view(torch.int64)
 
 
 def dare(
@@ -359,8 +282,8 @@ def dare(
     Raises:
         MethodError: models that do not fit, drop outside [0, 1), or a scale that is not finite.
     """
-    _within("drop", drop, 0, 1)
-    _within("scale", scale)
+    within("drop", drop, 0, 1)
+    within("scale", scale)
     if drop == 1:
         raise MethodError("drop 1 would keep nothing; give a probability of at least 0, below 1")
     masks: list[Tensor] = []
@@ -372,7 +295,7 @@ def dare(
         kept = [tau * m[part].to(tau.device) for tau, m in zip(taus, masks, strict=True)]
         return scale * _total(kept) / (1 - drop)
 
-    return _from_base(states, keys, base, combine)
+    return from_base(states, keys, base, combine)
 
 
 def check(
@@ -396,25 +319,25 @@ def check(
     called = names or [f"model {number}" for number in range(1, len(states) + 1)]
     wanted = list(keys) if keys is not None else sorted(set().union(*states))
     for key in wanted:
-        first: tuple[str, str] | None = None
-        for name, state in zip(called, states, strict=True):
-            found = "nothing"
-            if key in state:
-                kind = f" {str(state[key].dtype).removeprefix('torch.')}" if dtypes else ""
-                found = f"{list(state[key].shape)}{kind}"
-            if first is None:
-                first = (name, found)
-            if found == "nothing" or found != first[1]:
-                raise MethodError(
-                    f"{key} is {found} in {name} and {first[1]} in {first[0]}; "
-                    "merge models of one shape and type, or leave this tensor out"
-                )
+        found = []
+        for state in states:
+            kind = ""
+            if dtypes and key in state:
+                kind = f" {str(state[key].dtype).removeprefix('torch.')}"
+            found.append(f"{list(state[key].shape)}{kind}" if key in state else "nothing")
+        odd = next((n for n, what in enumerate(found) if what != found[0]), 0)
+        if odd or found[0] == "nothing":
+            one, two = (0, odd) if found[0] == "nothing" else (odd, 0)
+            raise MethodError(
+                f"{key} is {found[one]} in {called[one]} and {found[two]} in {called[two]}; "
+                "merge models of one shape and type, or leave this tensor out"
+            )
 
 
-def _merge(
+def merge_with(
     states: Sequence[State], keys: Sequence[str], combine: Combine, whole: bool = False
 ) -> dict[str, Tensor]:
-    """The first state with `keys` merged.
+    """The first state, with `keys` as `combine` has them.
 
     Args:
         whole: `combine` wants tensors in their shape; else flat pieces of them.
@@ -440,16 +363,29 @@ def _merge(
     return {key: merged[key] for key in states[0]}
 
 
-def _from_base(
-    states: Sequence[State], keys: Sequence[str], base: State, combine: Combine
+def from_base(
+    states: Sequence[State],
+    keys: Sequence[str],
+    base: State,
+    combine: Combine,
+    whole: bool = False,
 ) -> dict[str, Tensor]:
+    """theta_0 + `combine` of the task vectors.
+
+    Args:
+        whole: `combine` wants tensors in their shape; else flat pieces of them.
+
+    Raises:
+        MethodError: models that do not fit.
+    """
     check([*states, base], [*(f"model {n}" for n in range(1, len(states) + 1)), "the base"], keys)
 
     def on_base(key: str, thetas: list[Tensor], part: slice) -> Tensor:
-        origin = base[key].detach().reshape(-1)[part].double()
+        origin = base[key].detach()
+        origin = (origin if whole else origin.reshape(-1)[part]).double()
         return origin + combine(key, [theta - origin for theta in thetas], part)
 
-    return _merge(states, keys, on_base)
+    return merge_with(states, keys, on_base, whole)
 
 
 def _weighted(weights: Sequence[float], thetas: Sequence[Tensor]) -> Tensor:
@@ -466,12 +402,17 @@ def _total(terms: Iterable[Tensor]) -> Tensor:
 
 
 def _check_density(density: float) -> None:
-    _within("density", density, 0, 1)
+    within("density", density, 0, 1)
     if density == 0:
         raise MethodError("density 0 would keep nothing; give a share above 0, at most 1")
 
 
-def _within(name: str, value: float, low: float = -math.inf, high: float = math.inf) -> None:
+def within(name: str, value: float, low: float = -math.inf, high: float = math.inf) -> None:
+    """Nothing, if a coefficient called `name` lies there.
+
+    Raises:
+        MethodError: it does not.
+    """
     if not low <= value <= high or not math.isfinite(value):
         bounds = f"from {low:g} to {high:g}" if math.isfinite(high) else "finite"
         raise MethodError(f"{name} is {value}; it has to be a number, {bounds}")

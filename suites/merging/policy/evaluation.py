@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from harness.errors import MethodError
 from suites.merging.policy.model import DecisionTransformer
 from suites.merging.robots.environments import Environment, LockStep
+from suites.merging.robots.single import begin
 from suites.merging.robots.trajectories import RETURN_SCALE, Statistics
 
 GROUP = 25
@@ -66,7 +67,7 @@ def evaluate(
     if not len(seeds):
         raise MethodError("an evaluation needs one seed or more")
     start = time.perf_counter()
-    worlds = [LockStep(env, seeds[n : n + GROUP]) for n in range(0, len(seeds), GROUP)]
+    worlds = [begin(env, seeds[n : n + GROUP]) for n in range(0, len(seeds), GROUP)]
     threads = min(torch.get_num_threads(), len(worlds))
 
     def run(world: LockStep) -> Evaluation:

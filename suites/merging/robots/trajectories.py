@@ -27,6 +27,8 @@ Floats = NDArray[np.float32]
 RETURN_SCALE = 1000.0
 """Returns-to-go are divided by it wherever a model sees them."""
 
+_KEYS = ("observations", "actions", "rewards", "terminals", "timeouts")
+"""Arrays of a file of D4RL."""
 _ARRAYS = ("states_NS", "actions_NA", "rewards_N", "starts_T", "terminated_T")
 
 
@@ -108,8 +110,12 @@ class Trajectories:
         Raises:
             StoreError: it cannot be written.
         """
+        write_atomic(path, self.packed(facts))
+
+    def packed(self, facts: Mapping[str, JsonValue] | None = None) -> bytes:
+        """The bytes that `save` writes."""
         tensors = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
-        write_atomic(path, save(tensors, {"facts": json.dumps(dict(facts or {}), sort_keys=True)}))
+        return save(tensors, {"facts": json.dumps(dict(facts or {}), sort_keys=True)})
 
     @classmethod
     def of(cls, episodes: Sequence[tuple[Any, Any, Any, bool]]) -> Self:
@@ -179,22 +185,48 @@ def read_hdf5(path: Path) -> Trajectories:
         import h5py
     except ModuleNotFoundError:
         raise MethodError(f"{path}: HDF5 needs h5py; install it with: pip install h5py") from None
-    keys = ("observations", "actions", "rewards", "terminals", "timeouts")
     try:
         with h5py.File(path, "r") as file:
-            missing = [key for key in keys if key not in file]
-            if missing:
-                raise DataError(f"{path}: no {', '.join(missing)}; D4RL files hold {keys}")
-            arrays = {key: np.asarray(file[key]) for key in keys}
+            arrays = _whole(path, file)
     except DataError:
         raise
     except Exception as error:  # whatever the library meets in a corrupt file
         raise DataError(
             f"{path}: cannot be read as HDF5 ({one_line(str(error), 200)}); get it again"
         ) from None
+    return _cut(path, arrays)
+
+
+def read_npz(path: Path) -> Trajectories:
+    """Reads an npz file with the arrays that D4RL's files have; see `read_hdf5`.
+
+    Raises:
+        DataError: missing, no npz of plain arrays, or an array is missing.
+    """
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            arrays = _whole(path, file)
+    except DataError:
+        raise
+    except Exception as error:  # whatever a file of another kind makes the reader come up with
+        raise DataError(
+            f"{path}: cannot be read as an npz of plain arrays ({brief(error)})"
+        ) from None
+    return _cut(path, arrays)
+
+
+def _whole(path: Path, file: Any) -> dict[str, NDArray[Any]]:
+    """The arrays of a file of trajectories."""
+    if missing := [key for key in _KEYS if key not in file]:
+        raise DataError(f"{path}: no {', '.join(missing)}; D4RL files hold {_KEYS}")
+    return {key: np.asarray(file[key]) for key in _KEYS}
+
+
+def _cut(path: Path, arrays: Mapping[str, NDArray[Any]]) -> Trajectories:
+    """Whole episodes out of arrays of steps."""
     steps = len(arrays["observations"]) if arrays["observations"].ndim else 0
-    states, actions = (_numbers(path, key, arrays[key], steps, 2) for key in keys[:2])
-    rewards, terminals, timeouts = (_numbers(path, key, arrays[key], steps, 1) for key in keys[2:])
+    states, actions = (_numbers(path, key, arrays[key], steps, 2) for key in _KEYS[:2])
+    rewards, terminals, timeouts = (_numbers(path, key, arrays[key], steps, 1) for key in _KEYS[2:])
     for key, flags_N in (("terminals", terminals), ("timeouts", timeouts)):
         if not np.isin(flags_N, (0, 1)).all():
             step = int((~np.isin(flags_N, (0, 1))).argmax())

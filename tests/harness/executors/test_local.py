@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -142,7 +141,7 @@ def test_dependents_of_a_broken_artifact_do_not_run(work: Any, store: Store) -> 
 def test_a_card_for_every_worker(work: Any) -> None:
     todo, log = work("toy", tasks=("short",), device="cuda"), Log()
     assert {w.job.device for w in todo} == {"cuda"}
-    Local(2).run(todo, log)
+    Local(2, gpus=2).run(todo, log)
     used = [e.job.device for e in log.ended().values()]
     assert set(used) == {"cuda:0", "cuda:1"}
     busy: set[str] = set()
@@ -287,29 +286,6 @@ def test_jobs_name_absolute_folders(
     assert (job.results, job.cache, job.data) == tuple(
         str(tmp_path / name) for name in ("results", "cache", "data")
     )
-
-
-@pytest.mark.parametrize(
-    ("signals", "stops"),
-    [
-        ([(signal.SIGINT, 0)], 1),
-        ([(signal.SIGINT, 0), (signal.SIGINT, 0.1)], 1),
-        ([(signal.SIGINT, 0), (signal.SIGINT, 0.6)], 2),
-        ([(signal.SIGHUP, 0), (signal.SIGHUP, 2), (signal.SIGHUP, 9)], 1),
-        ([(signal.SIGHUP, 0), (signal.SIGTERM, 2)], 2),
-    ],
-)
-def test_signals_close_together_are_one_and_a_hangup_never_insists(
-    monkeypatch: pytest.MonkeyPatch, signals: list[tuple[int, float]], stops: int
-) -> None:
-    import harness.executors.local as module
-
-    local = Local(1)
-    for number, moment in signals:
-        clock = SimpleNamespace(monotonic=lambda at=moment: 50 + at)
-        monkeypatch.setattr(module, "time", clock)
-        local._count_stop(number, None)
-    assert local._stops == stops
 
 
 def test_a_hangup_that_is_ignored_stays_so(work: Any) -> None:

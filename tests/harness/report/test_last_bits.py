@@ -43,6 +43,7 @@ COMPUTED = [
     if hasattr(part, name)
 ] + [
     (effects, "sign_flip"), (effects, "widened"), (effects, "i_squared"), (effects, "mean"),
+    (effects, "raw_mean"),
     (evidence, "_weighted"), (analysis.Cell, "interval"), (table, "interval_of"),
     (cost, "median"), (cost, "mean"), (cost, "total"), (cost, "_ratio"),
     (digits, "mean"), (digits, "total"), (math, "fsum"), (math, "sqrt"), (math, "log"),

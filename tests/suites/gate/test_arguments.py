@@ -200,3 +200,13 @@ def test_autocast_runs_the_layer() -> None:
         out = conv(X.bfloat16(), GOOD, torch.zeros(3, 2))
         out.float().sum().backward()
     assert out.shape == (4, 2)
+
+
+@pytest.mark.parametrize("edge_dim", [None, 2])
+def test_shapes_alone_run_through_the_layer(edge_dim: int | None) -> None:
+    conv = GATEConv(3, 2, heads=2, edge_dim=edge_dim).to("meta")
+    x, index = X.to("meta"), GOOD.to("meta")
+    attr = None if edge_dim is None else torch.empty(3, edge_dim, device="meta")
+    assert conv(x, index, attr).shape == (4, 4)
+    refused(lambda: conv(X, index, attr), MethodError, "torch.float32 on cpu; the layer is")
+    refused(lambda: conv(x.double(), index, attr), MethodError, "torch.float64 on meta")

@@ -186,7 +186,8 @@ def test_a_frozen_body_stays_while_the_rest_is_trained(
     [
         *(f"fisher-{kind}-attn-common" for kind in ("paper", "empirical", "true")),
         *(f"{rule}-attn-mlp-common" for rule in ("task-arithmetic", "ties", "dare", "slerp")),
-        *("regmean-attn-mlp-common", "aligned-attn-mlp", "attention-off", "norm-identity"),
+        *(f"{rule}-attn-mlp-common" for rule in ("regmean", "regmean-plus", "tsv-m", "iso-c")),
+        *("aligned-attn-mlp", "attention-off", "norm-identity"),
         *("attention-other", "attention-random"),
     ],
 )
@@ -209,6 +210,17 @@ def test_other_merges_and_changes_touch_what_they_name(
     assert set(metrics) <= set(ctx.task.reports)
     if method.startswith("fisher"):
         assert len(ctx.finished_series()["information-mlp"].y) == 2
+
+
+def test_regmean_plus_is_regmean_where_no_merged_layer_comes_before(
+    smoke: World, evaluated: list[dict[str, torch.Tensor]]
+) -> None:
+    for name in ("regmean-attn-mlp-common", "regmean-plus-attn-mlp-common"):
+        smoke.run(name)
+    plain, plus = evaluated
+    equal = {name for name in plain if torch.allclose(plain[name], plus[name], atol=1e-6)}
+    assert {name for name in plain if name.startswith("blocks.0.")} <= equal
+    assert any(name.startswith("blocks.1.") for name in plain.keys() - equal)
 
 
 def _are_identities_in_the_blocks_alone(

@@ -7,7 +7,7 @@ import pytest
 import torch
 import transformers
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrize, prune
 
 from harness.errors import MethodError
 from suites.mixup import mixing
@@ -248,6 +248,26 @@ def test_formed_weights_are_made_once_and_let_go() -> None:
             assert model[0].weight is leaves[0]
     assert calls == [1]
     assert model[0].weight is not leaves[0]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        nn.utils.parametrizations.weight_norm,
+        nn.utils.parametrizations.spectral_norm,
+        nn.utils.parametrizations.orthogonal,
+        lambda linear: prune.random_unstructured(linear, "weight", 0.5),
+    ],
+)
+def test_a_weight_that_something_else_forms_is_not_passed_over(wrap: Any) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    wrap(model[0])
+    with pytest.raises(MethodError, match="the weight of 0 is no parameter of its own"):
+        attach(model)
+    assert attach(model, "1") == ["1"]
+    assert attach(nn.Sequential(nn.Linear(4, 4)), "") == ["0"]
+    with pytest.raises(MethodError, match="the weight of 0 is no parameter"):
+        attach(nn.Sequential(nn.LazyLinear(4)))
 
 
 @pytest.mark.parametrize(

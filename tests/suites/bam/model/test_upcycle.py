@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from harness import weights
 from harness.errors import DataError, MethodError
 from harness.store import file_digest
 from suites.bam.model import checkpoints
@@ -328,8 +329,9 @@ def test_command_line_does_not_overwrite(folders: list[str], capsys: Any) -> Non
 @pytest.mark.parametrize("method", ["bam", "bam-shared-kv", "btx", "average", "sparse"])
 @pytest.mark.parametrize("options", [{}, {"tie_word_embeddings": True, "qk_norm": True}])
 def test_streaming_writes_what_is_mixed_in_memory(
-    method: Method, options: dict[str, Any], tmp_path: Path
+    method: Method, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(weights, "PIECE", 13)
     models = [dense(seed, **options) for seed in range(3)]
     folders = [tmp_path / str(number) for number in range(3)]
     for model, folder in zip(models, folders, strict=True):

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from harness import weights
 from harness.store import file_digest
 from suites.merging.merge import command as merge
-from suites.merging.merge import rules
+from suites.merging.merge import regmean, rules
 from suites.merging.policy.model import DecisionTransformer, Shape
 
 KEYS = ("transformer.h.0.attn.c_attn.weight", "transformer.h.0.mlp.c_fc.weight")
@@ -152,7 +154,7 @@ EXPECTED: dict[str, tuple[Callable[[Path], list[str]], Callable[[], dict[str, Te
     ),
     "regmean": (
         lambda t: ["--grams", *gram(t)],
-        lambda: rules.regmean(
+        lambda: regmean.regmean(
             [A, B], KEYS, [{KEYS[1]: state(n)[KEYS[1]].T @ state(n)[KEYS[1]]} for n in (30, 31)]
         ),
     ),
@@ -381,6 +383,16 @@ def test_tensors_that_the_first_model_lacks_are_not_forgotten(
         assert line.partition(" is ")[0] in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", [torch.int8, torch.uint8])
+def test_weights_kept_as_integers_are_refused(
+    kind: torch.dtype, tmp_path: Path, capsys: Any
+) -> None:
+    own = {"h.0.mlp.up.weight": torch.ones(2, 4, dtype=kind), "h.0.mlp.up.bias": torch.ones(2)}
+    both = [folder(tmp_path / name, own) for name in "AB"]
+    assert run("average", both, tmp_path / "out") == 1
+    assert "h.0.mlp.up.weight belongs to weights of fewer bits" in capsys.readouterr().err
+
+
 def test_a_head_outside_of_what_is_merged_may_be_a_models_own(tmp_path: Path) -> None:
     own = {"h.0.attn.q.weight": torch.ones(2)}
     one = folder(tmp_path / "A", own)
@@ -456,8 +468,12 @@ def test_unlike_types_are_cast_to_the_one_that_is_chosen(tmp_path: Path) -> None
     assert json.loads((tmp_path / "out" / "config.json").read_text()) == {"dtype": "bfloat16"}
 
 
+@pytest.mark.parametrize("piece", [7, weights.PIECE])
 @pytest.mark.parametrize("method", merge.METHODS)
-def test_shards_change_no_number(method: str, models: list[str], tmp_path: Path) -> None:
+def test_shards_and_pieces_change_no_number(
+    method: str, piece: int, models: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "PIECE", piece)
     options, rule = EXPECTED[method]
     more = ["--include", "attn,mlp", *options(tmp_path), "--max-shard-size", "100B"]
     assert run(method, models[:2], tmp_path / "out", *more) == 0
@@ -473,3 +489,61 @@ def test_shards_change_no_number(method: str, models: list[str], tmp_path: Path)
 def test_seeds_that_are_none_are_one_line(seed: str, models: list[str], tmp_path: Path) -> None:
     more = ["--base", models[0], "--scale", "1", "--seed", seed]
     assert run("dare", models, tmp_path / "out", *more) == 2
+
+
+_PEAK = """
+import resource, sys
+import scipy.optimize, torch
+from safetensors.torch import load_file, save_file
+from transformers import LlamaForCausalLM
+from suites.merging.merge import command
+own = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before = own()
+assert command.main(sys.argv[1:]) == 0
+print(own() - before)
+"""
+_VOCABULARY, _WIDTH, _UNITS = 16_000, 256, 1024
+
+
+@pytest.fixture(scope="module")
+def llamas(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three checkpoints of 66 MB, their Fisher information and Gram matrices."""
+    made = tmp_path_factory.mktemp("llamas")
+    config = transformers.LlamaConfig(
+        vocab_size=_VOCABULARY, hidden_size=_WIDTH, intermediate_size=_UNITS,
+        num_hidden_layers=8, num_attention_heads=4, tie_word_embeddings=False,
+    )  # fmt: skip
+    for number in range(3):
+        torch.manual_seed(number)
+        model = transformers.LlamaForCausalLM(config)
+        model.save_pretrained(made / f"m{number}")
+        tensors = model.state_dict()
+        save_file({k: v.square() for k, v in tensors.items()}, made / f"f{number}.safetensors")
+        inputs = {
+            k: torch.eye(v.shape[1]) for k, v in tensors.items() if "layers." in k and v.dim() == 2
+        }
+        save_file(inputs, made / f"g{number}.safetensors")
+    return made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    ["average", "average --align", "slerp --p 0.5", "fisher --information f", "regmean --grams g"],
+)
+def test_memory_is_a_shard_and_a_tensor_of_each_model(
+    words: str, llamas: Path, tmp_path: Path
+) -> None:
+    count = 2 if "slerp" in words else 3
+    beside = {n: [str(llamas / f"{n}{k}.safetensors") for k in range(count)] for n in "fg"}
+    options = [part for word in words.split() for part in beside.get(word, [word])]
+    folders = [str(llamas / f"m{number}") for number in range(count)]
+    done = subprocess.run(
+        [sys.executable, "-c", _PEAK, "--models", *folders, "--out", str(tmp_path / "out"),
+         "--max-shard-size", "40MB", "--method", *options],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    shards = [file.stat().st_size for file in (tmp_path / "out").glob("*.safetensors")]
+    assert len(shards) > 1
+    tensor = 4 * _VOCABULARY * _WIDTH
+    assert int(done.stdout.split()[-1]) < 1.3 * max(shards) + count * tensor

@@ -1,5 +1,6 @@
 """The probe of a function, on models of transformers built from tiny configurations."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -65,16 +66,29 @@ def test_an_aligned_model_is_probed_and_another_function_is_found(
     one, two = map(Weights, folders)
     aligned = Aligned(one, two, two.meta)
     assert aligned.moved
-    off = probe.difference(folders[1], two, aligned, size)
+    off = probe.difference(folders[1], two.meta, two, aligned, size)
     assert off is not None
     assert off < 1e-5
     first = next(key for key in sorted(aligned.moved) if key.endswith("weight"))
     aligned._moves.pop(first)
-    off = probe.difference(folders[1], two, aligned, size)
+    off = probe.difference(folders[1], two.meta, two, aligned, size)
     assert off is not None
     assert off > probe.TOLERANCE
     words = ["--method", "average", "--models", *map(str, folders), "--align"]
     assert main([*words, "--out", str(tmp_path / "out")]) == 0
+
+
+def test_weights_of_another_size_than_the_configuration_says_are_not_probed(
+    tmp_path: Path,
+) -> None:
+    from harness.weights import Weights
+
+    model_class, config_class, sizes = KINDS["llama"]
+    model_class(config_class(**SIZES, **sizes)).save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"hidden_size": 16}))
+    state = Weights(tmp_path)
+    assert probe.difference(tmp_path, state.meta, state, state, 10**9) is None
 
 
 def test_policies_of_this_suite_are_probed(tmp_path: Path) -> None:
@@ -86,7 +100,7 @@ def test_policies_of_this_suite_are_probed(tmp_path: Path) -> None:
         policy = DecisionTransformer(shape, torch.Generator().manual_seed(seed))
         save(policy, unit, tmp_path / str(seed))
     one, two = (Weights(tmp_path / str(seed)) for seed in range(2))
-    off = probe.difference(tmp_path / "1", two, Aligned(one, two, two.meta, 2), 10**9)
+    off = probe.difference(tmp_path / "1", two.meta, two, Aligned(one, two, two.meta, 2), 10**9)
     assert off is not None
     assert off < 1e-5
-    assert probe.difference(tmp_path, two, two, 10**9) is None, "no configuration"
+    assert probe.difference(tmp_path, two.meta, two, two, 10**9) is None, "no configuration"

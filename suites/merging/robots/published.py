@@ -1,0 +1,38 @@
+"""Fetches the published trajectories of the paper scale; `harness data prepare` calls it."""
+
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from harness import download
+from harness.suite import Dataset
+
+ADDRESS = "http://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2/{file}"
+"""Where D4RL has its files; no digests are published, and the server has no certificate."""
+FILES = tuple(
+    f"{env}_{quality}-v2.hdf5"
+    for env in ("hopper", "halfcheetah", "walker2d")
+    for quality in ("medium", "medium_expert")
+)
+
+
+def fetch(dataset: Dataset, folder: Path) -> dict[str, JsonValue]:
+    """Downloads the files of D4RL that are not below `folder` yet, each read before it counts.
+
+    Raises:
+        DataError: offline, or a file that holds no trajectories.
+    """
+    from suites.merging.robots.trajectories import read_hdf5
+
+    digests: dict[str, JsonValue] = {}
+    for file in FILES:
+        target = folder / "mujoco" / "d4rl" / file
+        fresh = not target.exists()
+        digests[file] = download.get(ADDRESS.format(file=file), target)
+        if fresh:
+            try:
+                read_hdf5(target)
+            except BaseException:
+                target.unlink()
+                raise
+    return digests
