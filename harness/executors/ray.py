@@ -195,7 +195,7 @@ def _sent(store: Store, job: Job, outcome: Outcome) -> Sent:
         return Sent(artifact=contents(folder) if outcome.code == DONE else None)
     if outcome.code not in (DONE, FAILED) or not outcome.recorded:
         return Sent()
-    found = store.find(job.id, job.suite, job.scale)
+    found = job.recorded(store)
     if found is None:
         return Sent()
     path = store.results / job.suite / job.scale / found.file_name

@@ -279,7 +279,7 @@ class _Watched:
 
     def _lost(self, element: Element, job: Job | None) -> Outcome:
         """The outcome of a job whose element has left the queue without a word."""
-        if job and job.artifact is None and self._store.find(job.id, job.suite, job.scale):
+        if job and job.artifact is None and job.recorded(self._store):
             return Outcome(DONE)
         fate = queue.fate(element)
         if fate in ("", "CANCELLED", "PREEMPTED", "COMPLETED"):
