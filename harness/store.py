@@ -228,10 +228,6 @@ class Store(Artifacts, Checkpoints):
             return None
         return record if record is not None and record.id == identity else None
 
-    def find(self, identity: str, suite: str, scale: str) -> Record | None:
-        """The intact record of one identity; see `starting`."""
-        return next(iter(self.starting(identity, suite, scale)), None)
-
     def starting(self, digits: str, suite: str = "*", scale: str = "*") -> list[Record]:
         """The intact records whose id begins with these digits, without reading the others.
 

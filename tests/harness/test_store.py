@@ -225,9 +225,6 @@ def test_what_is_committed_is_loaded_and_found(store, record, toy_suite, make_re
     assert store.load() == ([record, other], [])
     assert store.load("toy", "smoke").records == [other]
     assert store.load("none").records == []
-    assert store.find(record.id, "toy", "laptop") == record
-    assert store.find(record.id, "toy", "smoke") is None
-    assert store.find("0" * 64, "toy", "laptop") is None
     assert store.at("toy", "laptop", record.file_name, record.id) == record
     assert store.at("toy", "smoke", record.file_name, record.id) is None
     assert store.at("toy", "laptop", record.file_name, "0" * 64) is None
@@ -251,7 +248,7 @@ def test_the_same_record_is_the_same_file_byte_for_byte(store, record, written):
 
 def test_an_identity_that_shares_twelve_digits_is_not_found(store, record):
     store.commit(record)
-    assert store.find(record.id[:12] + "0" * 52, "toy", "laptop") is None
+    assert store.at("toy", "laptop", record.file_name, record.id[:12] + "0" * 52) is None
 
 
 def corrupted(written, change):
@@ -299,7 +296,7 @@ def test_damage_is_named_in_one_line(store, record, written, data, reason):
     assert [item.path for item in loaded.damaged] == [path]
     assert any(part in loaded.damaged[0].reason for part in reason.split("|"))
     assert "\n" not in loaded.damaged[0].reason
-    assert store.find(record.id, "toy", "laptop") is None
+    assert store.at("toy", "laptop", record.file_name, record.id) is None
 
 
 @pytest.mark.parametrize(
@@ -392,8 +389,8 @@ def test_records_under_another_name_are_damaged(store, record):
         "the record in it belongs under another name"
     }
     path.unlink()
-    assert store.find(record.id, "toy", "laptop") is None
-    assert store.find(record.id, "toy", "smoke") is None
+    assert store.at("toy", "laptop", record.file_name, record.id) is None
+    assert store.at("toy", "smoke", record.file_name, record.id) is None
 
 
 def test_other_files_are_left_alone(store, record):
