@@ -131,7 +131,7 @@ class Rounds(NamedTuple):
 
         def ended(job: Job) -> str:
             try:
-                record = self.store.find(job.id, job.suite, job.scale)
+                record = job.recorded(self.store)
             except HarnessError:  # told when it is read next
                 record = None
             if record is None:

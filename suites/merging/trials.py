@@ -23,7 +23,7 @@ from suites.merging.artifacts import (
     world,
     worlds,
 )
-from suites.merging.merge import alignment, regmean, rules, spectral, statistics
+from suites.merging.merge import alignment, rules, spectral, statistics
 from suites.merging.policy import files, training
 from suites.merging.policy.groups import matches, select
 from suites.merging.policy.model import Attention, DecisionTransformer
@@ -166,7 +166,7 @@ def _regmean(ctx: Context, policies: Policies, states: list[State], keys: list[s
         statistics.grams(policy, _batches(ctx, env, policy, stats, "grams"))
         for env, (policy, stats) in zip(_order(ctx), policies, strict=True)
     ]
-    return regmean.regmean(states, keys, grams)
+    return rules.regmean(states, keys, grams)
 
 
 def _task_arithmetic(ctx: Context, _p: Policies, states: list[State], keys: list[str]) -> State:
@@ -217,7 +217,7 @@ def _regmean_plus(ctx: Context, policies: Policies, states: list[State], keys: l
             statistics.grams(policy, given)
             for (policy, _), given in zip(policies, batches, strict=True)
         ]
-        done = regmean.regmean(states, own, grams)
+        done = rules.regmean(states, own, grams)
         merged |= {key: done[key] for key in own}
         for policy, _ in policies:
             policy.load_state_dict(policy.state_dict() | {key: merged[key] for key in own})

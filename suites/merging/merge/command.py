@@ -28,8 +28,9 @@ from harness import pretrained, tool, weights
 from harness.errors import DataError, MethodError, UsageError
 from harness.store import publish, read_json, write_atomic
 from harness.weights import INDEX, WEIGHTS, Weights
-from suites.merging.merge import probe, regmean, rules
+from suites.merging.merge import probe, rules
 from suites.merging.merge.alignment import Aligned, products_agree
+from suites.merging.merge.states import State, check
 from suites.merging.policy.groups import GROUPS, matches, select
 
 _NOT_COPIED = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack")
@@ -127,7 +128,7 @@ def check_alike(models: Sequence[Model], include: Sequence[str], dtypes: bool) -
     for model in models:
         there = [key for key in wanted if key in model.shapes]
         weights.check_floating(model.shapes, there, model.path)
-    rules.check([m.shapes for m in models], [str(m.path) for m in models], wanted, dtypes)
+    check([m.shapes for m in models], [str(m.path) for m in models], wanted, dtypes)
     folders = list(dict.fromkeys(model.path for model in models))
     _check_configurations(folders)
     if not all(matches(key, ["blocks"]) for key in keys):  # rows of embeddings belong to tokens
@@ -203,7 +204,7 @@ class Rule(NamedTuple):
             yield rounded
 
     def _merged(
-        self, states: Sequence[rules.State], key: str, information: Sequence[rules.State]
+        self, states: Sequence[State], key: str, information: Sequence[State]
     ) -> Mapping[str, Tensor]:
         """`states`: of the models, and of the base where there is one."""
         keys, given, known = [key], self.given, self.known
@@ -218,7 +219,7 @@ class Rule(NamedTuple):
                 return rules.fisher(states, keys, information, means=known["means"])
             case "regmean":
                 grams = [model.state for model in given["grams"]]
-                return regmean.regmean(states, keys, grams, transposed=known["transposed"])
+                return rules.regmean(states, keys, grams, transposed=known["transposed"])
         *states, base = states
         match self.method:
             case "task-arithmetic":
@@ -246,15 +247,15 @@ def prepare(
     if method == "fisher":
         information = given["information"]
         called = [str(m.path) for m in (models[0], *information)]
-        rules.check([shapes, *(m.shapes for m in information)], called, keys, dtypes=False)
+        check([shapes, *(m.shapes for m in information)], called, keys, dtypes=False)
         known["means"] = [
             rules.mean_information(m.state, number) for number, m in enumerate(information, 1)
         ]
     elif method == "regmean":
         grams = [model.shapes for model in given["grams"]]
         known["whole"] = {key for key in keys if any(key in gram for gram in grams)}
-        known["transposed"] = regmean.inputs_first(shapes, sorted(known["whole"]))
-        regmean.check_grams(shapes, keys, grams, known["transposed"])
+        known["transposed"] = rules.inputs_first(shapes, sorted(known["whole"]))
+        rules.check_grams(shapes, keys, grams, known["transposed"])
     elif method == "slerp":
         a, b = (model.state for model in models)
         known["arcs"] = {key: rules.arc(a, b, key, given["p"]) for key in keys}

@@ -13,22 +13,26 @@ the task vector.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from harness.errors import MethodError
 from harness.weights import pieces
+from suites.merging.merge.states import (
+    PIECE,
+    State,
+    check,
+    from_base,
+    merge_with,
+    summed,
+    weighted,
+    within,
+)
 
-State = Mapping[str, Tensor]
-
-_PIECE = 2**15
-"""Elements that are merged at a time: they stay in the processor's cache, and torch does not wake
-its threads, whose waiting costs more than it gains beside other work."""
-
-Combine = Callable[[str, list[Tensor], slice], Tensor]
-"""Name, the models' elements in float64, and which elements these are: what they become."""
+RIDGE = 1e-8
+"""Share of a mean eigenvalue that RegMean adds to every Gram matrix."""
 
 
 def average(
@@ -46,7 +50,7 @@ def average(
             f"weights {shares} for {len(states)} models; "
             "give one per model, at least 0 and not all of them 0"
         )
-    return merge_with(states, keys, lambda _key, thetas, _: _weighted(shares, thetas) / sum(shares))
+    return merge_with(states, keys, lambda _key, thetas, _: weighted(shares, thetas) / sum(shares))
 
 
 def interpolate(a: State, b: State, keys: Sequence[str], p: float) -> dict[str, Tensor]:
@@ -56,7 +60,7 @@ def interpolate(a: State, b: State, keys: Sequence[str], p: float) -> dict[str, 
         MethodError: models that do not fit, or p outside [0, 1].
     """
     within("p", p, 0, 1)
-    return merge_with([a, b], keys, lambda _key, thetas, _: _weighted([1 - p, p], thetas))
+    return merge_with([a, b], keys, lambda _key, thetas, _: weighted([1 - p, p], thetas))
 
 
 def slerp(
@@ -79,7 +83,7 @@ def slerp(
 
     def combine(key: str, thetas: list[Tensor], _: slice) -> Tensor:
         *shares, divisor = known[key]
-        return _weighted(shares, thetas) / divisor
+        return weighted(shares, thetas) / divisor
 
     return merge_with([a, b], keys, combine)
 
@@ -174,6 +178,123 @@ def mean_information(information: State, number: int) -> float:
     return mean
 
 
+def regmean(
+    states: Sequence[State],
+    keys: Sequence[str],
+    grams: Sequence[State],
+    shrink: float = 0.9,
+    transposed: Collection[str] | None = None,
+) -> dict[str, Tensor]:
+    """The weights whose outputs lie closest to each model's on that model's own inputs.
+
+    W = (sum_i W_i G_i)(sum_i G_i)^-1 for a weight [out, in] that has a Gram matrix
+    G_i = X_i^T X_i [in, in] of its inputs, off-diagonal elements times `shrink`; the average for
+    all other tensors. Source: Jin et al., "Dataless Knowledge Fusion by Merging Weights of
+    Language Models" (2023), Eq. 2 and section 4. We differ: every G_i has a ridge of 1e-8 of its
+    mean eigenvalue over models, so that inputs that no model uses are averaged.
+
+    Args:
+        transposed: weights that are kept as [in, out] (GPT-2's), where `check_grams` has been
+            asked; None: told by `inputs_first`, and checked.
+
+    Raises:
+        MethodError: models or Gram matrices that do not fit, shrink outside [0, 1], or a square
+            weight of which it cannot be told which side its inputs are on.
+    """
+    within("shrink", shrink, 0, 1)
+    if len(grams) != len(states):
+        raise MethodError(f"Gram matrices of {len(grams)} models for {len(states)}; one set each")
+    if transposed is None:
+        check(states, keys=keys)
+        transposed = inputs_first(states[0], [key for key in keys if key in grams[0]])
+        check_grams(states[0], keys, grams, transposed)
+    measured = [key for key in keys if key in grams[0]]
+    averaged = average(states, [key for key in keys if key not in grams[0]])
+
+    def combine(key: str, thetas: list[Tensor], _: slice) -> Tensor:
+        turned = key in transposed
+        mean = sum(float(_shrunk(g[key].diagonal(), shrink).mean()) for g in grams) / len(grams)
+        total_II, target_OI = None, None
+        for theta, gram in zip(thetas, grams, strict=True):
+            own_II = gram[key].double()
+            diagonal_I = _shrunk(own_II.diagonal(), shrink).add_(RIDGE * mean or 1.0)
+            own_II = shrink * own_II
+            own_II.diagonal().copy_(diagonal_I)
+            part_OI = (theta.T if turned else theta) @ own_II
+            total_II = own_II if total_II is None else total_II.add_(own_II)
+            target_OI = part_OI if target_OI is None else target_OI.add_(part_OI)
+            del own_II  # before the next one is read
+        solved: Tensor = torch.linalg.solve(total_II, target_OI, left=False)
+        return solved.T if turned else solved
+
+    return merge_with([averaged, *states[1:]], measured, combine, whole=True)
+
+
+def check_grams(
+    shapes: State, keys: Iterable[str], grams: Sequence[State], transposed: Collection[str]
+) -> None:
+    """Nothing, if every model has the same Gram matrices, of the weights' inputs.
+
+    Args:
+        shapes: a model, and `grams` too; tensors may be on the meta device.
+
+    Raises:
+        MethodError: naming the first that does not fit.
+    """
+    for key in keys:
+        shape = list(shapes[key].shape) if key in shapes else []
+        wide = (shape[:1] if key in transposed else shape[1:]) * 2
+        for gram in grams:
+            found = list(gram[key].shape) if key in gram else "missing"
+            if (key in gram) != (key in grams[0]) or found not in ("missing", wide):
+                raise MethodError(
+                    f"Gram matrix of {key} is {found}; every model has to have it, as {wide} "
+                    f"for a weight {'[in, out]' if key in transposed else '[out, in]'}"
+                )
+
+
+def _shrunk(diagonal: Tensor, shrink: float) -> Tensor:
+    """The diagonal of a Gram matrix whose other elements are shrunk; rounded as the matrix is."""
+    return shrink * diagonal.double() + (1 - shrink) * diagonal.double()
+
+
+def inputs_first(shapes: State, keys: Iterable[str]) -> set[str]:
+    """Those of the weights `keys` that are kept as [in, out], as GPT-2's Conv1D keeps them.
+
+    The bias of a layer has its outputs' size. A square weight goes by the other layers of its
+    name, and else by all layers; a layer without a bias is a linear one, [out, in].
+
+    Args:
+        shapes: a whole model; its tensors may be on the meta device.
+
+    Raises:
+        MethodError: it cannot be told.
+    """
+    kinds: dict[str, bool] = {}
+    for name, weight in shapes.items():
+        bias = shapes.get(f"{name.removesuffix('weight')}bias")
+        if name.endswith(".weight") and bias is not None and weight.dim() == 2 and bias.dim() == 1:
+            rows, columns = weight.shape
+            if rows != columns and len(bias) in (rows, columns):
+                kinds[name] = len(bias) == columns
+    found = set()
+    for key in keys:
+        if key in kinds or f"{key.removesuffix('weight')}bias" not in shapes:
+            votes = {kinds.get(key, False)}
+        else:
+            leaf = key.split(".")[-2:]
+            votes = {kind for name, kind in kinds.items() if name.split(".")[-2:] == leaf}
+            votes = votes or set(kinds.values()) or {False}
+        if len(votes) > 1:
+            raise MethodError(
+                f"{key} is square, and layers of its model are kept as [out, in] and as [in, out]: "
+                "which side its inputs are on cannot be told; leave it out with --include"
+            )
+        if votes.pop():
+            found.add(key)
+    return found
+
+
 def task_arithmetic(
     states: Sequence[State], keys: Sequence[str], base: State, scale: float
 ) -> dict[str, Tensor]:
@@ -185,7 +306,7 @@ def task_arithmetic(
         MethodError: models that do not fit, or a scale that is not a finite number.
     """
     within("scale", scale)
-    return from_base(states, keys, base, lambda _key, taus, _: scale * _total(taus))
+    return from_base(states, keys, base, lambda _key, taus, _: scale * summed(taus))
 
 
 def ties(
@@ -217,10 +338,10 @@ def ties(
 
     def combine(_key: str, taus: list[Tensor], _: slice) -> Tensor:
         trimmed = [t.where(t.abs() >= bound, 0.0) for t, bound in zip(taus, bounds, strict=True)]
-        sign = _total(trimmed).sign()
+        sign = summed(trimmed).sign()
         agreeing = [t.sign() == sign for t in trimmed]
-        total = _total([t * a for t, a in zip(trimmed, agreeing, strict=True)])
-        return scale * total / _total([a.double() for a in agreeing]).clamp(min=1)
+        total = summed([t * a for t, a in zip(trimmed, agreeing, strict=True)])
+        return scale * total / summed([a.double() for a in agreeing]).clamp(min=1)
 
     return from_base(states, keys, base, combine)
 
@@ -257,9 +378,7 @@ def _magnitudes(state: State, keys: Sequence[str], base: State) -> Iterator[Tens
     for key in keys:
         for own, origin in zip(pieces(state, key), pieces(base, key), strict=True):
             if own.is_floating_point():
-                for one, other in zip(
-                    *(torch.split(t, _PIECE) for t in (own, origin)), strict=True
-                ):
+                for one, other in zip(*(torch.split(t, PIECE) for t in (own, origin)), strict=True):
                     yield (one.double() - other.double()).abs().view(torch.int64)
 
 
@@ -293,126 +412,12 @@ def dare(
             size = base[key].numel()
             masks[:] = [torch.rand(size, generator=generator) >= drop for _ in taus]
         kept = [tau * m[part].to(tau.device) for tau, m in zip(taus, masks, strict=True)]
-        return scale * _total(kept) / (1 - drop)
+        return scale * summed(kept) / (1 - drop)
 
     return from_base(states, keys, base, combine)
-
-
-def check(
-    states: Sequence[State],
-    names: Sequence[str] = (),
-    keys: Iterable[str] | None = None,
-    dtypes: bool = True,
-) -> None:
-    """Nothing, if the models have the same tensors: all of them, or those named by `keys`.
-
-    Args:
-        names: What to call the models in the message.
-        dtypes: Compare the types of the numbers too.
-
-    Raises:
-        MethodError: no model, or the first tensor that is missing in one, or of another shape or
-            type.
-    """
-    if not states:
-        raise MethodError("no model to merge; give at least one")
-    called = names or [f"model {number}" for number in range(1, len(states) + 1)]
-    wanted = list(keys) if keys is not None else sorted(set().union(*states))
-    for key in wanted:
-        found = []
-        for state in states:
-            kind = ""
-            if dtypes and key in state:
-                kind = f" {str(state[key].dtype).removeprefix('torch.')}"
-            found.append(f"{list(state[key].shape)}{kind}" if key in state else "nothing")
-        odd = next((n for n, what in enumerate(found) if what != found[0]), 0)
-        if odd or found[0] == "nothing":
-            one, two = (0, odd) if found[0] == "nothing" else (odd, 0)
-            raise MethodError(
-                f"{key} is {found[one]} in {called[one]} and {found[two]} in {called[two]}; "
-                "merge models of one shape and type, or leave this tensor out"
-            )
-
-
-def merge_with(
-    states: Sequence[State], keys: Sequence[str], combine: Combine, whole: bool = False
-) -> dict[str, Tensor]:
-    """The first state, with `keys` as `combine` has them.
-
-    Args:
-        whole: `combine` wants tensors in their shape; else flat pieces of them.
-    """
-    check(states, keys=keys)
-    merging = set(keys)
-    merged = {k: v.detach().clone() for k, v in states[0].items() if k not in merging}
-    for key in keys:
-        thetas = [state[key].detach() for state in states]
-        first = thetas[0]
-        if not first.is_floating_point():
-            merged[key] = first.clone()
-        elif whole:
-            doubled = [theta.double() for theta in thetas]
-            merged[key] = combine(key, doubled, slice(0, None)).to(first.dtype).contiguous()
-        else:
-            result = torch.empty(first.shape, dtype=first.dtype, device=first.device)
-            flat, flats = result.view(-1), [theta.reshape(-1) for theta in thetas]
-            for start in range(0, len(flat), _PIECE):
-                part = slice(start, start + _PIECE)
-                flat[part] = combine(key, [theta[part].double() for theta in flats], part)
-            merged[key] = result
-    return {key: merged[key] for key in states[0]}
-
-
-def from_base(
-    states: Sequence[State],
-    keys: Sequence[str],
-    base: State,
-    combine: Combine,
-    whole: bool = False,
-) -> dict[str, Tensor]:
-    """theta_0 + `combine` of the task vectors.
-
-    Args:
-        whole: `combine` wants tensors in their shape; else flat pieces of them.
-
-    Raises:
-        MethodError: models that do not fit.
-    """
-    check([*states, base], [*(f"model {n}" for n in range(1, len(states) + 1)), "the base"], keys)
-
-    def on_base(key: str, thetas: list[Tensor], part: slice) -> Tensor:
-        origin = base[key].detach()
-        origin = (origin if whole else origin.reshape(-1)[part]).double()
-        return origin + combine(key, [theta - origin for theta in thetas], part)
-
-    return merge_with(states, keys, on_base, whole)
-
-
-def _weighted(weights: Sequence[float], thetas: Sequence[Tensor]) -> Tensor:
-    return _total(w * theta for w, theta in zip(weights, thetas, strict=True))
-
-
-def _total(terms: Iterable[Tensor]) -> Tensor:
-    """The sum, term after term: no more than two of them need to be there at a time."""
-    remaining = iter(terms)
-    total = next(remaining).clone()
-    for term in remaining:
-        total += term
-    return total
 
 
 def _check_density(density: float) -> None:
     within("density", density, 0, 1)
     if density == 0:
         raise MethodError("density 0 would keep nothing; give a share above 0, at most 1")
-
-
-def within(name: str, value: float, low: float = -math.inf, high: float = math.inf) -> None:
-    """Nothing, if a coefficient called `name` lies there.
-
-    Raises:
-        MethodError: it does not.
-    """
-    if not low <= value <= high or not math.isfinite(value):
-        bounds = f"from {low:g} to {high:g}" if math.isfinite(high) else "finite"
-        raise MethodError(f"{name} is {value}; it has to be a number, {bounds}")

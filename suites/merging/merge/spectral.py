@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from suites.merging.merge.rules import State, from_base
+from suites.merging.merge.states import State, from_base
 
 
 def iso_c(

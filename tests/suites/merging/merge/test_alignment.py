@@ -16,6 +16,7 @@ from suites.merging.merge.alignment import (
     feed_forward,
     products_agree,
 )
+from suites.merging.merge.states import check
 from suites.merging.policy.groups import select
 from suites.merging.policy.model import DecisionTransformer, Shape
 
@@ -141,7 +142,7 @@ def test_policies_for_different_tasks_align_too() -> None:
     aligned = align(reference.state_dict(), other.state_dict(), 2, residual=True)
     assert torch.allclose(output(policy(1, 2, 9), aligned), output(other), atol=1e-5)
     keys = select(aligned, ["blocks"])
-    rules.check([dict(reference.state_dict()), aligned], keys=keys)
+    check([dict(reference.state_dict()), aligned], keys=keys)
 
 
 def test_averaging_after_alignment_is_the_model_itself() -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from harness import weights
 from harness.store import file_digest
 from suites.merging.merge import command as merge
-from suites.merging.merge import regmean, rules
+from suites.merging.merge import rules
 from suites.merging.policy.model import DecisionTransformer, Shape
 
 KEYS = ("transformer.h.0.attn.c_attn.weight", "transformer.h.0.mlp.c_fc.weight")
@@ -154,7 +154,7 @@ EXPECTED: dict[str, tuple[Callable[[Path], list[str]], Callable[[], dict[str, Te
     ),
     "regmean": (
         lambda t: ["--grams", *gram(t)],
-        lambda: regmean.regmean(
+        lambda: rules.regmean(
             [A, B], KEYS, [{KEYS[1]: state(n)[KEYS[1]].T @ state(n)[KEYS[1]]} for n in (30, 31)]
         ),
     ),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.errors import MethodError
-from suites.merging.merge import regmean, rules
+from suites.merging.merge import rules, states
 from suites.merging.merge.rules import State
 
 
@@ -47,7 +47,7 @@ RULES: dict[str, Callable[[list[State]], dict[str, Tensor]]] = {
     "interpolate": lambda s: rules.interpolate(s[0], s[1], KEYS, 0.3),
     "slerp": lambda s: rules.slerp(s[0], s[1], KEYS, 0.3),
     "fisher": lambda s: rules.fisher(s, KEYS[:3], spread(s)),
-    "regmean": lambda s: regmean.regmean(s, KEYS, grams(s)),
+    "regmean": lambda s: rules.regmean(s, KEYS, grams(s)),
     "task arithmetic": lambda s: rules.task_arithmetic(s, KEYS, model(9, s_dtype(s)), 1 / len(s)),
     "ties": lambda s: rules.ties(s, KEYS, model(9, s_dtype(s)), density=1.0),
     "dare": lambda s: rules.dare(
@@ -265,7 +265,7 @@ def test_regmean_is_least_squares_on_every_models_own_inputs() -> None:
     weights = [rng.normal(size=(4, 3)) for _ in inputs]
     states = [{"w": torch.tensor(w), "b": torch.tensor([float(n)])} for n, w in enumerate(weights)]
     gram = [{"w": torch.tensor(x.T @ x)} for x in inputs]
-    merged = regmean.regmean(states, ["w", "b"], gram, shrink=1.0)
+    merged = rules.regmean(states, ["w", "b"], gram, shrink=1.0)
     targets = np.concatenate([x @ w.T for x, w in zip(inputs, weights, strict=True)])
     expected = np.linalg.lstsq(np.concatenate(inputs), targets, rcond=None)[0].T
     assert np.abs(merged["w"].numpy() - expected).max() < 1e-6
@@ -279,12 +279,12 @@ def test_regmean_by_hand_shrinks_the_off_diagonal() -> None:
         {"w": torch.tensor([[3.0, 2.5], [2.5, 1.0]])},
         {"w": torch.tensor([[1.0, 0.5], [0.5, 1.0]])},
     ]
-    found = regmean.regmean([a, b], ["w"], gram, shrink=0.0)["w"]
+    found = rules.regmean([a, b], ["w"], gram, shrink=0.0)["w"]
     assert found.flatten().tolist() == pytest.approx([2.0, 3.0])
     # shrink 0.5: G_a = [[3, 1.25], [1.25, 1]], G_b = [[1, .25], [.25, 1]], and
     # W_a G_a + W_b G_b = [3 + 2.5 + 5 + 1, 1.25 + 2 + 1.25 + 4] = [11.5, 8.5],
     # times the inverse of [[4, 1.5], [1.5, 2]].
-    found = regmean.regmean([a, b], ["w"], gram, shrink=0.5)["w"]
+    found = rules.regmean([a, b], ["w"], gram, shrink=0.5)["w"]
     determinant = 4 * 2 - 1.5 * 1.5
     assert found.flatten().tolist() == pytest.approx(
         [(2 * 11.5 - 1.5 * 8.5) / determinant, (4 * 8.5 - 1.5 * 11.5) / determinant]
@@ -294,11 +294,9 @@ def test_regmean_by_hand_shrinks_the_off_diagonal() -> None:
 def test_regmean_averages_inputs_that_no_model_uses() -> None:
     a, b = {"w": torch.tensor([[1.0, 2.0]])}, {"w": torch.tensor([[5.0, 4.0]])}
     dead = [{"w": torch.tensor([[g, 0.0], [0.0, 0.0]])} for g in (3.0, 1.0)]
-    assert regmean.regmean([a, b], ["w"], dead)["w"].flatten().tolist() == pytest.approx([2.0, 3.0])
+    assert rules.regmean([a, b], ["w"], dead)["w"].flatten().tolist() == pytest.approx([2.0, 3.0])
     never = [{"w": torch.zeros(2, 2)}] * 2
-    assert regmean.regmean([a, b], ["w"], never)["w"].flatten().tolist() == pytest.approx(
-        [3.0, 3.0]
-    )
+    assert rules.regmean([a, b], ["w"], never)["w"].flatten().tolist() == pytest.approx([3.0, 3.0])
 
 
 def test_check_names_the_first_tensor_that_differs() -> None:
@@ -306,22 +304,22 @@ def test_check_names_the_first_tensor_that_differs() -> None:
     shape["a.bias"] = torch.zeros(5)
     kind["b.weight"] = kind["b.weight"].half()
     missing = {k: v for k, v in model(3).items() if k != "b.weight"}
-    rules.check([first, model(1)])
-    rules.check([first, shape], keys=["a.weight", "head"])
-    rules.check([first, kind], dtypes=False)
+    states.check([first, model(1)])
+    states.check([first, shape], keys=["a.weight", "head"])
+    states.check([first, kind], dtypes=False)
     for other, line in (
         (shape, r"a\.bias is \[5\] float32 in B and \[4\] float32 in A; merge models of one shape"),
         (kind, r"b\.weight is \[2, 4\] float16 in B and \[2, 4\] float32 in A; "),
         (missing, r"b\.weight is nothing in B and \[2, 4\] float32 in A; "),
     ):
         with pytest.raises(MethodError, match=rf"^{line}.*$"):
-            rules.check([first, other], ["A", "B"])
+            states.check([first, other], ["A", "B"])
     with pytest.raises(MethodError, match=r"^b\.weight is nothing in B and .* in A"):
-        rules.check([model(0), missing], ["A", "B"])
+        states.check([model(0), missing], ["A", "B"])
     with pytest.raises(MethodError, match=r"^b\.weight is nothing in A and .* float32 in B; "):
-        rules.check([missing, first], ["A", "B"])
+        states.check([missing, first], ["A", "B"])
     with pytest.raises(MethodError, match=r"^no model"):
-        rules.check([])
+        states.check([])
 
 
 F = {k: v.abs() for k, v in model(4).items()}
@@ -348,13 +346,13 @@ TWO: Any = [model(0), model(1)]
         (lambda: rules.fisher(TWO, KEYS, TWO), "information of model 1: smallest -"),
         (lambda: rules.fisher(TWO, KEYS, [F, {}]), "a.weight is nothing in the information of"),
         (lambda: rules.fisher(TWO, KEYS, [F, F], floor=0), "floor 0"),
-        (lambda: regmean.regmean(TWO, KEYS, [G]), "Gram matrices of 1 models for 2"),
-        (lambda: regmean.regmean(TWO, KEYS, [G, {}]), "Gram matrix of a.weight is missing"),
+        (lambda: rules.regmean(TWO, KEYS, [G]), "Gram matrices of 1 models for 2"),
+        (lambda: rules.regmean(TWO, KEYS, [G, {}]), "Gram matrix of a.weight is missing"),
         (
-            lambda: regmean.regmean(TWO, KEYS, [{"a.weight": torch.eye(4)}] * 2),
+            lambda: rules.regmean(TWO, KEYS, [{"a.weight": torch.eye(4)}] * 2),
             r"Gram matrix of a.weight is \[4, 4\]; .*\[3, 3\]",
         ),
-        (lambda: regmean.regmean(TWO, KEYS, [G, G], shrink=2), "shrink is 2"),
+        (lambda: rules.regmean(TWO, KEYS, [G, G], shrink=2), "shrink is 2"),
         (lambda: rules.task_arithmetic(TWO, KEYS, {}, 1), "a.weight is nothing in the base"),
         (lambda: rules.task_arithmetic(TWO, KEYS, TWO[0], math.inf), "scale is inf"),
         (lambda: rules.ties(TWO, KEYS, TWO[0], density=0), "density 0"),
@@ -389,20 +387,20 @@ def test_the_smallest_that_ties_keeps_is_found_without_the_whole_vector(
 def test_pieces_are_merged_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(0)
     made = [{"a": torch.randn(9, 5, generator=generator)} for _ in range(4)]
-    *states, base = made
+    *models, base = made
 
     def merged() -> list[Tensor]:
-        f = [{"a": s["a"].abs()} for s in states]
+        f = [{"a": s["a"].abs()} for s in models]
         drawn = torch.Generator().manual_seed(1)
         return [
-            rules.average(states, ["a"], [1, 2, 3])["a"],
-            rules.fisher(states, ["a"], f)["a"],
-            rules.ties(states, ["a"], base)["a"],
-            rules.dare(states, ["a"], base, 0.3, 0.5, generator=drawn)["a"],
+            rules.average(models, ["a"], [1, 2, 3])["a"],
+            rules.fisher(models, ["a"], f)["a"],
+            rules.ties(models, ["a"], base)["a"],
+            rules.dare(models, ["a"], base, 0.3, 0.5, generator=drawn)["a"],
         ]
 
     whole = merged()
-    monkeypatch.setattr(rules, "_PIECE", 7)
+    monkeypatch.setattr(states, "PIECE", 7)
     assert all(map(torch.equal, whole, merged()))
 
 
@@ -425,17 +423,17 @@ def test_regmean_of_gpt2_layers_is_that_of_linear_ones() -> None:
         x = {n: torch.randn(20, i, generator=generator).double() for n, (i, _) in names.items()}
         grams.append({f"{name}.weight": v.T @ v for name, v in x.items()})
     keys = list(linear[0])
-    assert regmean.inputs_first(linear[0], keys) == set()
-    assert regmean.inputs_first(turned[0], [k for k in keys if "weight" in k]) == {
+    assert rules.inputs_first(linear[0], keys) == set()
+    assert rules.inputs_first(turned[0], [k for k in keys if "weight" in k]) == {
         f"{name}.weight" for name in names
     }
-    one, other = regmean.regmean(linear, keys, grams), regmean.regmean(turned, keys, grams)
+    one, other = rules.regmean(linear, keys, grams), rules.regmean(turned, keys, grams)
     for key in keys:
         expected = one[key].T if one[key].dim() == 2 else one[key]
         torch.testing.assert_close(other[key], expected, rtol=1e-5, atol=1e-6)
     mixed = {**{f"a.{k}": v for k, v in linear[0].items()}, **turned[0]}
     with pytest.raises(MethodError, match="cannot be told; leave it out with --include"):
-        regmean.inputs_first(
+        rules.inputs_first(
             mixed | {"x.odd.weight": torch.ones(3, 3), "x.odd.bias": torch.ones(3)},
             ["x.odd.weight"],
         )
