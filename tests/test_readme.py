@@ -36,6 +36,8 @@ def test_the_headlines_are_copied_from_the_reports() -> None:
         shown = [line for line in block.splitlines() if line.startswith(("|", "- "))]
         assert len(shown) > 8
         assert [line for line in shown if line not in report] == []
+        primary = report[report.index("### Primary claims") : report.index("### Secondary claims")]
+        assert [x for x in shown if x[0] == "-"] == [x for x in primary if x.startswith("- ")]
 
 
 REPORT = """
