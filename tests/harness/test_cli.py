@@ -35,7 +35,7 @@ VERBS = {
     },
     "status": {"--results", "--data", "--plugin", "--json"},
     "report": {
-        "--results", "--reports", "--check", "--plugin", "--quiet", "-q", "--verbose", "-v",
+        "--results", "--reports", "--check", "--interval", "--plugin", "--quiet", "-q", "--verbose", "-v",
         "--json",
     },
     "claims": {
@@ -981,7 +981,7 @@ def test_a_trend_over_an_axis_is_followed_from_the_run_to_the_report(project: An
     assert "judged at look 1 of 1" in page
     assert "short at lifting 2: " in page
     html = (project.root / "reports/toy-axis/laptop/report.html").read_text()
-    assert "results/toy-axis/laptop+lift-4.0/walk--short--s6--" in html
+    assert "Rests on 42 records" in html
 
 
 def test_a_margin_that_was_changed_is_refused_by_whatever_judges(project: Any, call: Any) -> None:
