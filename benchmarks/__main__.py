@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-ALONE = ("equal_metrics", "mixup_tune")
+ALONE = ("mixup_tune",)
 """What needs arguments, or tunes rather than measures: run where it is named."""
 
 

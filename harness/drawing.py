@@ -15,7 +15,7 @@ COLOURS = (
 )  # fmt: skip
 """Okabe and Ito's (2008) less yellow, which white swallows: told apart with the common kinds of
 colour blindness."""
-_MARKERS = "osD^vP<X>"
+_MARKERS = "osD^vP<X>ph"
 _LINES = ("-", "--", "-.", ":")
 
 
@@ -30,7 +30,7 @@ class Style(NamedTuple):
 def styles(names: Iterable[str]) -> dict[str, Style]:
     """A style of its own for each name, by its place: colour, marker and line all differ in turn.
 
-    Seven colours, nine markers: 63 names before a pair repeats. Give the suite's methods in the
+    Seven colours, eleven markers: 77 names before a pair repeats. Give the suite's methods in the
     suite's order, so that a method keeps its look whatever else a figure shows.
     """
     return {

@@ -123,7 +123,7 @@ def decide(
         p_values: of each claim those of its looks so far, two-sided; empty where it has none.
         alpha: of all claims and looks together.
     """
-    taken = [over_looks(own, looks) if own else None for own in p_values]
+    taken = [over_looks(own, looks) if len(own) else None for own in p_values]
     adjusted = stats.holm([t.p if t else 1.0 for t in taken])
     return tuple(
         Decision(p < alpha, t.look if t else None, p) for t, p in zip(taken, adjusted, strict=True)

@@ -36,8 +36,8 @@ MACHINERY = frozenset(
         "patience", "plan", "plugins", "provenance", "publish", "queue_commands",
         "record", "registry",
         "report", "resampling", "rounds", "run", "sequential", "share_commands", "shared", "source",
-        "store", "suite", "task", "terminal", "tiers", "tool", "until", "upkeep",
-        "upkeep_commands", "variants", "verified", "wording",
+        "store", "suite", "summary", "task", "terminal", "tiers", "tool", "trackers", "until",
+        "upkeep", "upkeep_commands", "variants", "verified", "wording",
     }
 )  # fmt: skip
 """Parts of the engine that name, run, keep and show trials. A method's numbers do not depend on

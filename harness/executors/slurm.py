@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.errors import UsageError, quoted
+from harness.errors import UsageError, brief, quoted
 from harness.executors import Event, Work, queue
 from harness.executors.local import Local
 from harness.executors.order import Order
@@ -391,5 +391,6 @@ def _needs(chunk: Sequence[Work], by_id: Mapping[str, Work]) -> list[Work]:
 
 
 def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return next((line for line in reversed(lines) if "sbatch" in line), lines[-1] if lines else "")
+    """The last line that sbatch wrote, else the whole."""
+    lines = [line.strip() for line in str(error).split("\n") if "sbatch" in line]
+    return lines[-1] if lines else brief(error)

@@ -267,9 +267,10 @@ def linear_layers(model: nn.Module, pattern: str = "") -> list[tuple[str, nn.Lin
 
 
 def _has_weight(linear: nn.Linear) -> bool:
-    """Whether the layer's weight is a parameter of it, or mixed already."""
+    """Whether the layer's weight is a parameter of it, or formed by a method of this suite."""
     if parametrize.is_parametrized(linear, "weight"):
-        return any(layer.linear is linear for layer in mixed(linear))
+        parts: Any = linear.parametrizations
+        return all(type(part).__module__.startswith(f"{__package__}.") for part in parts["weight"])
     own = dict(linear.named_parameters(recurse=False)).get("weight")
     return own is not None and not isinstance(own, nn.UninitializedParameter)
 

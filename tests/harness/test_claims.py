@@ -559,7 +559,7 @@ def test_other_scales_and_unknown_scales(toy_suite, make_record):
     runs = frame(records, suite)
     assert judge(suite, "laptop", runs)[0].outcome == "not run"
     assert judge(suite, "paper", runs)[0].label == "equivalent at paper scale"
-    with pytest.raises(UsageError, match="no scale 'gpu'; it has: smoke, laptop, paper"):
+    with pytest.raises(UsageError, match="unknown scale 'gpu': there are laptop, paper, smoke"):
         judge(suite, "gpu", runs)
     twice = [*records, make_record(suite, "ant", "deep-x", 0, {"accuracy": 1}, "ok", "paper", x=1)]
     with pytest.raises(StoreError, match="two records"):
@@ -711,5 +711,5 @@ def test_power_of_what_a_scale_leaves_out(toy_suite):
     suite = toy_suite([claim(Beats), claim(LowerSpread, name="s")], scales=(scale,))
     for row in power(suite, "laptop"):
         assert (row.n, row.tasks, row.mde, row.mde_sd) == (0, 0, None, None)
-    with pytest.raises(UsageError, match="no scale 'paper'"):
+    with pytest.raises(UsageError, match="unknown scale 'paper'"):
         power(suite, "paper")

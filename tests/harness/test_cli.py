@@ -35,8 +35,8 @@ VERBS = {
     },
     "status": {"--results", "--data", "--plugin", "--json"},
     "report": {
-        "--results", "--reports", "--check", "--interval", "--plugin", "--quiet", "-q", "--verbose", "-v",
-        "--json",
+        "--results", "--reports", "--check", "--interval", "--plugin", "--quiet", "-q",
+        "--verbose", "-v", "--json",
     },
     "claims": {
         "--scale", "--results", "--strict", "--set", "--role", "--text", "-v", "--plugin", "--json",

@@ -157,8 +157,8 @@ def run(ctx):
 
 
 def test_a_plugin_counts_for_the_call_that_names_it(folder: Any) -> None:
-    (folder.root / "mine.py").write_text(PLUGIN)
-    with_it = harness.table("toy", "heights", plugin="mine.py")
+    (folder.root / "brought.py").write_text(PLUGIN)
+    with_it = harness.table("toy", "heights", plugin="brought.py")
     assert list(with_it.index) == ["walk", "drift", "mine"]
     assert list(with_it["n"].loc["mine"]) == [0, 0]
     assert list(harness.table("toy", "heights").index) == ["walk", "drift"]

@@ -37,6 +37,7 @@ REFUSED = {
                                                       "re-init")},
     **{("lora", a): "no linear layer" for a in ("DeBERTa", "ModernBERT", "XLNet", "BART", "T5",
                                                 "MPNet")},
+    **{("bit-fit", a): "no biases" for a in ("ModernBERT", "T5")},
 }  # fmt: skip
 
 

@@ -47,7 +47,7 @@ def test_every_method_returns_what_the_task_wants(context: Any, method: str) -> 
     assert 0 <= metrics["score"] <= 100
     assert metrics["degenerate"] in {0.0, 100.0}
     assert ctx.counts["parameters"] > 0
-    assert ctx.counts["updates"] >= 3
+    assert ctx.counts["updates"] >= (1 if method == "probe" else 3)
     learnt = {n for n in ctx.finished_series() if n.startswith("alpha-")}
     assert bool(learnt) == (
         method.startswith("mixup") or method in {"joint", "random-alpha", "random-alpha-wide"}

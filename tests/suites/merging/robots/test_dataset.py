@@ -58,7 +58,7 @@ def test_a_dataset_is_rolled_out_by_its_mixture(tmp_path: Path, quality: Any) ->
     [
         ({"quality": "best"}, r"^data-hopper: MergingSettings\.quality: .*'expert', 'medium'"),
         ({"source": "web"}, r"^data-hopper: MergingSettings\.source: .*'shipped', 'folder'"),
-        ({"environment": "swimmer"}, r"^data-hopper: Robot\.environment: .*'hopper'"),
+        ({"environment": "swimmer"}, "^unknown environment 'swimmer': there are ant, .*hopper"),
     ],
 )
 def test_an_unknown_quality_source_or_environment_is_one_line(
