@@ -190,7 +190,7 @@ def test_no_command_line_ends_in_a_traceback(
     fuzz: Callable[[int, int], None], commands: tuple[int, int], tally: Any
 ) -> None:
     first, number = commands
-    with tally("fuzzed command lines", "every verb") as row:
+    with tally("fuzzed command lines", "every command") as row:
         try:
             fuzz(first, number)
         except AssertionError as wrong:
