@@ -11,4 +11,4 @@ from suites import mixup
 
 def plugin() -> Plugin:
     # Written with save_pretrained; "hub:roberta-base" would take one from the hub.
-    return mixup.own_encoder("small", Path(__file__).parent / "encoder")
+    return mixup.encoder("small", Path(__file__).parent / "encoder")

@@ -5,5 +5,5 @@ from harness.lazy import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     dict.fromkeys(("alphas", "attach", "fold"), "suites.mixup.mixing")
-    | dict.fromkeys(("own_encoder", "text_task"), "suites.mixup.own"),
+    | dict.fromkeys(("encoder", "text_task"), "suites.mixup.own"),
 )

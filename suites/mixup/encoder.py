@@ -18,9 +18,12 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertModel
 
+from harness import lazy
 from harness.errors import MethodError, SpecError, brief, unknown
 from harness.training import read_tensors
 from suites.mixup.settings import Pooling
+
+lazy.callable_module(__name__)
 
 MINILM_LAYERS = 6
 MINILM = (

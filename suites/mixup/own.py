@@ -1,4 +1,4 @@
-"""Labelled texts and encoders of one's own in the suite, for plugins: `text_task`, `own_encoder`.
+"""Labelled texts and encoders of one's own in the suite, for plugins: `text_task`, `encoder`.
 
 Files of texts are read, checked and kept as JSON Lines under the digest of their contents;
 the digest is part of the identity of the trials.
@@ -201,7 +201,7 @@ def _kept(read: Sequence[Row], text: str, pair: str | None, label: str) -> Kept:
     return keep(("\n".join(lines) + "\n").encode(), ".jsonl")
 
 
-def own_encoder(
+def encoder(
     name: str,
     place: str | Path,
     *,

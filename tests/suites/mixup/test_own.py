@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,7 +124,7 @@ def folder(tmp_path):
 
 
 def test_methods_on_an_encoder_join_the_suite(folder):
-    plugin = mixup.own_encoder("mine", folder, methods=("vanilla", "mixup-*"), learning_rate=1e-5)
+    plugin = mixup.encoder("mine", folder, methods=("vanilla", "mixup-*"), learning_rate=1e-5)
     suite = extended(
         registry.load("mixup"), [Loaded(Place("m", "m", "m", "plugin"), "1", (plugin,))]
     )
@@ -133,7 +136,7 @@ def test_methods_on_an_encoder_join_the_suite(folder):
     assert {m.name for m in plugin.methods} == {
         f"mine-{n}" for n in there if n == "vanilla" or n.startswith("mixup-")
     }
-    hub = mixup.own_encoder("mine", "hub:roberta-base")
+    hub = mixup.encoder("mine", "hub:roberta-base")
     assert hub.methods[0].params["encoder"] == "hub:roberta-base"
     assert not hub.artifacts + hub.datasets
 
@@ -142,9 +145,9 @@ def test_methods_on_an_encoder_join_the_suite(folder):
 def test_a_folder_that_holds_no_encoder_is_refused(absent, folder):
     (folder / absent).unlink()
     with pytest.raises(DataError, match=r"must hold config.json, \*.safetensors and a tokenizer"):
-        mixup.own_encoder("mine", folder)
+        mixup.encoder("mine", folder)
     with pytest.raises(SpecError, match="unknown method 'vanila': did you mean 'vanilla'"):
-        mixup.own_encoder("mine", folder, methods=("vanila",))
+        mixup.encoder("mine", folder, methods=("vanila",))
 
 
 @pytest.mark.parametrize("name", ["mlm", "own:encoder-mine"])
@@ -156,7 +159,19 @@ def test_an_encoder_is_looked_for_where_its_methods_need_it(name, folder):
             asked.append(artifact)
 
     trials.stored(Context(), name)
-    every = (*methods(), *mixup.own_encoder("mine", folder).methods)
+    every = (*methods(), *mixup.encoder("mine", folder).methods)
     mine = [m for m in every if m.params.get("encoder") == name]
     assert mine
     assert all(m.needs == (asked[0],) for m in mine)
+
+
+def test_the_encoder_is_the_helper_and_the_module_of_that_name() -> None:
+    code = (
+        "from suites import mixup; before = mixup.encoder; import suites.mixup.encoder as module; "
+        "print(before.__module__, mixup.encoder is module, "
+        "*(e('mine', 'hub:x').suite for e in (before, mixup.encoder)), module.INIT_STD)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
+    )
+    assert done.stdout.split() == ["suites.mixup.own", "True", "mixup", "mixup", "0.02"]
