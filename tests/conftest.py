@@ -96,7 +96,7 @@ class Project:
         self.store = Store(self.results, self.cache)
         self.env = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(TOY), os.environ.get("PYTHONPATH", "")]),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(TOY), os.environ.get("PYTHONPATH")])),
             "HARNESS_CACHE": str(self.cache),
             "TOY_LOG": str(self.log),
             "TMPDIR": str(temporary),  # short: sockets have short names, and kills leave some
