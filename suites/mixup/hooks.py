@@ -73,6 +73,11 @@ class Kept(nn.Module):
             self.register_buffer(str(index), tensor.detach().clone())
 
 
+def trained(module: nn.Module) -> list[Tensor]:
+    """The parameters that learn, in the module's order."""
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
 class RandomState(NamedTuple):
     """What dropout draws from."""
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from suites.mixup.encoder import Classifier, task_loss
-from suites.mixup.hooks import Method, Setting
+from suites.mixup.hooks import Method, Setting, trained
 from suites.mixup.settings import ChildTuningOptions
 
 
@@ -32,9 +32,9 @@ class ChildTuning(Method):
         self.masked(model)
 
     @staticmethod
-    def masked(model: Classifier) -> list[nn.Parameter]:
+    def masked(model: Classifier) -> list[Tensor]:
         """The parameters of the layers, LayerNorms and biases among them."""
-        return [p for p in model.layers().parameters() if p.requires_grad]
+        return trained(model.layers())
 
 
 class ChildTuningF(ChildTuning):

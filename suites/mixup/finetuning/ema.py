@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from suites.mixup.encoder import Classifier
-from suites.mixup.hooks import Kept, Method, Setting
+from suites.mixup.hooks import Kept, Method, Setting, trained
 from suites.mixup.settings import EMAOptions
 
 
@@ -30,7 +30,7 @@ class EMA(Method):
 
     def attach(self, model: Classifier, setting: Setting) -> None:
         """Begins the average at the start."""
-        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._parameters = trained(model)
         self._last = self.steps(setting) - 1
         model.add_module("average", Kept(self._parameters))
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from suites.mixup.encoder import Classifier
-from suites.mixup.hooks import Method, Setting
+from suites.mixup.hooks import Method, Setting, trained
 from suites.mixup.settings import L2SPOptions
 
 
@@ -29,7 +29,7 @@ class L2SP(Method):
 
     def attach(self, model: Classifier, setting: Setting) -> None:
         """Remembers W0."""
-        self._parameters = [p for p in model.encoder.parameters() if p.requires_grad]
+        self._parameters = trained(model.encoder)
         self._pretrained = [p.detach().clone() for p in self._parameters]
 
     @torch.no_grad()

@@ -20,11 +20,10 @@ import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import StratifiedKFold, cross_val_score
-from torch import Tensor
 
 from harness.training import State
 from suites.mixup.encoder import Classifier, task_loss
-from suites.mixup.hooks import Kept, Method, Setting, Stage
+from suites.mixup.hooks import Kept, Method, Setting, Stage, trained
 from suites.mixup.settings import WiSEFTOptions
 
 STRENGTHS = tuple(10.0**k for k in range(-3, 4))
@@ -132,7 +131,7 @@ class WiSEFT(LPFT):
     def optimizer(self, model: Classifier, setting: Setting) -> torch.optim.Optimizer:
         """Remembers the weights as they are now: the probe's."""
         self._last = self.steps(setting) - 1
-        model.add_module("start", Kept(_trained(model)))
+        model.add_module("start", Kept(trained(model)))
         return super().optimizer(model, setting)
 
     @torch.no_grad()
@@ -140,12 +139,8 @@ class WiSEFT(LPFT):
         """Mixes after the last one."""
         if step == self._last:
             start = list(model.start.buffers())  # type: ignore[union-attr]
-            torch._foreach_lerp_(_trained(model), start, self.options.mix)
+            torch._foreach_lerp_(trained(model), start, self.options.mix)
 
     def detach(self, model: Classifier) -> None:
         """Drops the start."""
         del model.start
-
-
-def _trained(model: Classifier) -> list[Tensor]:
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]

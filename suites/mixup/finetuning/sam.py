@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from suites.mixup.encoder import Batch, Classifier
-from suites.mixup.hooks import Method, RandomState, Setting
+from suites.mixup.hooks import Method, RandomState, Setting, trained
 from suites.mixup.settings import SAMOptions
 
 
@@ -30,7 +30,7 @@ class SAM(Method):
 
     def attach(self, model: Classifier, setting: Setting) -> None:
         """Notes what learns."""
-        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._parameters = trained(model)
 
     def loss(self, model: Classifier, batch: Batch) -> Tensor:
         """The loss at W + e, where the model is left until `after_backward`."""
