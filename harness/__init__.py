@@ -4,5 +4,5 @@ from harness.lazy import face
 
 __getattr__, __dir__, __all__ = face(
     __name__,
-    dict.fromkeys(("claims", "figure", "record", "results", "table"), "harness.frames"),
+    dict.fromkeys(("along", "claims", "figure", "record", "results", "table"), "harness.frames"),
 )

@@ -36,6 +36,10 @@ class Effect(NamedTuple):
     interval: Interval
     """Positive where it speaks for the claim."""
     by_seed: tuple[float, ...]
+    seeds: tuple[int, ...] = ()
+    """Parallel to `by_seed`."""
+    scale: str = ""
+    """The scale or variant that it was measured at."""
 
 
 class Curve(NamedTuple):
@@ -59,12 +63,17 @@ class Curve(NamedTuple):
         if paper is None:
             return ""
         values = [effect.value for effect in self.effects]
-        number = f"{paper:,.0f}" if paper.is_integer() else f"{paper:g}"
-        at = f"{number} {self.axis.unit}".strip()
+        at = worded(self.axis, paper)
         if values and min(values) <= paper <= max(values):
             return f"the paper's {name}, {at}, lies within what was measured"
         side = "above" if not values or paper > max(values) else "below"
         return f"the paper's {name}, {at}, lies {side} all that was measured"
+
+
+def worded(axis: Axis, value: float) -> str:
+    """A value of an axis with its unit: `1,000 updates`."""
+    number = f"{value:,.0f}" if value.is_integer() else f"{value:g}"
+    return f"{number} {axis.unit}".strip()
 
 
 def along(suite: Suite, scale: Scale, claim: Claim, cells_of: CellsOf) -> Curve | None:
@@ -88,7 +97,8 @@ def along(suite: Suite, scale: Scale, claim: Claim, cells_of: CellsOf) -> Curve 
         x_S = sample(suite, claim, evidence).x_S
         overlap = max(overlap, evidence.overlap)
         interval = stats.mean_interval(widened(x_S, evidence.overlap), CONFIDENCE)
-        effects.append(Effect(value, interval, tuple(x_S.tolist())))
+        by_seed = tuple(x_S.tolist())
+        effects.append(Effect(value, interval, by_seed, evidence.seeds, point.name))
         columns.append(dict(zip(evidence.seeds, x_S.tolist(), strict=True)))
     if len(effects) < 2:
         return None

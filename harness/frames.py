@@ -1,8 +1,8 @@
 """Records and what is computed from them as DataFrames: what `import harness` offers.
 
-`results`, `claims`, `table`, `figure` and `record` read the same folder as the command line and
-raise its errors (`harness.errors.HarnessError`, one line each). Only current records count: those
-whose identity today's suite would give a trial.
+`results`, `along`, `claims`, `table`, `figure` and `record` read the same folder as the command
+line and raise its errors (`harness.errors.HarnessError`, one line each). Only current records
+count: those whose identity today's suite would give a trial.
 """
 
 import re
@@ -33,9 +33,9 @@ Plugins = str | Sequence[str] | None
 
 RESULTS = (
     "suite", "scale", "method", "task", "seed", "metric", "value", "unit", "better", "status",
-    "protocol", "training", "stale", "seconds", "finished", "id",
+    "protocol", "training", "stale", "seconds", "finished", "id", "axis", "axis_value",
 )  # fmt: skip
-"""Columns of `results`."""
+"""Columns of `results` and `along`."""
 CLAIMS = (
     "suite", "scale", "claim", "role", "verdict", "outcome", "estimate", "low", "high", "unit",
     "margin", "n", "failures", "p", "p_holm", "mde", "n_needed", "tier", "source", "text", "reason",
@@ -45,13 +45,27 @@ QUANTITIES = ("mean", "half_width", "n", "paper")
 """Of `table`: the upper level of its columns."""
 
 
+class Known(NamedTuple):
+    """A suite and its current records."""
+
+    suite: Suite
+    records: list[Record]
+    """Of the scale that was asked for, or all."""
+    every: list[Record]
+    """Of all scales."""
+    stale: set[str]
+    """Full ids of those whose code has changed since."""
+    store: Store
+
+
 def results(
     suite: str, scale: str | None = None, *, results: Folder = "results", plugin: Plugins = None
 ) -> pd.DataFrame:
     """The numbers of a suite: one row for each current record and metric of its task.
 
     `value` is NaN where the trial failed or the metric is absent. `training` tells which records
-    measure one training again; count these, not rows. `stale`: the code has changed since.
+    measure one training again; count these, not rows. `stale`: the code has changed since. `axis`
+    and `axis_value` are those of a variant that is a point of an axis, else empty; see `along`.
 
     Args:
         suite: its name.
@@ -65,10 +79,50 @@ def results(
     Raises:
         HarnessError: as the command line, an unknown name or a corrupt record for instance.
     """
-    known = known_of(suite, scale, results, plugin)
+    return _tidy(known_of(suite, scale, results, plugin))
+
+
+def along(
+    suite: str,
+    axis: str,
+    scale: str = "laptop",
+    *,
+    results: Folder = "results",
+    plugin: Plugins = None,
+) -> pd.DataFrame:
+    """The numbers along one axis of a scale, those of the scale's own value among them.
+
+    Args:
+        suite: its name.
+        axis: name of the axis.
+        scale: whose axis.
+        results: folder of the records.
+        plugin: what adds to the suite.
+
+    Returns:
+        The rows of `results` for the methods and tasks of the axis; `axis_value` is in all of them,
+        and the rows of one value stand together, rising.
+    """
+    known = known_of(suite, None, results, plugin)
+    size = known.suite.known_scale(scale)
+    spec = _named(f"axis at {scale} scale", axis, size.axes, suite)
+    stops = {point.name: value for value, point in variants.points(known.suite, size, spec)}
+    (_, first), *_ = variants.points(known.suite, size, spec)
+    pairs = {(m.name, t.name) for m, t in known.suite.pairs(first)}
+    own = [r for r in known.records if r.scale in stops and (r.method, r.task) in pairs]
+    if not own:
+        raise UsageError(f"no current records of {suite} along {axis} at {scale} scale")
+    made = _tidy(known._replace(records=own))
+    made = made.assign(axis=axis, axis_value=made["scale"].map(stops).astype("float64"))
+    return made.sort_values("axis_value", kind="stable", ignore_index=True)
+
+
+def _tidy(known: Known) -> pd.DataFrame:
+    """The columns `RESULTS` of some records."""
     own = {r.short: r for r in known.records}
     made = frame(known.records, known.suite)
     metrics = {m.name: m for m in known.suite.metrics}
+    there = variants.located(known.suite)
 
     def of_metric(field: str) -> "pd.Series[Any]":
         return made["metric"].map({n: getattr(m, field) for n, m in metrics.items()})
@@ -82,6 +136,10 @@ def results(
         finished=pd.to_datetime(
             made["id"].map({short: r.provenance.finished for short, r in own.items()}), utc=True
         ),
+        axis=made["scale"].map({name: axis.name for name, (axis, _) in there.items()}).fillna(""),
+        axis_value=made["scale"]
+        .map({name: value for name, (_, value) in there.items()})
+        .astype("float64"),
     )[list(RESULTS)]
 
 
@@ -208,19 +266,6 @@ def record(id: str, *, results: Folder = "results") -> Record:
         raise UsageError(f"no record in {results} has an id that begins with {id}")
     there = ", ".join(r.short for r in found[:5]) + (", ..." if len(found) > 5 else "")
     raise UsageError(f"{len(found)} records begin with {id} ({there}): give more digits")
-
-
-class Known(NamedTuple):
-    """A suite and its current records."""
-
-    suite: Suite
-    records: list[Record]
-    """Of the scale that was asked for, or all."""
-    every: list[Record]
-    """Of all scales."""
-    stale: set[str]
-    """Full ids of those whose code has changed since."""
-    store: Store
 
 
 def known_of(suite: str, scale: str | None, results: Folder, plugin: Plugins) -> Known:

@@ -144,6 +144,11 @@ def value_of(scale: Scale, axis: Axis) -> float:
     return float(place)
 
 
+def assignment(axis: Axis, value: float) -> str:
+    """What `--set` takes for one value of an axis."""
+    return f"{axis.setting}={int(value) if value.is_integer() else repr(value)}"
+
+
 def points(suite: Suite, scale: Scale, axis: Axis) -> tuple[Point, ...]:
     """The values of an axis with their scales, rising; those have the axis's methods and tasks.
 
@@ -155,11 +160,22 @@ def points(suite: Suite, scale: Scale, axis: Axis) -> tuple[Point, ...]:
     own = value_of(scale, axis)
     made = []
     for value in sorted({own, *axis.values}):
-        text = f"{int(value)}" if value.is_integer() else repr(value)
-        varied = scale if value == own else vary(suite, scale, {axis.setting: text})
+        asked = assigned([assignment(axis, value)])
+        varied = scale if value == own else vary(suite, scale, asked)
         update = {"methods": methods, "tasks": tasks, "axes": ()}
         made.append(Point(value, varied.model_copy(update=update)))
     return tuple(made)
+
+
+def located(suite: Suite) -> dict[str, tuple[Axis, float]]:
+    """Name of each variant that is a point of an axis -> that axis, and the value there."""
+    found: dict[str, tuple[Axis, float]] = {}
+    for scale in suite.scales:
+        for axis in scale.axes:
+            for value, varied in points(suite, scale, axis):
+                if varied.name != scale.name:
+                    found.setdefault(varied.name, (axis, value))
+    return found
 
 
 def around(

@@ -21,6 +21,9 @@ COLUMNS = (
 )  # fmt: skip
 """Several published numbers for one cell are joined with `;`, several ids with a space."""
 
+AXIS = ("scale", "axis", "axis_unit", "axis_value")
+"""What a table along an axis has besides."""
+
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 """Text that begins with one of these is run by some spreadsheet."""
 
@@ -31,7 +34,11 @@ def comparison(table: Comparison) -> str:
     """One line per cell, also where nothing was measured."""
     m = table.metric
     about = (m.name, m.unit, m.better, m.split, m.select)
-    return _text(COLUMNS, (_line(cell, about) for cell in table.cells))
+    if table.axis is None:
+        return _text(COLUMNS, (_line(cell, about) for cell in table.cells))
+    name, unit = table.axis.name, table.axis.unit
+    lines = ((*_line(cell, about), cell.scale, name, unit, cell.value) for cell in table.cells)
+    return _text((*COLUMNS, *AXIS), lines)
 
 
 def listing(table: Listing) -> str:
@@ -43,6 +50,12 @@ def listing(table: Listing) -> str:
             for row in table.rows
         ),
     )
+
+
+def lines_of(rows: Iterable[Iterable[object]]) -> str:
+    """Rows as they stand, the first of them the heads."""
+    head, *rest = rows
+    return _text(head, rest)
 
 
 def _line(cell: Cell, about: tuple[str, ...]) -> tuple[object, ...]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.axes import Curve
 from harness.errors import HarnessError, SpecError, brief, described
 from harness.files import read_plain
 from harness.identity import digest
@@ -67,6 +66,10 @@ class Picture(NamedTuple):
     """What is drawn, as numbers."""
     problem: str = ""
     """Why there is no picture; empty where there is one."""
+    links: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
+    """Places of the records behind it, below `records/`: a title, then texts and places."""
+    axis: str = ""
+    """The axis that it is drawn along; empty of the suite's own figures."""
 
 
 class Kept:
@@ -123,53 +126,24 @@ def draw(
     function = call(figure.draw)
 
     def drawn() -> Picture:
-        return _drawn(picture, lambda: function(records, suite, figure), figure.draw)
+        return drawn_by(picture, lambda: function(records, suite, figure), figure.draw)
 
     if kept is None:
         return drawn()
     return kept.of(picture, figure.draw, " ".join(r.checksum for r in records), drawn)
 
 
-def draw_curve(suite: Suite, curve: Curve, kept: Kept | None = None) -> Picture:
-    """Draws the effect of a claim along an axis: every seed, the intervals, the paper's value."""
-    claim = next(c for c in suite.claims if c.name == curve.claim)
-    picture = Picture(f"curve-{curve.claim}", claim.text, _caption(curve))
+def drawn_by(
+    picture: Picture, function: Callable[[], Any], source: str, table: str = ""
+) -> Picture:
+    """The picture that a function draws, in the style of reports; or why there is none.
 
-    def drawn() -> Picture:
-        return _drawn(picture, lambda: _curve(curve), "harness.report.figure")
-
-    return drawn() if kept is None else kept.of(picture, "harness.drawing", repr(curve), drawn)
-
-
-def _caption(curve: Curve) -> str:
-    words = ["Mean and 95 % interval, one small mark per seed; above zero speaks for the claim."]
-    if curve.axis.paper is not None:
-        words.append(f"Dotted: {curve.paper}.")
-    return " ".join(words)
-
-
-def _curve(curve: Curve) -> Any:
-    from harness import drawing
-
-    made, (axis,) = drawing.panels(1, 1, (5.2, 3.2))
-    style = drawing.styles(["effect"])["effect"]
-    values = [effect.value for effect in curve.effects]
-    for effect in curve.effects:
-        drawing.points(axis, [effect.value] * len(effect.by_seed), effect.by_seed, style)
-    drawing.interval_line(axis, values, [e.interval for e in curve.effects], style, "effect")
-    axis.axhline(0, color="#6b7280", linewidth=0.8)
-    if curve.axis.paper is not None:
-        axis.axvline(curve.axis.paper, color="#6b7280", linewidth=1, linestyle=":")
-    if curve.decades:
-        axis.set_xscale("log")
-    unit = f" ({curve.axis.unit})" if curve.axis.unit else ""
-    axis.set_xlabel(f"{curve.axis.label or curve.axis.name}{unit}")
-    axis.set_ylabel(f"effect ({curve.unit})" if curve.unit else "effect")
-    return made
-
-
-def _drawn(picture: Picture, function: Callable[[], Any], source: str) -> Picture:
-    """The picture that a function draws, in the style of reports; or why there is none."""
+    Args:
+        picture: without its bytes.
+        function: draws it.
+        source: import path of the function, for messages.
+        table: its numbers as CSV; empty: those that the drawing holds.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure as Drawing
 
@@ -198,7 +172,7 @@ def _drawn(picture: Picture, function: Callable[[], Any], source: str) -> Pictur
         drawing.savefig(png, format="png", metadata={"Software": None})
         if "matplotlib.pyplot" in sys.modules:
             sys.modules["matplotlib.pyplot"].close(drawing)
-        data = numbers(drawing)
+        data = table or numbers(drawing)
     return picture._replace(svg=_settled(svg.getvalue()), png=png.getvalue(), csv=data.encode())
 
 

@@ -13,9 +13,13 @@ from typing import TYPE_CHECKING
 
 from harness import number
 from harness.digits import plain
+from harness.report.along import Sheet as AxisSheet
+from harness.report.along import places
+from harness.report.along import titles as axis_titles
 from harness.report.overview import Overview
 from harness.report.page import Page
-from harness.report.sheet import Sheet, places, titles
+from harness.report.sheet import Sheet, titles
+from harness.suite import SEPARATOR
 from harness.wording import LEGEND, RULES, anchor, forms, slug
 
 if TYPE_CHECKING:
@@ -42,8 +46,9 @@ def report(page: Page) -> str:
     return _render(
         "report.html",
         page=page,
-        places=places(page.selection),
+        places=places(page.suite, page.scale, page.selection, page.stretches),
         sheets=titles(page.suite, page.selection),
+        along=[(s, axis_titles(page.suite, s), t) for s, t in page.along],
         script=_script(),
     )
 
@@ -52,6 +57,17 @@ def records(page: Page, sheet: Sheet) -> str:
     """One page of records, for `records/` beside the page of its suite and scale."""
     stale = any(seed.stale for entry in sheet.entries for seed in entry.seeds)
     return _render("records.html", page=page, sheet=sheet, stale=stale)
+
+
+def along(page: Page, sheet: AxisSheet) -> str:
+    """One page of records along an axis, for the same folder."""
+    stale = any(s.stale for part in sheet.parts for entry in part.entries for s in entry.seeds)
+    return _render("along.html", page=page, sheet=sheet, stale=stale)
+
+
+def _varied(scale: str) -> str:
+    """What a variant replaces, behind a comma."""
+    return f", {scale.partition(SEPARATOR)[2]}" if SEPARATOR in scale else ""
 
 
 def index(overview: Overview) -> str:
@@ -100,6 +116,11 @@ def _environment() -> "Environment":
     marks = {slug(name): MARKS[slug(name)] for word, _ in LEGEND for name in forms(word)}
     environment.globals.update(style=Markup(style), marks=marks)  # noqa: S704
     environment.filters.update(
-        count=number.count, plural=number.plural, anchor=anchor, digest=_digest, plain=plain
+        count=number.count,
+        plural=number.plural,
+        anchor=anchor,
+        digest=_digest,
+        plain=plain,
+        varied=_varied,
     )
     return environment

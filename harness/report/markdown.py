@@ -88,6 +88,8 @@ def report(page: Page) -> str:
     parts += [listing(table) for table in (page.exact, page.checks, page.curves) if table.rows]
     if page.tables:
         parts += ["## Tables", *(comparison(table) for table in page.tables)]
+    for stretch, tables in page.along:
+        parts += [f"## Along {escape(stretch.title)}", *(comparison(table) for table in tables)]
     if page.pictures:
         parts.append("## Figures")
         for picture in page.pictures:

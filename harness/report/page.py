@@ -10,9 +10,12 @@ from harness.claims import Verdict, judge
 from harness.errors import SpecError
 from harness.looks import Look
 from harness.record import Provenance, Record
-from harness.report import cost
+from harness.report import along, cost
+from harness.report.along import Sheet as AxisSheet
+from harness.report.along import Stretch
 from harness.report.answer import Reply, reply
-from harness.report.figure import Kept, Picture, draw, draw_curve
+from harness.report.curve import draw_curve, draw_levels
+from harness.report.figure import Kept, Picture, draw
 from harness.report.selection import Selection, Trial, as_trial, sort_out
 from harness.report.sheet import Sheet, sheets
 from harness.report.table import FAILURES, Comparison, Field, Listing, Row, compare, label, planned
@@ -66,6 +69,18 @@ class Page(NamedTuple):
     selection: Selection
     cells: Cells
     """The numbers behind tables and pages of records."""
+    along: tuple[tuple[Stretch, tuple[Comparison, ...]], ...] = ()
+    """The axes that have records at other values, with their tables."""
+
+    @property
+    def stretches(self) -> tuple[Stretch, ...]:
+        """The same without their tables."""
+        return tuple(stretch for stretch, _ in self.along)
+
+    @property
+    def axis_sheets(self) -> Iterator[AxisSheet]:
+        """The pages of records along axes."""
+        return along.sheets(self.suite, self.scale, self.stretches)
 
     @property
     def sheets(self) -> Iterator[Sheet]:
@@ -102,10 +117,10 @@ def build(
         SpecError: a table of the suite bears a name that every report uses.
     """
     for table in suite.tables:
-        if table.name in RESERVED:
+        if table.name in RESERVED or table.name.startswith(along.PREFIX):
             raise SpecError(
                 f"suite {suite.name}: table {table.name!r} has a name that reports keep for "
-                f"themselves ({', '.join(RESERVED)}); give it another name"
+                f"themselves ({', '.join(RESERVED)}, {along.PREFIX}*); give it another name"
             )
     selection = sort_out(suite, records, current, stale)
     runs = frame(selection.used, suite)
@@ -117,6 +132,7 @@ def build(
     tables: list[Comparison] = []
     verdicts: tuple[Verdict, ...] = ()
     pictures: list[Picture] = []
+    found: tuple[Stretch, ...] = ()
     if scale is not None:
         made = (compare(t, suite, scale, selection, grouped, printed) for t in suite.tables)
         tables = [table for table in made if table is not None]
@@ -126,7 +142,11 @@ def build(
             draw(f, suite, selection.used, kept) if figures else Picture(f.name, f.title, f.caption)
             for f in suite.figures
         ]
-        pictures += [draw_curve(suite, v.curve, kept) for v in verdicts if v.curve and figures]
+        found = along.stretches(suite, scale, selection, grouped, beyond, current, stale)
+        spots = along.places(suite, scale_name, selection, found)
+        if figures:
+            pictures += [draw_curve(suite, v.curve, spots, kept) for v in verdicts if v.curve]
+            pictures += [draw_levels(suite, s, m, kept) for s in found for m in s.metrics]
     trials = selection.trials | {r.short: as_trial(r, r.id in stale) for r in beyond}
     own = suite.trial_count(scale) if scale else 0
     want = max(own, len(selection.used))  # seeds were added until claims were decided
@@ -160,6 +180,7 @@ def build(
         ),
         selection=selection,
         cells=grouped,
+        along=tuple((stretch, tuple(along.tables(suite, stretch))) for stretch in found),
     )
 
 

@@ -22,6 +22,11 @@ class Trial(NamedTuple):
     stale: bool
     """The suite's code has changed since."""
 
+    @property
+    def scale(self) -> str:
+        """The scale or variant that it ran at."""
+        return self.file.split("/")[1]
+
 
 class Retired(NamedTuple):
     """A record that no table has a cell for."""

@@ -17,7 +17,8 @@ from harness.record import Record, Series
 from harness.report import plot
 from harness.report.selection import Selection
 from harness.report.table import label
-from harness.suite import Metric, Suite, Task
+from harness.suite import Metric, Suite, Task, select
+from harness.variants import assignment, value_of
 
 _MOST = 400
 """Records on one page; a single method with more of them keeps its page."""
@@ -64,6 +65,7 @@ class Entry(NamedTuple):
     """One method on the task of a sheet."""
 
     method: str
+    anchor: str
     title: str
     note: str
     command: str
@@ -140,35 +142,84 @@ def sheets(suite: Suite, scale: str, selection: Selection, cells: Cells) -> Iter
             for m in task.reports
             if any(m in r.metrics for group in whole.values() for r in group)
         ]
-        bounds = {m.name: _bounds(whole, m) for m in metrics}
-        machines = _Machines()
+        bounds = {m.name: bounds_of(whole.values(), m) for m in metrics}
+        machines = Machines()
         records = [r for pair in pairs for r in selection.pairs[pair]]
-        specs = {r.short: _flat(r.spec) for r in records}
-        shared = _shared(list(specs.values()))
+        specs = Specs(records)
         entries = tuple(
-            _entry(suite, scale, pair, selection, cells, metrics, bounds, machines, shared, specs)
+            entry_of(
+                suite,
+                pair,
+                selection,
+                cells,
+                metrics,
+                bounds,
+                machines,
+                specs,
+                command(suite, scale, selection.pairs[pair], _alone(suite, scale, pair)),
+            )
             for pair in pairs
         )
-        lines = tuple((key, value) for key, value in shared.items() if key not in _TOLD)
-        yield Sheet(name, task.name, _title(name, task), entries, lines, machines.listed())
+        yield Sheet(name, task.name, _title(name, task), entries, specs.told, machines.listed())
+
+
+def _alone(suite: Suite, scale: str, pair: tuple[str, str]) -> tuple[str, ...]:
+    """What `--set` needs so that a trial runs at the scale alone, and not along its axes too."""
+    for size in suite.scales:
+        for axis in size.axes if size.name == scale else ():
+            runs = select(suite.methods, axis.methods), select(suite.tasks, axis.tasks)
+            if all(any(t.name == n for t in there) for there, n in zip(runs, pair, strict=True)):
+                return (assignment(axis, value_of(size, axis)),)
+    return ()
 
 
 _TOLD = ("suite", "scale.name", "task.name", "method.name", "seed", "task.protocol")
 """Parts of a specification that stand elsewhere on the page."""
 
 
-def _entry(
+class Specs:
+    """What the specifications of some records have in common, and what each adds."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self._flat = {r.short: _flat(r.spec) for r in records}
+        self._shared = _shared(list(self._flat.values()))
+
+    @property
+    def told(self) -> tuple[tuple[str, str], ...]:
+        """The lines that all have, less those that stand elsewhere on the page."""
+        return tuple((key, value) for key, value in self._shared.items() if key not in _TOLD)
+
+    def beyond(self, group: Iterable[Record]) -> tuple[tuple[str, str], ...]:
+        """The lines of some of the records that not all have."""
+        return _differences([self._flat[r.short] for r in group], self._shared)
+
+
+def entry_of(
     suite: Suite,
-    scale: str,
     pair: tuple[str, str],
     selection: Selection,
     cells: Cells,
     metrics: Sequence[Metric],
     bounds: Mapping[str, tuple[float, float]],
-    machines: "_Machines",
-    shared: Collection[str],
-    specs: Mapping[str, Mapping[str, str]],
+    machines: "Machines",
+    specs: Specs,
+    command: str,
+    at: tuple[str, str] = ("", ""),
 ) -> Entry:
+    """What a page shows of one method on one task.
+
+    Args:
+        suite: whose.
+        pair: method and task.
+        selection: with their records.
+        cells: their numbers.
+        metrics: of the task, those that anything on the page has.
+        bounds: of the axes of the strips, by metric.
+        machines: of the page.
+        specs: of all records of the page.
+        command: what makes it again.
+        at: what its anchor and its title end with.
+    """
     group, method = selection.pairs[pair], suite.method(pair[0])
     own = [m for m in metrics if any(m.name in r.metrics for r in group)]
     strips = []
@@ -210,22 +261,24 @@ def _entry(
     )
     return Entry(
         method=method.name,
-        title=label(method),
+        anchor=method.name + at[0],
+        title=label(method) + at[1],
         note=method.note,
-        command=command(suite, scale, group),
+        command=command,
         strips=tuple(strips),
         curves=_curves(group),
         heads=tuple(m.label + (f", {m.select}" if _twice(m, own) else "") for m in own),
         seeds=seeds,
-        differences=_differences([specs[r.short] for r in group], shared),
+        differences=specs.beyond(group),
         costs=_costs(group),
     )
 
 
-def command(suite: Suite, scale: str, group: Sequence[Record]) -> str:
+def command(suite: Suite, scale: str, group: Sequence[Record], settings: Sequence[str] = ()) -> str:
     """What makes one cell again, in a folder of its own; see `docs/reproducing-one-number.md`."""
     first = group[0]
     words = ["harness", "run", suite.name, "--scale", scale]
+    words += [word for setting in settings for word in ("--set", setting)]
     words += ["--methods", first.method, "--tasks", first.task]
     words += ["--seeds", ranges(r.seed for r in group), "--results", "again"]
     plugins = first.spec.get("plugins")
@@ -249,15 +302,9 @@ def _twice(metric: Metric, metrics: Sequence[Metric]) -> bool:
     return sum(m.label == metric.label for m in metrics) > 1
 
 
-def _bounds(
-    groups: Mapping[tuple[str, str], Sequence[Record]], metric: Metric
-) -> tuple[float, float]:
-    values = [
-        r.metrics[metric.name]
-        for group in groups.values()
-        for r in group
-        if metric.name in r.metrics
-    ]
+def bounds_of(groups: Iterable[Iterable[Record]], metric: Metric) -> tuple[float, float]:
+    """The smallest and the largest number that any of the records has."""
+    values = [r.metrics[metric.name] for group in groups for r in group if metric.name in r.metrics]
     return min(values), max(values)
 
 
@@ -343,7 +390,7 @@ def _short(value: str) -> str:
     return value[:12] if digest else value
 
 
-class _Machines:
+class Machines:
     """Letters for what records ran on and with, in the order in which they are met."""
 
     def __init__(self) -> None:

@@ -142,7 +142,7 @@ def orphans(suites: Iterable[Suite], results: Path, out: Path) -> dict[str, str]
 def _files(page: Page, interval: latex.Spread) -> dict[str, bytes]:
     folder = f"{page.suite.name}/{page.scale}"
     files = {"report.md": markdown.report(page), "report.html": html.report(page)}
-    for table in page.tables:
+    for table in (*page.tables, *(table for _, found in page.along for table in found)):
         place = f"tables/{table.name}"
         files[f"{place}.md"] = markdown.comparison(table)
         files[f"{place}.tex"] = latex.comparison(table, page.suite.name, interval)
@@ -159,6 +159,8 @@ def _files(page: Page, interval: latex.Spread) -> dict[str, bytes]:
     }  # not both at once
     for sheet in page.sheets:
         made[f"{folder}/records/{sheet.name}.html"] = html.records(page, sheet).encode()
+    for along in page.axis_sheets:
+        made[f"{folder}/records/{along.name}.html"] = html.along(page, along).encode()
     for picture in page.pictures:
         if picture.svg:
             for ending in ENDINGS:

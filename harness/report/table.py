@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from harness import number
+from harness.analysis import Cell as Sample
 from harness.analysis import Cells, distinct, interval_of, shared_seeds
 from harness.report.selection import Selection, Trial
 from harness.stats import standard_deviation
 from harness.stats.samples import differences
-from harness.suite import Mark, Metric, Reference, Scale, Suite, Table, Task, select
+from harness.suite import Axis, Mark, Metric, Reference, Scale, Suite, Table, Task, select
 
 FAILURES = ("diverged", "oom", "timeout", "failed")
 
@@ -55,6 +56,10 @@ class Cell(NamedTuple):
     """Its paired interval against the best includes zero, or there is none."""
     set_off: bool = False
     """The table's own mark applies."""
+    scale: str = ""
+    """The variant that it was measured at, in a table along an axis; empty in all others."""
+    value: float | None = None
+    """The axis's value there."""
 
     @property
     def failures(self) -> int:
@@ -109,6 +114,8 @@ class Comparison(NamedTuple):
     """The same, and how to read it."""
     anchors: tuple[str, ...]
     """Published numbers that have no cell of their own, or that others than the paper published."""
+    axis: Axis | None = None
+    """What the columns are values of, where they are no tasks or methods."""
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -219,38 +226,30 @@ def compare(
     if not inside:
         return None
     protocols = tuple(sorted({t.protocol for t in tasks}))
-    task_labels = _task_labels(tasks, mixed=len(protocols) > 1)
-    method_labels = _distinct([(m.name, label(m)) for m in methods])
+    task_labels = labels_of(tasks, mixed=len(protocols) > 1)
+    method_labels = distinct_labels([(m.name, label(m)) for m in methods])
     by_method = spec.rows == "methods"
     made: dict[tuple[str, str], Cell] = {}
     kinds: set[str] = set()
     for task in tasks:
         column = {}
         for method in methods:
-            group = selection.pairs.get((method.name, task.name), ())
             printed = references.get((task.name, method.name, metric.name), ())
+            group = selection.pairs.get((method.name, task.name), ())
             found = cells[method.name, task.name, metric.name]
-            edge = found.interval().steady()
-            if edge.low is not None:
-                kinds.add(edge.method)
+            kind = found.interval()
+            if kind.low is not None:
+                kinds.add(kind.method)
             names = (method_labels[method.name], task_labels[task.name])
-            column[method.name] = Cell(
-                *(names if by_method else names[::-1]),
-                method.name,
-                task.name,
-                task.protocol,
-                edge.mean,
-                _cut(edge.low, metric),
-                _cut(edge.high, metric),
-                edge.n,
-                len(found.seeds),
-                tuple(selection.trials[r.short] for r in group),
-                tuple(r for r in printed if r.source == "paper"),
-                half=None if edge.low is None or edge.high is None else (edge.high - edge.low) / 2,
-                sd=standard_deviation(found.at(distinct([found], found.seeds))),
-                set_off=_set_off(spec.mark, method.name, task.name, cells),
-            )
-        for name, cell in _ranked(column, metric, cells).items():
+            column[method.name] = cell_of(
+                found,
+                metric,
+                names if by_method else names[::-1],
+                (method.name, task),
+                [selection.trials[r.short] for r in group],
+                [r for r in printed if r.source == "paper"],
+            )._replace(set_off=_set_off(spec.mark, method.name, task.name, cells))
+        for name, cell in ranked(column, metric, cells).items():
             made[name, task.name] = cell
     if all(t.stale for cell in made.values() for t in cell.trials):
         made = {key: cell._replace(starred=False) for key, cell in made.items()}
@@ -271,8 +270,44 @@ def compare(
         columns=tuple(across if by_method else down),
         rows=tuple(rows),
         note=spec.note,
-        notes=tuple(_notes(spec, tasks, list(made.values()), kinds)),
+        notes=tuple(notes_of(tasks, list(made.values()), kinds, spec.note, spec.mark)),
         anchors=_anchors(references, tasks, suite, metric),
+    )
+
+
+def cell_of(
+    found: Sample,
+    metric: Metric,
+    names: tuple[str, str],
+    place: tuple[str, Task],
+    trials: Sequence[Trial],
+    printed: Sequence[Reference] = (),
+) -> Cell:
+    """One cell of a table.
+
+    Args:
+        found: its numbers.
+        metric: what they are.
+        names: of its row and its column.
+        place: method and task.
+        trials: its records.
+        printed: the paper's own numbers.
+    """
+    edge = found.interval().steady()
+    return Cell(
+        *names,
+        place[0],
+        place[1].name,
+        place[1].protocol,
+        edge.mean,
+        _cut(edge.low, metric),
+        _cut(edge.high, metric),
+        edge.n,
+        len(found.seeds),
+        tuple(trials),
+        tuple(printed),
+        half=None if edge.low is None or edge.high is None else (edge.high - edge.low) / 2,
+        sd=standard_deviation(found.at(distinct([found], found.seeds))),
     )
 
 
@@ -292,7 +327,7 @@ def _set_off(mark: Mark | None, method: str, task: str, cells: Cells) -> bool:
     return mean is not None and mean < mark.below
 
 
-def _ranked(column: dict[str, Cell], metric: Metric, cells: Cells) -> dict[str, Cell]:
+def ranked(column: dict[str, Cell], metric: Metric, cells: Cells) -> dict[str, Cell]:
     """The cells of one task, with the best marked and those that cannot be told from it."""
     means = {name: cell.mean for name, cell in column.items() if cell.mean is not None}
     if metric.better == "neither" or len(means) < 2:
@@ -313,8 +348,23 @@ def _ranked(column: dict[str, Cell], metric: Metric, cells: Cells) -> dict[str, 
     return marked
 
 
-def _notes(spec: Table, tasks: Sequence[Task], cells: Sequence[Cell], kinds: set[str]) -> list[str]:
-    notes = [spec.note] if spec.note else []
+def notes_of(
+    tasks: Sequence[Task],
+    cells: Sequence[Cell],
+    kinds: set[str],
+    note: str = "",
+    mark: Mark | None = None,
+) -> list[str]:
+    """How to read a table: what its numbers and marks are, and what is behind them.
+
+    Args:
+        tasks: of the table.
+        cells: all of them.
+        kinds: how their intervals were made.
+        note: what the suite says of the table.
+        mark: the table's own.
+    """
+    notes = [note] if note else []
     how = f" ({', '.join(sorted(kinds))})" if kinds else ""
     notes.append(
         f"Mean over seeds, 95 % interval{how}, n seeds with a value; "
@@ -336,8 +386,8 @@ def _notes(spec: Table, tasks: Sequence[Task], cells: Sequence[Cell], kinds: set
             f"shared seeds includes zero, or fewer than two {pairs}. "
             "Not adjusted for several comparisons."
         )
-    if spec.mark and any(c.set_off for c in cells):
-        notes.append(f"‡ {spec.mark.text}")
+    if mark and any(c.set_off for c in cells):
+        notes.append(f"‡ {mark.text}")
     total = sum(len(c.trials) for c in cells)
     stale = sum(c.stale for c in cells)
     if stale and stale == total:
@@ -388,15 +438,16 @@ def _anchors(
     return tuple(lines)
 
 
-def _task_labels(tasks: Sequence[Task], mixed: bool) -> dict[str, str]:
+def labels_of(tasks: Sequence[Task], mixed: bool) -> dict[str, str]:
+    """Labels of tasks by name, with what sets some of them off from others."""
     pairs = []
     for task in tasks:
         marks = [task.protocol] * mixed + ["synthetic fallback"] * task.fallback
         pairs.append((task.name, label(task) + (f" ({', '.join(marks)})" if marks else "")))
-    return _distinct(pairs)
+    return distinct_labels(pairs)
 
 
-def _distinct(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+def distinct_labels(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
     """Labels by name; where two things share a label, their names tell them apart."""
     counts = Counter(text for _, text in pairs)
     return {name: text if counts[text] == 1 else f"{text} [{name}]" for name, text in pairs}

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from harness import number
+from harness.axes import worded
 from harness.claim import Claim, Exact, LowerSpread, Role, Trend
 from harness.claims import Verdict
 from harness.digits import steady
@@ -65,9 +66,9 @@ class Line(NamedTuple):
         return self.label.removeprefix(self.word or "additional").lstrip(" :,")
 
     @property
-    def pairs(self) -> tuple[tuple[str, str], ...]:
-        """Method and task of the records behind it."""
-        return tuple(dict.fromkeys((t.method, t.task) for t in self.trials))
+    def pairs(self) -> tuple[tuple[str, str, str], ...]:
+        """Method, task, and scale or variant of the records behind it."""
+        return tuple(dict.fromkeys((t.method, t.task, t.scale) for t in self.trials))
 
 
 class Group(NamedTuple):
@@ -308,23 +309,21 @@ def curves(suite: Suite, verdicts: Sequence[Verdict]) -> Listing:
         name = v.curve.axis.label or v.curve.axis.name
         per = "per factor of ten" if v.curve.decades else f"per {unit or 'unit'}"
         lines = [
-            (f"{number.count(e.value)} {unit}".strip(), e.interval, v.unit) for e in v.curve.effects
+            (Field("effect"), Field(worded(v.curve.axis, e.value), e.value), e.interval, v.unit)
+            for e in v.curve.effects
         ]
-        lines.append(
-            (
-                f"slope toward the paper's: {v.curve.paper}" if v.curve.paper else "slope",
-                v.curve.slope,
-                f"{v.unit} {per}".strip(),
-            )
-        )
-        for at, i, of in lines:
+        slope = f"slope toward the paper's: {v.curve.paper}" if v.curve.paper else "slope"
+        none = Field(number.MISSING, "")
+        lines.append((Field(slope), none, v.curve.slope, f"{v.unit} {per}".strip()))
+        for what, at, i, of in lines:
             low, high = (None, None) if i.low == i.high else (i.low, i.high)
             rows.append(
                 Row(
                     (
                         Field(claim.text, v.claim),
-                        Field(name),
-                        Field(at),
+                        Field(name, v.curve.axis.name),
+                        what,
+                        at,
                         _field(number.significant(i.mean or 0), i.mean),
                         _field("" if low is None else number.significant(low), low),
                         _field("" if high is None else number.significant(high), high),
@@ -333,9 +332,9 @@ def curves(suite: Suite, verdicts: Sequence[Verdict]) -> Listing:
                     )
                 )
             )  # fmt: skip
-    heads = ("Claim", "Axis", "At", "Effect", "95 % low", "95 % high", "Unit", "n")
+    heads = ("Claim", "Axis", "What", "At", "Effect", "95 % low", "95 % high", "Unit", "n")
     notes = ("Positive speaks for the claim; a positive slope grows toward the paper's value.",)
-    right = (False, False, True, True, True, True, False, True)
+    right = (False, False, False, True, True, True, True, False, True)
     return Listing("curves", "Effects along axes", heads, tuple(rows), notes, right)
 
 

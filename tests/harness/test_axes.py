@@ -10,7 +10,7 @@ from harness.analysis import frame
 from harness.claims import judge
 from harness.design import power
 from harness.errors import UsageError
-from harness.report import figure
+from harness.report import curve as pictures
 from harness.settings import Settings
 from harness.suite import Axis, Beats, Scale, Trend
 from harness.variants import around, points
@@ -156,7 +156,7 @@ def test_axes_that_do_not_fit_are_one_line(make_suite):
 def test_a_curve_is_drawn_with_every_seed_and_the_papers_value(judged, make_suite):
     one = claim(axis="tokens")
     found = judged(one, lambda steps: 3 * math.log10(steps))
-    picture = figure.draw_curve(make_suite([one]), found.curve)
+    picture = pictures.draw_curve(make_suite([one]), found.curve)
     assert (picture.name, picture.problem) == ("curve-c", "")
     assert picture.svg.startswith(b"<?xml")
     assert "Dotted: the paper's updates" in picture.caption

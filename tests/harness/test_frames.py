@@ -62,7 +62,7 @@ def test_importing_the_package_imports_nothing_else() -> None:
         " 'pandas' in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    names = ["claims", "figure", "record", "results", "table"]
+    names = ["along", "claims", "figure", "record", "results", "table"]
     assert json.loads(done.stdout) == [names, ["harness.lazy"], False]
 
 

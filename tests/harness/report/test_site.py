@@ -203,7 +203,7 @@ def test_a_picture_is_drawn_again_where_what_it_is_drawn_from_changed(
 ) -> None:
     cache, out = Cache(tmp_path / "cache"), tmp_path / "reports"
     times: list[str] = []
-    drawn = figure._drawn
+    drawn = figure.drawn_by
 
     def counted(picture: figure.Picture, *rest: Any) -> figure.Picture:
         made = drawn(picture, *rest)
@@ -215,7 +215,7 @@ def test_a_picture_is_drawn_again_where_what_it_is_drawn_from_changed(
         found = generate([suite or lab()], made, out, drawn=Verified(cache, "pictures"))
         return found, len(times)
 
-    monkeypatch.setattr(figure, "_drawn", counted)
+    monkeypatch.setattr(figure, "drawn_by", counted)
     monkeypatch.setattr(figure, "source_digest", lambda path: "one")
     assert again(records)[1] == 1
     plain = tree(out)
