@@ -5,6 +5,7 @@ line and raise its errors (`harness.errors.HarnessError`, one line each). Only c
 count: those whose identity today's suite would give a trial.
 """
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -136,10 +137,8 @@ def _tidy(known: Known) -> pd.DataFrame:
         finished=pd.to_datetime(
             made["id"].map({short: r.provenance.finished for short, r in own.items()}), utc=True
         ),
-        axis=made["scale"].map({name: axis.name for name, (axis, _) in there.items()}).fillna(""),
-        axis_value=made["scale"]
-        .map({name: value for name, (_, value) in there.items()})
-        .astype("float64"),
+        axis=[there[name][0].name if name in there else "" for name in made["scale"]],
+        axis_value=[there[name][1] if name in there else math.nan for name in made["scale"]],
     )[list(RESULTS)]
 
 

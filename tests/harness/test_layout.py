@@ -131,8 +131,8 @@ ALLOWED = {
     },
     "report": {
         "analysis", "axes", "claim", "claims", "digits", "drawing", "effects", "errors", "files",
-        "identity", "looks", "number", "record", "registry", "stats", "suite", "tiers", "verified",
-        "wording",
+        "identity", "looks", "number", "record", "registry", "stats", "suite", "tiers", "variants",
+        "verified", "wording",
     },
     "comparison": {"analysis", "identity", "record", "stats", "suite"},
     "compare_commands": {
