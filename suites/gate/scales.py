@@ -35,7 +35,7 @@ def _laptop(small: tuple[str, ...]) -> Scale:
     return Scale(
         name="laptop",
         seeds=tuple(range(10)),
-        tasks=("self-*", "neighbour*", *small, "minesweeper-l[25]", "minesweeper-l5-paper-code"),
+        tasks=("self-*", "neighbour*", *small, "minesweeper-l*", "tolokers-l*", "minesweeper-l5-paper-code"),
         methods=COMPARED,
         exclude=(
             "*/actor-l2",
