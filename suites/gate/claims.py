@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from harness.check import Ceiling, Converged, Floor, Measured
+from harness.check import Ceiling, Floor, Measured
 from harness.claim import Basis, Beats, Citation, Claim, Competitive, Level, Trend, declared
 from suites.gate.datasets import SMALL
 from suites.gate.tasks import DEEP
@@ -330,13 +330,13 @@ def _ablations() -> Iterator[Claim]:
     )
 
 
-def _settled(a: str, b: str) -> tuple[Converged, Measured]:
-    """Training was not stopped in mid-climb.
+def _settled(a: str, b: str) -> tuple[Measured]:
+    """Training was not stopped in mid-climb: what is selected gains less than half the margin late.
 
-    The curve moves by less than the margin, and what is selected gains less than half of it late.
+    Whether the curve has come to rest does not matter: GAT with ten layers falls after its best
+    epoch, which is the one that is measured.
     """
     return (
-        Converged(methods=(a, b), series="val", within=1.0, label="last change of validation"),
         Measured(
             function="suites.gate.checks:gained",
             methods=(a, b),
