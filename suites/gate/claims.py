@@ -204,6 +204,17 @@ def claims() -> tuple[Claim, ...]:
             margin=0.5,
             group=("graph",),
         ),
+        Beats(
+            name="control-depth",
+            text="GATE beats GAT on self-sufficient tasks at any depth up to 10.",
+            source=CONTROL,
+            metric="accuracy",
+            tasks=tuple(f"{name}-l*" for name in DEEP),
+            a="gate",
+            b="gat",
+            margin=1.0,
+            axis="depth",
+        ),
         *_ablations(),
         Beats(
             name="control-residual-self",

@@ -78,6 +78,14 @@ def _laptop() -> Scale:
                 tasks=("minesweeper-l[25]",),
                 paper=5000.0,
             ),
+            Axis(
+                name="depth",
+                label="layers",
+                parameter="depth",
+                values=(1.0, 2.0, 5.0, 10.0),
+                methods=primary,
+                tasks=tuple(f"{graph}-l*" for graph in DEEP),
+            ),
         ),
         deviations=(
             "1,000 epochs at most and 2,000 on neighbour-dependent tasks, against 10,000 on "

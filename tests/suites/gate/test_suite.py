@@ -63,13 +63,20 @@ def test_what_was_stopped_too_early_gets_a_thousand_epochs(gate: Suite) -> None:
 
 def test_the_effect_is_measured_along_the_epochs(gate: Suite) -> None:
     scale = gate.scale("laptop")
-    (axis,) = scale.axes
+    axis = next(axis for axis in scale.axes if axis.name == "epochs")
     values = [point.value for point in points(gate, scale, axis)]
     assert len(values) >= 4
     assert max(values) == 8 * min(values)
     assert axis.paper == 5000
     followed = {claim.name for claim in gate.claims if claim.axis == axis.name}
     assert "heterophilic-paper" in followed
+
+
+def test_the_effect_is_measured_along_depth_to_ten_layers(gate: Suite) -> None:
+    scale = gate.scale("laptop")
+    axis = next(axis for axis in scale.axes if axis.name == "depth")
+    assert [point.value for point in points(gate, scale, axis)] == [1, 2, 5, 10]
+    assert "control-depth" in {claim.name for claim in gate.claims if claim.axis == axis.name}
 
 
 def test_proxies_and_the_papers_own_graphs_are_not_judged_together(gate: Suite) -> None:
