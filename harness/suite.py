@@ -115,13 +115,19 @@ class Method(Spec):
 
 
 class Axis(Spec):
-    """One setting with several values at a scale: the same methods along tokens, width or depth."""
+    """What takes several values at a scale: the same methods along tokens, width, depth or N.
+
+    Either a setting, whose other values are variants of the scale with trials of their own, or a
+    parameter of tasks that the scale runs anyway.
+    """
 
     name: Name
-    setting: str
+    setting: str = ""
     """Dotted path into the scale's settings."""
+    parameter: str = ""
+    """Parameter of tasks; the points are the tasks that have each value."""
     values: tuple[float, ...] = Field(min_length=2)
-    """The scale's own value is a point as well, whether it is listed or not."""
+    """Of a setting the scale's own value is a point as well, whether it is listed or not."""
     methods: tuple[str, ...] = ("*",)
     tasks: tuple[str, ...] = ("*",)
     """Names or globs of what runs at each value."""
@@ -129,6 +135,12 @@ class Axis(Spec):
     """The paper's value; None where it has none."""
     label: str = ""
     unit: str = ""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if bool(self.setting) == bool(self.parameter):
+            raise ValueError(f"axis {self.name}: give a setting of the scale or a task parameter")
+        return self
 
 
 class Quantity(Spec):
@@ -296,6 +308,12 @@ class Suite(Spec):
         where = f"scale {scale.name}, axis {axis.name}"
         self._match(where, "method", axis.methods, self.methods)
         self._match(where, "task", axis.tasks, self.tasks)
+        if axis.parameter:
+            there = [t.params.get(axis.parameter) for t in select(self.tasks, axis.tasks)]
+            for value in axis.values:
+                if value not in there:
+                    raise ValueError(f"{where}: no task's {axis.parameter!r} is {value:g}")
+            return
         place: JsonValue = scale.settings.plain()
         for part in axis.setting.split("."):
             place = place.get(part) if isinstance(place, dict) else None
