@@ -107,14 +107,17 @@ def along(
     known = known_of(suite, None, results, plugin)
     size = known.suite.known_scale(scale)
     spec = _named(f"axis at {scale} scale", axis, size.axes, suite)
-    stops = {point.name: value for value, point in variants.points(known.suite, size, spec)}
-    (_, first), *_ = variants.points(known.suite, size, spec)
-    pairs = {(m.name, t.name) for m, t in known.suite.pairs(first)}
-    own = [r for r in known.records if r.scale in stops and (r.method, r.task) in pairs]
+    stops = {
+        (point.name, method.name, task.name): value
+        for value, point in variants.points(known.suite, size, spec)
+        for method, task in known.suite.pairs(point)
+    }
+    own = [r for r in known.records if (r.scale, r.method, r.task) in stops]
     if not own:
         raise UsageError(f"no current records of {suite} along {axis} at {scale} scale")
     made = _tidy(known._replace(records=own))
-    made = made.assign(axis=axis, axis_value=made["scale"].map(stops).astype("float64"))
+    keys = zip(made["scale"], made["method"], made["task"], strict=True)
+    made = made.assign(axis=axis, axis_value=[float(stops[key]) for key in keys])
     return made.sort_values("axis_value", kind="stable", ignore_index=True)
 
 

@@ -1,7 +1,8 @@
 """Records along the axes of a scale: a table, a picture and pages of records for each axis.
 
-Each value of an axis is a variant of the scale, and the scale's own value is one of them: its
-records have their place on the pages of the scale, the others here.
+Each value of a setting's axis is a variant of the scale, and the scale's own value is one of them:
+its records have their place on the pages of the scale, the others here. An axis over a parameter of
+tasks has no other records than those of the scale.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -141,7 +142,7 @@ def stretches(
         stale: full ids of records whose code has changed since.
     """
     found = []
-    for axis in scale.axes:
+    for axis in (axis for axis in scale.axes if axis.setting):
         stops = []
         for value, point in variants.points(suite, scale, axis):
             chosen, numbers = _within(suite, point, selection), grouped

@@ -51,6 +51,7 @@ def _links(
             for effect in curve.effects
             for key in [(sides_of(claim)[0], task.name, effect.scale)]
             if key in places
+            and (not curve.axis.parameter or task.params[curve.axis.parameter] == effect.value)
         ]
         if there:
             out.append((task.label or task.name, tuple(there)))

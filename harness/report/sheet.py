@@ -166,7 +166,8 @@ def sheets(suite: Suite, scale: str, selection: Selection, cells: Cells) -> Iter
 def _alone(suite: Suite, scale: str, pair: tuple[str, str]) -> tuple[str, ...]:
     """What `--set` needs so that a trial runs at the scale alone, and not along its axes too."""
     for size in suite.scales:
-        for axis in size.axes if size.name == scale else ():
+        own = size.axes if size.name == scale else ()
+        for axis in (axis for axis in own if axis.setting):
             runs = select(suite.methods, axis.methods), select(suite.tasks, axis.tasks)
             if all(any(t.name == n for t in there) for there, n in zip(runs, pair, strict=True)):
                 return (assignment(axis, value_of(size, axis)),)

@@ -173,6 +173,30 @@ def test_tables_of_suites_leave_names_of_axes_alone(suite: Suite, records: list[
         build(odd, "laptop", records[:1])
 
 
+def test_an_axis_over_a_parameter_of_tasks_leads_to_the_tasks_that_have_it(
+    suite: Suite, record_of: Callable[..., Record]
+) -> None:
+    """Such an axis has no variants: its records have their place on the scale's own pages."""
+    axis = Axis(name="length", parameter="steps", values=(40, 120), unit="steps")
+    long = suite.tasks[0].model_copy(update={"name": "long", "params": {"steps": 120}})
+    scale = suite.scales[0].model_copy(update={"axes": (axis,)})
+    beats = suite.claims[1].model_copy(update={"axis": "length"})
+    changed = {"tasks": (*suite.tasks, long), "scales": (scale,), "claims": (beats,)}
+    suite = suite.model_copy(update=changed)
+    records = [
+        record_of(t, metrics={"height": t.seed * 0.1 + (t.method.name == "walk")})
+        for t in plan.trials(suite, scale)[0]
+    ]
+    page = build(suite, "laptop", records)
+    (curve,) = (p for p in page.pictures if p.axis)
+    assert curve.links == (
+        ("short", (("40 steps", "short.html#walk"),)),
+        ("long", (("120 steps", "long.html#walk"),)),
+    )
+    assert page.along == ()
+    assert "--set" not in next(page.sheets).entries[0].command
+
+
 @pytest.fixture
 def ran(project: Any, toys: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The toy along its axis, run and reported by the real commands."""
