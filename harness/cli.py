@@ -69,9 +69,9 @@ from harness.arguments import (
 )
 from harness.errors import StoreError, UsageError
 from harness.executors.place import Place
+from harness.looks import Look, taken
 from harness.record import Record
-from harness.rounds import Rounds, summarise, tell_looks
-from harness.store import Store
+from harness.rounds import Ahead, Rounds, looks_ahead, summarise, tell_looks
 from harness.suite import SEPARATOR, Scale, Suite
 from harness.terminal import err, out
 from harness.verified import Verified
@@ -149,7 +149,7 @@ def show_plan(
             records = records_of(store, suite, strict=False)
             made = rounds.planned(suite, size, records, filters)
         if json:
-            documents.append(_planned(made, records, store))
+            documents.append(_planned(made, records, rounds))
             continue
         first = summarise(made, records, store)
         grouped = Counter((s.action, s.state, s.reason) for s in made.steps)
@@ -380,9 +380,11 @@ def main() -> NoReturn:
     raise SystemExit(terminal.run(app))
 
 
-def _planned(made: plan.Plan, records: Sequence[Record], store: Store) -> dict[str, object]:
+def _planned(made: plan.Plan, records: Sequence[Record], rounds: Rounds) -> dict[str, object]:
     """A plan as `--json` prints it."""
-    first = {node.id for node in plan.unmade(made, store)}
+    first = {node.id for node in plan.unmade(made, rounds.store)}
+    kept = taken(rounds.store.results, made.suite.name, made.scale.name)
+    ahead = looks_ahead(rounds, made.suite, made.scale, records)
     return {
         "suite": made.suite.name,
         "scale": made.scale.name,
@@ -404,6 +406,18 @@ def _planned(made: plan.Plan, records: Sequence[Record], store: Store) -> dict[s
             for node in made.nodes.values()
         ],
         "power": [found._asdict() for found in _mde(made.suite, made.scale, records)],
+        "looks": None if ahead is None else _ahead(ahead, kept),
+    }
+
+
+def _ahead(ahead: Ahead, kept: Sequence[Look]) -> dict[str, object]:
+    """The looks of a scale as `--json` prints them: those to come, and those taken."""
+    told = {"claim", "n", "seeds", "p", "spent", "outcome", "date"}
+    return {
+        "claims": ahead.claims,
+        "schedule": ahead.schedule,
+        "chances": [chance._asdict() for chance in ahead.chances],
+        "taken": [look.model_dump(mode="json", include=told) for look in kept],
     }
 
 

@@ -248,34 +248,68 @@ EFFECTS = (0.5, 1.0, 2.0)
 """Small, middling and large: in standard deviations of the per-seed effect."""
 
 
-def tell_looks(rounds: Rounds, suite: Suite, scale: Scale, records: Sequence[Record]) -> None:
-    """Prints what `--until decided` can find, and what it takes; nothing without primary claims."""
+class Chance(NamedTuple):
+    """What seeds added until decided find of an effect of one size."""
+
+    effect_sd: float
+    """In standard deviations of the per-seed effect."""
+    by_look: tuple[float, ...]
+    """Chance that the claim is decided by each look, at least."""
+    seeds_expected: float
+    seconds: float
+    """That these seeds take, of the whole machine."""
+
+
+class Ahead(NamedTuple):
+    """The looks at the primary claims of a scale, before anything runs."""
+
+    claims: tuple[str, ...]
+    schedule: tuple[int, ...]
+    """Distinct trainings at each look."""
+    chances: tuple[Chance, ...]
+
+
+def looks_ahead(
+    rounds: Rounds, suite: Suite, scale: Scale, records: Sequence[Record]
+) -> Ahead | None:
+    """What `--until decided` can find, and what it takes; None without primary claims."""
     from harness.sequential import Looks, power
 
-    primary = [claim for claim in suite.claims if claim.role == "primary"]
+    primary = tuple(claim.name for claim in suite.claims if claim.role == "primary")
     if not primary or scale.size == "smoke":
-        return
+        return None
     filters = plan.Filters(seeds=scale.seeds[:1], claims=("primary",))
     made = rounds.planned(suite, scale, [], filters)
     own = [node for node in made.nodes.values() if node.seed is not None]
-    seconds = console.Estimate(records, [made], rounds.store).of_plan(made, own)
+    seconds = console.Estimate(records, [made], rounds.store).of_plan(made, own) / room(made)
     looks = Looks(schedule=scale.looks)
-    rows = []
+    chances = []
     for effect in EFFECTS:
         found = power(effect, looks, len(primary))
-        rows.append(
-            (
-                f"{effect:g} sd",
-                *(f"{100 * p:.0f} %" for p in found.by_look),
-                f"{found.expected:.0f}",
-                number.seconds(found.expected * seconds / room(made)),
-            )
+        took = found.expected * seconds
+        chances.append(Chance(effect, found.by_look, found.expected, took))
+    return Ahead(primary, looks.schedule, tuple(chances))
+
+
+def tell_looks(rounds: Rounds, suite: Suite, scale: Scale, records: Sequence[Record]) -> None:
+    """Prints what `--until decided` can find, and what it takes; nothing without primary claims."""
+    ahead = looks_ahead(rounds, suite, scale, records)
+    if ahead is None:
+        return
+    rows = [
+        (
+            f"{found.effect_sd:g} sd",
+            *(f"{100 * p:.0f} %" for p in found.by_look),
+            f"{found.seeds_expected:.0f}",
+            number.seconds(found.seconds),
         )
+        for found in ahead.chances
+    ]
     out.print(
-        f"with --until decided, chance that one of {len(primary)} primary claims is decided, by "
-        "number of seeds (at least; higher where others are true):"
+        f"with --until decided, chance that one of {len(ahead.claims)} primary claims is decided, "
+        "by number of seeds (at least; higher where others are true):"
     )
-    headers = ("effect", *(f"{n}" for n in looks.schedule), "seeds expected", "time")
+    headers = ("effect", *(f"{n}" for n in ahead.schedule), "seeds expected", "time")
     console.table(headers, rows, out)
 
 

@@ -17,6 +17,7 @@ from harness import cli, contents, number, registry
 from harness.data import Sources
 from harness.executors.local import Local
 from harness.looks import taken
+from harness.store import parse_record
 
 VERBS = {
     "migrate": {"--dry-run", "--results"},
@@ -500,6 +501,7 @@ def test_the_opposite_of_a_claim_is_exit_code_3_when_strict(finished: Any, call:
 JSON = {
     "list": "list", "plan": "plan toy toy-chain --scale smoke", "status": "status",
     "claims": "claims", "doctor": "doctor", "report": "report",
+    "compare": "compare toy/drift toy/walk",
 }  # fmt: skip
 
 
@@ -538,7 +540,8 @@ def test_json_is_one_document_with_the_fields_that_the_page_names(
     content = json.loads(done.out, parse_constant=pytest.fail)
     empty = {
         "plugins[]", "files[].line", "files[].repaired", "inputs[].line", "queued[].cluster",
-        "queued[].state", "queued[].jobs",
+        "queued[].state", "queued[].jobs", "trials.different[]", "differs[].what", "differs[].a",
+        "differs[].b", "differs[].trials", *(f for f in known if f.startswith("plans[].looks.")),
     }  # fmt: skip
     if name == "report":
         assert {file["what"] for file in content["files"]} <= {"missing", "differs"}
@@ -546,7 +549,8 @@ def test_json_is_one_document_with_the_fields_that_the_page_names(
         assert (again["files"], again["pages"]) == ([], content["pages"])
         empty = {"files[].path", "files[].what"}
     found = fields(content, known)
-    assert found - {"plugins", "files", "inputs", "queued"} <= known
+    bare = {"plugins", "files", "inputs", "queued", "trials.different", "differs"}
+    assert found - bare <= known
     assert known - found <= empty
 
 
@@ -560,6 +564,52 @@ def test_json_says_what_the_tables_say(finished: Any, call: Any) -> None:
     assert {t["id"] for t in plan["trials"]} == {r.id for r in finished.records("toy")}
     status = json.loads(call(finished, "status", "toy", "--json").out)
     assert [s["trials"] for s in status["scales"]] == [{"done": 24}]
+
+
+def test_json_of_a_plan_has_the_looks_of_primary_claims(project: Any) -> None:
+    """Those to come as the table has them, and those that were taken."""
+    words = ("toy-false", "--scale", "laptop")
+    table = project.run("plan", *words)
+    assert "with --until decided" in table.out
+    (made,) = json.loads(project.run("plan", *words, "--json").out)["plans"]
+    looks = made["looks"]
+    assert (looks["claims"], looks["schedule"], looks["taken"]) == (["higher"], [5, 10, 20, 40], [])
+    for chance in looks["chances"]:
+        shares = " +".join(f"{100 * p:.0f} %" for p in chance["by_look"])
+        assert re.search(rf"{chance['effect_sd']:g} sd +{shares} +", table.out)
+        assert chance["seconds"] > 0
+        assert 5 <= chance["seeds_expected"] <= 40
+    assert project.run("run", *words, "--until", "decided").code == 0
+    (made,) = json.loads(project.run("plan", *words, "--json").out)["plans"]
+    kept = taken(project.results, "toy-false", "laptop")
+    assert [look["n"] for look in made["looks"]["taken"]] == [look.n for look in kept]
+    known = {f.rpartition(".")[2] for f in documented()["plan"] if "looks.taken[]" in f}
+    assert set(made["looks"]["taken"][0]) == known
+    listed = {f.removeprefix("plans[].looks.") for f in documented()["plan"] if ".looks." in f}
+    assert fields({"chances": looks["chances"]}, set()) <= listed | {"chances[].by_look[]"}
+    (smoke,) = json.loads(project.run("plan", "toy", "--json").out)["plans"]
+    assert smoke["looks"] is None
+
+
+def test_json_of_a_comparison_names_every_field(project: Any) -> None:
+    """Also those of trials that differ, which two equal folders do not have."""
+    words = ("toy", "--scale", "smoke", "--tasks", "short")
+    assert project.run("run", *words).code == 0
+    assert project.run("run", *words, "--results", "other", "--seeds", "0").code == 0
+    path = next((project.root / "other").glob("toy/smoke/walk--*.json"))
+    changed = parse_record(path.read_bytes())
+    metrics = dict(changed.metrics) | {"height": 7.0}
+    own = changed.provenance.model_copy(update={"python": "3.99"})
+    changed = changed.model_copy(update={"metrics": metrics, "provenance": own, "checksum": ""})
+    path.write_text(changed.sealed().model_dump_json())
+    done = project.run("compare", "results", "other", "--json")
+    assert done.code == 0, done.text
+    content = json.loads(done.out, parse_constant=pytest.fail)
+    known = documented()["compare"]
+    found = fields(content, known)
+    assert found <= known | {"trials.different[]"}
+    assert known <= found
+    assert content["trials"]["different"][0][:5] == ["toy", "smoke", "walk", "short", 0]
 
 
 def test_json_leaves_messages_and_exit_codes_as_they_are(
