@@ -208,7 +208,7 @@ def run(
     plugin: Plugins = None,
     quiet: Quiet = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="A line for every trial, in a log too.")
+        bool, typer.Option("--verbose", "-v", help="Also what is read, and each trial that begins.")
     ] = False,
     track: Annotated[
         trackers.Name | None, typer.Option(help="Log every trial that ends to this tracker too.")

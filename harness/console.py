@@ -1,6 +1,7 @@
 """What a run shows while it goes: progress with an estimate, one line for every trial that ends."""
 
 import statistics
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ _LOOK_SECONDS = 0.2
 """How often the time that is left is worked out, at most."""
 
 Detail = Literal["quiet", "usual", "verbose"]
-"""What a run shows as it goes: failures alone; progress; a line for every trial, in a log too."""
+"""What a run shows as it goes: failures alone; what ends, and progress; what begins too."""
 
 
 class Estimate:
@@ -93,7 +94,10 @@ class Estimate:
 
 
 class Watch:
-    """Observes a run: a live display on a terminal, a line now and then in a log file."""
+    """Observes a run: a line for all that ends, and how far it is.
+
+    A terminal has a live display; a log gets a line now and then, also while nothing happens.
+    """
 
     def __init__(
         self,
@@ -134,9 +138,17 @@ class Watch:
         self.full = ""
         """Why nothing more can be written, in one line."""
         self._unsaved: list[str] = []
+        self._silent = console.is_terminal or detail == "quiet"
+        """Whether there are no lines of progress."""
+        self._turn = threading.Lock()
+        """Events and the clock take turns."""
+        self._over = threading.Event()
+        self._clock = threading.Thread(target=self._tick, name="progress", daemon=True)
 
     def __enter__(self) -> Self:
         self._bars.start()
+        if not self._silent:
+            self._clock.start()
         return self
 
     def __exit__(
@@ -145,10 +157,30 @@ class Watch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._over.set()
+        if self._clock.is_alive():
+            self._clock.join()
         self._bars.stop()
 
     def __call__(self, event: Event) -> None:
         """Takes in one event of the executor."""
+        with self._turn:
+            self._take(event)
+
+    def _tick(self) -> None:
+        """Says how far the run is while no event comes."""
+        while not self._over.wait(min(1.0, _LINE_SECONDS)):
+            with self._turn:
+                self._progress()
+
+    def _progress(self) -> None:
+        if time.monotonic() - self._last_line > _LINE_SECONDS and not self._over.is_set():
+            self._last_line = time.monotonic()
+            done = self._total - self._trials_left()
+            left = f"about {number.seconds(self.remaining())} left"
+            self._say(f"{done} of {self._total} trials, {left}")
+
+    def _take(self, event: Event) -> None:
         job = event.job
         if event.outcome is not None:
             self._end(event)
@@ -159,16 +191,16 @@ class Watch:
         else:
             self._running[job.id] = (job, self._estimate.of_job(job))
             self._rows[job.id] = self._bars.add_task(f"  {job.title}", total=1, left="")
+            if self._detail == "verbose":
+                self._say(f"begins {job.title}")
         if time.monotonic() - self._looked < _LOOK_SECONDS:
             return  # it goes through all that is left
         self._looked = time.monotonic()
         left = f"about {number.seconds(self.remaining())} left"
         done = self._total - self._trials_left()
         self._bars.update(self._whole, completed=done, left=left)
-        silent = self._console.is_terminal or self._detail == "quiet"
-        if not silent and time.monotonic() - self._last_line > _LINE_SECONDS:
-            self._last_line = time.monotonic()
-            self._say(f"{done} of {self._total} trials, {left}")
+        if not self._silent:
+            self._progress()
 
     def remaining(self) -> float:
         """Seconds until everything is done, by what is known now."""
@@ -201,7 +233,7 @@ class Watch:
                 self._estimate.add(job.suite, job.method, job.task, event.seconds)
             else:
                 self._estimate.add_artifact(job.suite, job.artifact, event.seconds)
-            if self._detail == "verbose" or (self._console.is_terminal and self._detail == "usual"):
+            if self._detail != "quiet":
                 score = f": {escape(said)}" if said else ""
                 self._say(f"[green]ok[/] {job.title}{score}, {number.seconds(event.seconds)}")
         elif outcome.code == BUSY:

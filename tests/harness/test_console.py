@@ -43,14 +43,18 @@ def job(made: Plan, index: int, artifact: str | None = None) -> Job:
 
 
 def watched(
-    made: Plan, terminal: bool = False, workers: int = 1, artifacts: Sequence[str] = ()
+    made: Plan,
+    terminal: bool = False,
+    workers: int = 1,
+    artifacts: Sequence[str] = (),
+    detail: console.Detail = "usual",
 ) -> tuple[Watch, io.StringIO]:
     """A watch on a console that writes to a string."""
     file = io.StringIO()
     screen = Console(file=file, force_terminal=terminal, width=100, color_system=None)
     first = [Work(job(made, 0, artifact=name)) for name in artifacts]
     work = first + [Work(job(made, index)) for index in range(len(made.todo))]
-    return Watch(screen, estimate([], made), work, workers), file
+    return Watch(screen, estimate([], made), work, workers, detail=detail), file
 
 
 def estimate(records: Sequence[Record], made: Plan, store: Store | None = None) -> Estimate:
@@ -116,8 +120,9 @@ def test_counted() -> None:
 # -- Watch ----------------------------------------------------------------------------------------
 
 
-def test_a_log_gets_failures_only(made: Plan) -> None:
+def test_a_log_gets_a_line_for_all_that_ends(made: Plan) -> None:
     watch, file = watched(made)
+    watch._ended = lambda _: "Accuracy 88.4 %"
     with watch:
         for index, outcome in enumerate(
             (
@@ -133,6 +138,7 @@ def test_a_log_gets_failures_only(made: Plan) -> None:
             watch(Event(job(made, index), outcome=outcome, seconds=2))
     titles = [job(made, index).title for index in range(5)]
     assert file.getvalue() == (
+        f"ok {titles[0]}: Accuracy 88.4 %, 2 s\n"
         f"failed {titles[2]}: failed: [red]it[/] broke\nfailed {titles[3]}: not run\n"
     )
     assert [j.title for j, _ in watch.failures] == titles[2:4]
@@ -150,7 +156,8 @@ def test_a_watch_names_what_a_stopped_run_did_not_save(made: Plan) -> None:
     watch(Event(job(made, 4), outcome=Outcome(FULL, "no more space", recorded=False)))
     assert watch.kept() == f"everything is saved but {'; '.join(titles[2:])}"
     assert watch.full == "no space"
-    assert (watch.failures, file.getvalue()) == ([], "")
+    assert watch.failures == []
+    assert file.getvalue() == f"ok {titles[1]}, 0 s\n"
 
 
 def test_a_log_gets_a_line_now_and_then(made: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,10 +168,45 @@ def test_a_log_gets_a_line_now_and_then(made: Plan, monkeypatch: pytest.MonkeyPa
         now[0] += 2
         watch(Event(job(made, index)))
         watch(Event(job(made, index), outcome=Outcome(DONE), seconds=2))
-    lines = file.getvalue().splitlines()
+    every = file.getvalue().splitlines()
+    assert sum(line.startswith("ok ") for line in every) == 40
+    lines = [line for line in every if not line.startswith("ok ")]
     assert len(lines) == 2
     assert lines[0].startswith("15 of 60 trials, about ")
     assert lines[1] == "31 of 60 trials, about 58 s left"
+
+
+def test_a_log_gets_its_lines_while_nothing_ends(
+    made: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial that takes an hour and tells nothing would leave an hour of silence."""
+    monkeypatch.setattr(console, "_LINE_SECONDS", 0.02)
+    watch, file = watched(made)
+    with watch:
+        watch(Event(job(made, 0)))
+        end = time.monotonic() + 30
+        while file.getvalue().count("\n") < 2 and time.monotonic() < end:
+            time.sleep(0.01)
+    said = file.getvalue()
+    assert set(said.splitlines()) == {"0 of 60 trials, about 10 min left"}
+    time.sleep(0.1)
+    assert file.getvalue() == said  # the clock has stopped
+
+
+def test_quiet_and_terminals_have_no_clock(made: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "_LINE_SECONDS", 0.01)
+    quiet, file = watched(made, detail="quiet")
+    with quiet, watched(made, terminal=True)[0] as live:
+        quiet(Event(job(made, 0)))
+        assert not any(watch._clock.is_alive() for watch in (quiet, live))
+        quiet(Event(job(made, 0), outcome=Outcome(DONE), seconds=2))
+    assert file.getvalue() == ""
+
+
+def test_verbose_says_what_begins(made: Plan) -> None:
+    watch, file = watched(made, detail="verbose")
+    watch(Event(job(made, 0)))
+    assert file.getvalue() == f"begins {job(made, 0).title}\n"
 
 
 def test_remaining_time_counts_what_runs_what_waits_and_who_works(made: Plan) -> None:
