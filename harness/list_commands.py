@@ -121,6 +121,8 @@ def show(
         (s.name, suite.trial_count(s), len(s.seeds), " ".join(s.deviations)) for s in suite.scales
     ]
     console.table(("scale", "trials", "seeds", "differs from the paper"), rows, out)
+    for line in dict.fromkeys(added.told for added in suite.plugins):
+        out.print(line, markup=False)
     for title, lines in (("Differs everywhere", suite.deviations), ("Defects", suite.defects)):
         for line in lines:
             out.print(f"{title}: {line}", markup=False)

@@ -47,6 +47,8 @@ They are loaded where they are named and not by themselves: what a report shows 
 what happens to be installed."""
 FUNCTION = "plugin"
 """What a plugin's module must define."""
+MARKS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ"
+"""Behind the labels of what plugins add, a letter for each plugin of a suite."""
 KINDS = ("methods", "tasks", "metrics", "artifacts", "datasets", "tables", "claims")
 """What a plugin may add to a suite."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._+-]{0,63}")
@@ -142,6 +144,11 @@ class Loaded(NamedTuple):
     def mark(self) -> str:
         """How reports set off what is not the suite's."""
         return f"from plugin {self.place.name} {self.version}"
+
+    @property
+    def word(self) -> str:
+        """What `--plugin` takes, without the folder."""
+        return Path(self.place.word).name if self.place.folder else self.place.name
 
 
 def offered() -> dict[str, Place]:
@@ -319,18 +326,25 @@ def _with(suite: Suite, part: Plugin, item: Loaded) -> Suite:
     for pattern in part.scales:
         if not fnmatch.filter(scales, pattern):
             raise SpecError(unknown("scale", pattern, scales))
+    names = list(dict.fromkeys((*(there.name for there in suite.plugins), item.place.name)))
+    place = names.index(item.place.name)
+    letter = MARKS[place % len(MARKS)] * (1 + place // len(MARKS))
     added = Added(
         name=item.place.name,
         version=item.version,
         source=f"{item.place.module}:{item.place.function.partition('.')[0]}",
+        word=item.word,
+        mark=letter,
         methods=tuple(m.name for m in part.methods),
         tasks=tuple(t.name for t in part.tasks),
         artifacts=tuple(a.name for a in part.artifacts),
     )
-    update = {kind: (*getattr(suite, kind), *_marked(part, kind, item.mark)) for kind in KINDS}
+    update = {
+        kind: (*getattr(suite, kind), *_marked(part, kind, item.mark, letter)) for kind in KINDS
+    }
     update["claims"] = (
         *(_pinned(claim, suite, part) for claim in suite.claims),
-        *_marked(part, "claims", item.mark),
+        *_marked(part, "claims", item.mark, letter),
     )
     update["scales"] = tuple(_scale(suite, scale, part) for scale in suite.scales)
     update["plugins"] = (*suite.plugins, added)
@@ -341,13 +355,16 @@ def _with(suite: Suite, part: Plugin, item: Loaded) -> Suite:
     return whole
 
 
-def _marked(part: Plugin, kind: str, mark: str) -> list[Spec]:
-    """What is added, with the mark where people read of it; no identity holds these words."""
+def _marked(part: Plugin, kind: str, mark: str, letter: str) -> list[Spec]:
+    """What is added, with the mark where people read of it; no identity holds these words.
+
+    Labels stand in heads of tables and legends of figures: they have the letter alone.
+    """
     marked: list[Spec] = []
     for thing in getattr(part, kind):
         update: dict[str, object] = {}
         if isinstance(thing, Method | Task):
-            update["label"] = f"{thing.label or thing.name} ({mark})"
+            update["label"] = f"{thing.label or thing.name}{letter}"
         elif kind == "tables":
             update["title"] = f"{thing.title} ({mark})"
         elif kind == "datasets":

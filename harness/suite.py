@@ -202,9 +202,18 @@ class Added(Spec):
     version: str
     source: ImportPath
     """The function that was asked; its module's source is the plugin's."""
+    word: str = ""
+    """What `--plugin` takes: the name of its file, or its own where it is installed."""
+    mark: str = ""
+    """A letter behind the labels of its methods and tasks; `told` says what it means."""
     methods: tuple[Name, ...] = ()
     tasks: tuple[Name, ...] = ()
     artifacts: tuple[Name, ...] = ()
+
+    @property
+    def told(self) -> str:
+        """What the mark means, in a line."""
+        return f"{self.mark} From plugin {self.name} {self.version}."
 
 
 class Suite(Spec):
@@ -385,6 +394,11 @@ class Suite(Spec):
             if thing is not None and thing.name in getattr(added, kinds[type(thing)])
         }
         return tuple(sorted(names))
+
+    def marks_of(self, *things: Method | Task) -> tuple[str, ...]:
+        """What the marks behind the labels of some of these mean, a line for each plugin."""
+        names = self.plugins_of(*things)
+        return tuple(dict.fromkeys(added.told for added in self.plugins if added.name in names))
 
     def constant(self, method: Method) -> bool:
         """Whether no seed touches a method, neither its own run nor its artifacts."""

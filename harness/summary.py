@@ -205,6 +205,8 @@ def _tell_table(
         f"{suite.name} at {scale.name} scale, {metric.label}{unit}{spread}, {n}:", markup=False
     )
     console.table(heads, lines(half), out)
+    for line in suite.marks_of(*methods, *tasks):
+        out.print(line, markup=False)
     if len(down) > most:
         out.print(f"  and {number.plural(len(down) - most, 'row')} more in the report")
 

@@ -226,6 +226,7 @@ def tables(suite: Suite, stretch: Stretch) -> Iterator[Comparison]:
             note="",
             notes=tuple(notes_of(tasks, every, kinds)),
             anchors=(),
+            sources=suite.marks_of(*methods, *tasks),
             axis=stretch.axis,
         )
 

@@ -56,6 +56,7 @@ def costs(suite: Suite, selection: Selection) -> Listing:
         (
             "Medians over trials that ended well, all tasks together; the total counts every "
             "trial. CSV: seconds, bytes, joules, plain counts.",
+            *suite.marks_of(*(m for m in suite.methods if m.name in groups)),
         ),
         (False, *[True] * (len(heads) - 1)),
     )
@@ -103,7 +104,13 @@ def budget(suite: Suite, headline: Comparison | None, selection: Selection) -> L
         "Quality at equal budget",
         heads,
         tuple(rows),
-        (_matched(suite, budgets), "Budgets are medians over trials that ended well."),
+        (
+            _matched(suite, budgets),
+            "Budgets are medians over trials that ended well.",
+            *suite.marks_of(
+                *(suite.method(c.method) for c in cells), *(suite.task(c.task) for c in cells)
+            ),
+        ),
         (False, False, *[True] * (len(heads) - 2)),
     )
 

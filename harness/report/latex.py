@@ -36,6 +36,8 @@ _TEXT = {
     "Ø": r"\O{}", "œ": r"\oe{}", "ł": r"\l{}", "Ł": r"\L{}", "ı": r"\i{}",
     "²": "$^2$", "³": "$^3$", "°": r"$^\circ$",
 }  # fmt: skip
+_SUPER = dict(zip("ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ", "abcdefghijklmnoprstuvwxyz", strict=True))
+"""Letters that mark what plugins add."""
 _ACCENTS = {
     "\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0304": "=", "\u0306": "u",
     "\u0307": ".", "\u0308": '"', "\u030a": "r", "\u030b": "H", "\u030c": "v", "\u0327": "c",
@@ -99,6 +101,7 @@ def comparison(table: Comparison, suite: str = "", spread: Spread = "ci") -> str
             )
             rows.append([_Text(r"\quad published", 70.0), *map(_plain, published)])
     notes = [note for note in table.notes if note.startswith(("†", "‡", "*", "Synthetic"))]
+    notes = [*table.sources, *notes]
     ids = [
         f"{name}, {cell.column if cell.column != name else cell.row}: {_ids(cell.trials)}"
         for name, cells in table.rows
@@ -336,6 +339,8 @@ def _letter(char: str) -> str:
         return _TEXT[char]
     if char in _MATH:
         return rf"$\{_MATH[char]}$"
+    if char in _SUPER:
+        return rf"$^\mathrm{{{_SUPER[char]}}}$"
     if char.isascii():
         return char if char.isprintable() else ""
     base, *marks = list(unicodedata.normalize("NFD", char))

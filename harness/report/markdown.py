@@ -41,7 +41,7 @@ def comparison(table: Comparison) -> str:
             text = f"{mean}{escape(p.marks)} {p.interval} {p.n}"
             texts.append(" ".join(text.split()) + (f"<br>paper {escape(p.paper)}" * bool(p.paper)))
         lines.append(f"| {escape(name)} | {' | '.join(texts)} |")
-    lines += ["", *_notes(table.notes)]
+    lines += ["", *_notes((*table.sources, *table.notes))]
     if table.anchors:
         lines += ["Published elsewhere, or without a cell here:", ""]
         lines += [f"- {paragraph(line)}" for line in table.anchors] + [""]

@@ -234,8 +234,18 @@ def _texts(suite: Suite, scale: Scale | None, references: Sequence[Reference]) -
         ),
         Bullets("Notes", tuple(f"{name}: {note}" for name, note in notes if note)),
         Bullets("Published numbers without a place in any table", tuple(lost)),
+        Bullets("From plugins", tuple(_added(suite))),
     ]
     return [text for text in texts if text.sentences]
+
+
+def _added(suite: Suite) -> Iterator[str]:
+    """What each plugin added, and the letter that marks it."""
+    for added in suite.plugins:
+        parts = [f"{kind} {number.listed(names)}" for kind, names in (
+            ("methods", added.methods), ("tasks", added.tasks), ("artifacts", added.artifacts)
+        ) if names]  # fmt: skip
+        yield f"{added.told.removesuffix('.')}: {'; '.join(parts) or 'data, tables or claims'}."
 
 
 def _data(suite: Suite, selection: Selection) -> Listing:

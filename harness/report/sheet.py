@@ -283,8 +283,9 @@ def command(suite: Suite, scale: str, group: Sequence[Record], settings: Sequenc
     words += ["--methods", first.method, "--tasks", first.task]
     words += ["--seeds", ranges(r.seed for r in group), "--results", "again"]
     plugins = first.spec.get("plugins")
+    known = {added.name: added.word for added in suite.plugins}
     for name in plugins if isinstance(plugins, list | tuple) else ():
-        words += ["--plugin", str(name)]
+        words += ["--plugin", known.get(str(name)) or str(name)]
     return shlex.join(words)
 
 

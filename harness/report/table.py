@@ -114,6 +114,8 @@ class Comparison(NamedTuple):
     """The same, and how to read it."""
     anchors: tuple[str, ...]
     """Published numbers that have no cell of their own, or that others than the paper published."""
+    sources: tuple[str, ...] = ()
+    """What marks behind labels mean: which plugins rows and columns are from."""
     axis: Axis | None = None
     """What the columns are values of, where they are no tasks or methods."""
 
@@ -272,6 +274,7 @@ def compare(
         note=spec.note,
         notes=tuple(notes_of(tasks, list(made.values()), kinds, spec.note, spec.mark)),
         anchors=_anchors(references, tasks, suite, metric),
+        sources=suite.marks_of(*methods, *tasks),
     )
 
 

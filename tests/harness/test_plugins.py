@@ -125,8 +125,12 @@ def test_what_a_plugin_adds_says_so(write, toys):
     registry.use([write(adds("toy"))])
     suite = registry.load("toy")
     mark = "from plugin mine 1.2"
-    assert suite.method("zz-mine").label == f"Mine ({mark})"
-    assert suite.task("zz-own").label == f"zz-own ({mark})"
+    assert suite.method("zz-mine").label == "Mineᵃ"
+    assert suite.task("zz-own").label == "zz-ownᵃ"
+    assert suite.marks_of(suite.method("zz-mine"), suite.task("zz-own")) == (
+        "ᵃ From plugin mine 1.2.",
+    )
+    assert suite.marks_of(suite.method("walk")) == ()
     assert suite.tables[-1].title == f"All of it ({mark})"
     assert suite.claims[-1].text == f"Mine is higher. ({mark})"
     spec = plan.trials(suite, suite.scale("smoke"))[0][-1].spec
@@ -318,7 +322,8 @@ def test_a_plugin_runs_beside_recorded_baselines_and_leaves_without_a_trace(proj
     with_it = project.run("report", "--plugin", "mine.py", "--reports", "with")
     assert with_it.code == 0, with_it.text
     page = (project.root / "with/toy/smoke/report.md").read_text()
-    assert "Mine (from plugin mine 1.2)" in page
+    assert "Mineᵃ" in page
+    assert "ᵃ From plugin mine 1.2." in page
     assert "All of it (from plugin mine 1.2)" in page
     compared = project.run(
         "compare", "toy/zz-mine", "toy/walk", "--scale", "smoke", "--plugin", "mine.py"
