@@ -65,6 +65,8 @@ class Paper(Spec):
     """arXiv identifier without version, e.g. `2406.00418`."""
     venue: str
     year: int
+    numbers: str = ""
+    """Why its numbers are not beside ours, a sentence; empty where they are."""
 
 
 class Artifact(Spec):

@@ -82,6 +82,7 @@ def report(page: Page) -> str:
         f"Records are in `results/{suite.name}/{page.scale}/`; a file name ends in the id that "
         "the lists below give.",
         "## Verdicts",
+        paragraph(suite.paper.numbers),
         *_verdicts(page.groups, "###"),
         _legend(),
     ]

@@ -185,6 +185,7 @@ def suite() -> Suite:
             arxiv="2303.07551",
             venue="ICRA",
             year=2024,
+            numbers="The paper's full text was not at hand: none of its numbers is shown.",
         ),
         summary="Policies are trained on different robots, each by itself. Can parts of them be "
         "averaged into one backbone that still works for each?",

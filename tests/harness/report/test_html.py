@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote, urldefrag
 
 from harness.record import Record
-from harness.report import html
+from harness.report import html, markdown
 from harness.report.overview import Overview, chapter
 from harness.report.page import build
 from harness.report.site import generate
@@ -100,6 +100,21 @@ def test_page_is_whole_and_escaped(
     assert "Not drawn: KeyError: 'no <such> method'" in seen.text
     for part in ("paper 81.25 ± 1.1 (n=10)", "split: test", "selection: best-val"):
         assert part in seen.text
+
+
+def test_a_page_says_once_why_the_papers_numbers_are_missing(
+    lab: Lab, records: list[Record]
+) -> None:
+    claims = tuple(c.model_copy(update={"role": "primary"}) for c in lab().claims[:2])
+    plain = lab(claims=claims)
+    text = html.report(build(plain, "laptop", records, figures=False))
+    assert text.count("<dd>no number known</dd>") == 2
+    why = "The paper's full text was not at hand."
+    paper = plain.paper.model_copy(update={"numbers": why})
+    page = build(lab(claims=claims, paper=paper), "laptop", records, figures=False)
+    seen = Outline(html.report(page))
+    assert "no number known" not in seen.text
+    assert seen.text.count(why) == markdown.report(page).count(why) == 1
 
 
 def test_every_number_leads_to_its_seeds(lab: Lab, records: list[Record]) -> None:
