@@ -1,9 +1,9 @@
 """Records in other people's formats: CSV, Parquet, Every Eval Ever, a Hugging Face model card.
 
-Every Eval Ever is the schema of the EvalEval Coalition for evaluation results (eval.schema.json,
-version 0.2.2): one file for each method at a scale. A metric without a direction has no place in
-it, and of a metric without known bounds `score_type` is left out, since a continuous one must name
-them. Equal records give equal files: times are those of the records.
+Every Eval Ever is the schema of the EvalEval Coalition for evaluation results (eval.schema.json of
+the package every-eval-ever, version 0.3.0): one file for each method at a scale. A metric without a
+direction has no place in it; one that reaches without bound says so in the schema's words. Equal
+records give equal files: times are those of the records.
 
 A model card's front matter holds a model-index (huggingface_hub.EvalResult): a result for each
 task, its mean over trainings as the value, with the interval and n beside it.
@@ -21,16 +21,17 @@ import pandas as pd
 import yaml
 
 from harness.analysis import cells, frame
-from harness.digits import steady
+from harness.digits import plain, steady
 from harness.errors import UsageError, unknown
 from harness.frames import Known
 from harness.identity import digest
 from harness.record import Record
 from harness.stats import Interval
 from harness.suite import Method, Metric, Task
+from harness.variants import located
 
 PACKAGE = "attention-harness"
-EVERY_EVAL_EVER = "0.2.2"
+EVERY_EVAL_EVER = "0.3.0"
 """Version of the schema."""
 _UNITS = {"%": "percent", "s": "seconds", "1/s": "per second", "": "points"}
 
@@ -104,7 +105,11 @@ def _evaluation(known: Known, method: Method, records: list[Record]) -> dict[str
             "source_type": "evaluation_run",
             "source_organization_name": PACKAGE,
             "evaluator_relationship": "third_party",
-            "additional_details": {"paper": f"arXiv:{suite.paper.arxiv}", "scale": scale},
+            "additional_details": {
+                "paper": f"arXiv:{suite.paper.arxiv}",
+                "scale": scale,
+                **_axis(known, scale),
+            },
         },
         "eval_library": {"name": PACKAGE, "version": metadata.version(PACKAGE)},
         "model_info": {
@@ -123,9 +128,19 @@ def _evaluation(known: Known, method: Method, records: list[Record]) -> dict[str
     }
 
 
+def _axis(known: Known, scale: str) -> dict[str, str]:
+    """Axis and value of a variant that is a point of one."""
+    there = located(known.suite).get(scale)
+    if there is None:
+        return {}
+    axis, value = there
+    return {"axis": axis.name, "axis_value": plain(value), "axis_unit": axis.unit}
+
+
 def _result(known: Known, score: Score) -> dict[str, Any]:
     metric, edge = score.metric, score.interval
-    bounded = {"score_type": "continuous", "min_score": 0.0, "max_score": 100.0}
+    low = "-Infinity" if metric.lowest is None else metric.lowest
+    high = "Infinity" if metric.highest is None else metric.highest
     uncertainty: dict[str, Any] = {"num_samples": edge.n}
     if edge.low is not None and edge.high is not None:
         uncertainty["confidence_interval"] = {
@@ -149,7 +164,9 @@ def _result(known: Known, score: Score) -> dict[str, Any]:
             "metric_name": metric.label,
             "metric_unit": _UNITS.get(metric.unit, metric.unit),
             "lower_is_better": metric.better == "lower",
-            **(bounded if metric.unit == "%" else {}),
+            "score_type": "continuous",
+            "min_score": low,
+            "max_score": high,
         },
         "score_details": {
             "score": edge.mean,

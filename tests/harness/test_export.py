@@ -1,6 +1,8 @@
 """`harness export`: the same numbers in other people's formats."""
 
 import json
+import shutil
+import subprocess
 import uuid
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 import harness
 from harness import plan, registry
 
-# What the schema of Every Eval Ever (eval.schema.json, 0.2.2) says of the parts that are written
+# What the schema of Every Eval Ever (eval.schema.json, 0.3.0) says of the parts that are written
 # here, after its public text; stricter where it lets other fields pass.
 
 
@@ -53,8 +55,8 @@ class _Config(_Strict):
     metric_unit: str
     lower_is_better: bool
     score_type: Literal["binary", "continuous", "levels"] | None = None
-    min_score: float | None = None
-    max_score: float | None = None
+    min_score: float | Literal["-Infinity"] | None = None
+    max_score: float | Literal["Infinity"] | None = None
 
     @model_validator(mode="after")
     def _bounded(self) -> Any:
@@ -91,7 +93,7 @@ class _Result(_Strict):
 
 
 class _Evaluation(_Strict):
-    schema_version: Literal["0.2.2"]
+    schema_version: Literal["0.3.0"]
     evaluation_id: str
     evaluation_timestamp: str
     retrieved_timestamp: str = Field(pattern=r"^\d+(\.\d+)?$")
@@ -158,10 +160,46 @@ def test_every_eval_ever(recorded: Any) -> None:
             assert details["uncertainty"]["num_samples"] == of_table["n"]
             assert len(details["details"]["records"].split()) == 6
             assert result["metric_config"]["lower_is_better"] is False
+    _officially_valid(recorded.root / "out")
     assert recorded.run(*words, "--to", "again").code == 0
     for path in paths:
         same = recorded.root / "again" / path.relative_to(recorded.root / "out")
         assert same.read_bytes() == path.read_bytes()
+
+
+def test_every_eval_ever_names_the_axis_of_a_variant(project: Any, toys: None) -> None:
+    assert project.run("run", "toy-axis", "--scale", "laptop").code == 0
+    words = ("export", "toy-axis", "--format", "every-eval-ever", "--to", "out")
+    assert project.run(*words).code == 0
+    found = {}
+    for path in (project.root / "out").rglob("*.json"):
+        content = json.loads(path.read_text())
+        _Evaluation.model_validate(content)
+        about = content["source_metadata"]["additional_details"]
+        found[about["scale"]] = (about.get("axis"), about.get("axis_value"))
+    assert found == {
+        "laptop": (None, None),
+        "laptop+lift-2.0": ("lifting", "2"),
+        "laptop+lift-4.0": ("lifting", "4"),
+    }
+    _officially_valid(project.root / "out")
+
+
+OFFICIAL = shutil.which("every_eval_ever")
+"""Of the package every-eval-ever, which needs Python 3.12: its own environment, on the path."""
+
+
+def _officially_valid(folder: Path) -> None:
+    """The files are valid without a warning to the Coalition's validator, where it is installed."""
+    if OFFICIAL is None:
+        return
+    files = [str(path.relative_to(folder)) for path in sorted(folder.rglob("*.json"))]
+    words = [OFFICIAL, "validate", "--format", "json", *files]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+    reports = json.loads(done.stdout)
+    assert done.returncode == 0, done.stdout
+    assert len(reports) == len(files)
+    assert [r["errors"] + r["warnings"] for r in reports] == [[]] * len(files)
 
 
 @pytest.mark.parametrize("suite", ["gate", "merging"])

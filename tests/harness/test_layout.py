@@ -146,6 +146,7 @@ ALLOWED = {
     "publish": {"errors", "files"},
     "export": {
         "analysis", "digits", "errors", "frames", "identity", "record", "stats", "suite",
+        "variants",
     },
     "share_commands": {
         "arguments", "errors", "export", "files", "frames", "number", "options", "publish",
