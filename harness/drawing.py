@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
@@ -17,6 +18,10 @@ COLOURS = (
 colour blindness."""
 _MARKERS = "osD^vP<X>ph"
 _LINES = ("-", "--", "-.", ":")
+
+
+HIDDEN = "_: "
+"""A label that begins so stands in no legend, and without it in the numbers beside a figure."""
 
 
 class Style(NamedTuple):
@@ -92,6 +97,38 @@ def points(
     axis.scatter(
         x, y, color=style.color, marker=style.marker, label=label or "_seeds", **usual | more
     )
+
+
+def cell_points(
+    axis: Axes,
+    row: int,
+    column: int,
+    values: Sequence[float],
+    span: tuple[float, float],
+    color: str,
+    label: str = "",
+) -> None:
+    """The seeds behind a cell of a heat map: a mark for each, from left to right by its value.
+
+    Args:
+        axis: with the map as an image.
+        row: of the cell.
+        column: of the cell.
+        values: one for each seed.
+        span: of the colours; what lies outside stands at the edge of the cell.
+        color: of the marks.
+        label: of the cell, in the numbers beside the figure.
+    """
+    low, high = span
+    wide = high - low if high > low else 1.0
+    x = [column - 0.4 + 0.8 * min(1.0, max(0.0, (value - low) / wide)) for value in values]
+    y = [row + 0.26 + 0.07 * (place % 3) for place in range(len(values))]
+    marks = axis.scatter(x, y, s=2.2, color=color, alpha=0.6, linewidths=0, label=HIDDEN + label)
+    SEEDS[marks] = (column, row, tuple(float(value) for value in values))
+
+
+SEEDS: "WeakKeyDictionary[Any, tuple[int, int, tuple[float, ...]]]" = WeakKeyDictionary()
+"""What the marks of `cell_points` are: column, row and values."""
 
 
 def threads(axis: Axes, x: Sequence[float], rows: Iterable[Sequence[float]], style: Style) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.drawing import HIDDEN, SEEDS
 from harness.report.delimited import entry
 
 _COLUMNS = ("panel", "kind", "label", "x", "y", "x2", "y2", "value")
@@ -16,7 +17,7 @@ Mark = tuple[Any, ...]
 
 
 def numbers(drawing: Any) -> str:
-    """All that a matplotlib figure shows: one line per point, segment, bar, bin and cell.
+    """All that a matplotlib figure shows: one line per point, segment, bar, bin, cell and seed.
 
     `label` is that of the legend; of a tick it is the text beside it. Segments, bars and bins have
     two ends. What has no place on the axes (legends, lines across a whole panel) is left out.
@@ -28,7 +29,8 @@ def numbers(drawing: Any) -> str:
         panel = " ".join(axis.get_title().split()) or str(place)
         for find in (_ticks, _lines, _groups, _patches, _images):
             for kind, label, *values in find(axis):
-                shown = "" if label.startswith("_") else " ".join(label.split())
+                bare = label.removeprefix(HIDDEN)
+                shown = "" if bare.startswith("_") else " ".join(bare.split())
                 row = [panel, kind, shown, *values]
                 row += [None] * (len(_COLUMNS) - len(row))
                 writer.writerow([*map(entry, row)])
@@ -67,7 +69,11 @@ def _groups(axis: Any) -> Iterator[Mark]:
     from matplotlib.collections import LineCollection, PathCollection
 
     for group in axis.collections:
-        if isinstance(group, PathCollection):
+        if group in SEEDS:
+            column, row, values = SEEDS[group]
+            for value in values:
+                yield "seed", str(group.get_label()), column, row, None, None, value
+        elif isinstance(group, PathCollection):
             for x, y in np.asarray(group.get_offsets()).tolist():
                 yield "point", str(group.get_label()), x, y
         elif isinstance(group, LineCollection):

@@ -16,7 +16,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from harness.analysis import cells, frame
-from harness.drawing import bounds, legend, points, shown, styles, threads
+from harness.drawing import bounds, cell_points, legend, points, shown, styles, threads
 from harness.record import Record, Series
 from harness.stats import column_means
 from harness.suite import Figure, Method, Suite
@@ -138,7 +138,7 @@ def loss(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | N
 
 
 def _routing(records: Sequence[Record], kind: str, among: Sequence[Method]) -> Drawing | None:
-    """Layers against experts, mean over seeds: one picture per method and domain."""
+    """Layers against experts: one picture per method and domain, means and a mark per seed."""
     found: dict[str, dict[str, dict[int, list[tuple[float, ...]]]]] = {}
     for record in records:
         for name, series in record.series.items():
@@ -174,12 +174,17 @@ def _routing(records: Sequence[Record], kind: str, among: Sequence[Method]) -> D
             axis.set_xticks(range(table.shape[1]), _expert_names(method, table), rotation=45)
             axis.set_yticks(range(len(table)), range(1, 1 + len(table)))
             axis.tick_params(labelsize=7 if deepest <= 8 else 5, length=0)
+            by_layer = found[method][domain]
             for (layer, expert), value in np.ndenumerate(table):
+                color = "white" if value > 0.6 * most else "#1f2937"
                 axis.text(
-                    expert, layer, f"{value:.2f}", ha="center", va="center",
-                    fontsize=6 if deepest <= 8 else 4,
-                    color="white" if value > 0.6 * most else "#1f2937",
+                    expert, layer - 0.12, f"{value:.2f}", ha="center", va="center",
+                    fontsize=6 if deepest <= 8 else 4, color=color,
                 )  # fmt: skip
+                seeds = [y[expert] for y in by_layer[sorted(by_layer)[layer]]]
+                name = _expert_names(method, table)[expert]
+                label = f"{titles[method]}, layer {layer + 1}, {name}"
+                cell_points(axis, layer, expert, seeds, (0, most), color, label)
         row[0].set_ylabel(f"{textwrap.fill(titles[method], 18)}\nlayer", fontsize=7)
     for axis, domain in zip(axes[0], domains, strict=True):
         axis.set_title(f"text: {domain}")

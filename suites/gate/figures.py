@@ -11,7 +11,17 @@ from matplotlib.figure import Figure as Drawing
 
 from harness.analysis import cells, frame
 from harness.digits import total
-from harness.drawing import bounds, interval_line, legend, panels, points, shown, styles, threads
+from harness.drawing import (
+    HIDDEN,
+    bounds,
+    interval_line,
+    legend,
+    panels,
+    points,
+    shown,
+    styles,
+    threads,
+)
 from harness.record import Record
 from harness.suite import Figure, Suite, Task
 
@@ -51,7 +61,7 @@ def depth(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
 
 
 def alpha(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
-    """Histograms of alpha_vv, one row per task and one column per layer."""
+    """Histograms of alpha_vv, one row per task and one column per layer; a thin line per seed."""
     tasks = _present(records, suite, protocol="standard")
     order = ("self-er8", "self-cora-random", "neighbour3", "minesweeper", "actor", "cora")
     deepest = [t for g in order for t in tasks if (t.params["graph"], t.params["depth"]) == (g, 5)]
@@ -66,12 +76,17 @@ def alpha(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
     for place, (row, task) in enumerate(zip(axes, chosen, strict=True)):
         for layer, axis in enumerate(row, start=1):
             for method in methods:
+                color = look[method.name].color
                 shares, edges = _histogram(records, method.name, task, layer)
                 if shares is not None:
                     axis.stairs(
-                        shares, edges, color=look[method.name].color,
-                        label=method.title, fill=True, alpha=0.55,
-                    )  # fmt: skip
+                        shares, edges, color=color, label=method.title, fill=True, alpha=0.45
+                    )
+                for record in records:
+                    own, edges = _histogram([record], method.name, task, layer)
+                    if own is not None:
+                        label = f"{HIDDEN}{method.title}, seed {record.seed}"
+                        axis.stairs(own, edges, color=color, label=label, linewidth=0.4, alpha=0.7)
             axis.set_yticks([])
             axis.set_xlim(0, 1)
             axis.grid(visible=False)

@@ -13,7 +13,16 @@ from matplotlib.figure import Figure as Drawing
 
 from harness import digits
 from harness.analysis import Cells, cells, frame
-from harness.drawing import interval_line, legend, panels, points, shown, styles
+from harness.drawing import (
+    HIDDEN,
+    cell_points,
+    interval_line,
+    legend,
+    panels,
+    points,
+    shown,
+    styles,
+)
 from harness.record import Record
 from harness.stats import column_means
 from harness.suite import Figure, Method, Suite, Task
@@ -88,7 +97,7 @@ def sizes(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
 
 
 def alpha(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
-    """Heat maps of the mean learnt alpha: one panel per method, modules against layers."""
+    """Heat maps of the learnt alpha: one panel per method, modules against layers, every seed."""
     learning = []
     for method in shown(suite, figure):
         learnt = [r for r in records if r.method == method.name]
@@ -100,7 +109,7 @@ def alpha(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
     drawing, axes = panels(len(learning), columns=4, size=(2.8, 2.4), more=(1.2, 0.5))
     maps = [_heat(kinds, found) for _, kinds, found in learning]
     lowest = min(float(np.nanmin(m)) for m in maps)
-    for place, (axis, (method, kinds, _), heat) in enumerate(
+    for place, (axis, (method, kinds, learnt), heat) in enumerate(
         zip(axes, learning, maps, strict=True)
     ):
         image = axis.imshow(heat, vmin=lowest, vmax=1.0, cmap="viridis", aspect="auto")
@@ -112,18 +121,26 @@ def alpha(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
         axis.grid(visible=False)
         for (row, column), value in np.ndenumerate(heat):
             if not math.isnan(value):
+                color = "white" if value < (lowest + 1) / 2 else "black"
                 axis.text(
-                    column, row, f"{value:.3f}", ha="center", va="center", fontsize=5.5,
-                    color="white" if value < (lowest + 1) / 2 else "black",
+                    column, row - 0.12, f"{value:.3f}", ha="center", va="center", fontsize=5.5,
+                    color=color,
                 )  # fmt: skip
+                lines = [r.series[kinds[row]].y for r in learnt if kinds[row] in r.series]
+                label = f"{method.title}, {kinds[row].removeprefix(SERIES)}, layer {column + 1}"
+                seeds = [line[column] for line in lines]
+                cell_points(axis, row, column, seeds, (lowest, 1.0), color, label)
     drawing.colorbar(image, ax=axes, label="mean alpha", shrink=0.8)
     return drawing
 
 
 def cost(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
-    """CPU-seconds against vanilla's, and the gain over it, both on the trials that both ran."""
+    """CPU-seconds against vanilla's, and the gain over it, both on the trials that both ran.
+
+    A small mark for each seed over its tasks, a large one for the mean of all trials.
+    """
     done = {(r.method, r.task, r.seed): r for r in records if r.status == "ok"}
-    costs: list[tuple[Method, float, float]] = []
+    costs: list[tuple[Method, tuple[float, float], dict[int, tuple[float, float]]]] = []
     for method in suite.methods:
         pairs = [
             (record, done["vanilla", task, seed])
@@ -132,27 +149,35 @@ def cost(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | N
         ]
         if not pairs or method.name == "vanilla":
             continue
-        logs = [
-            math.log(max(mine.cost.cpu_seconds, 1e-3) / max(theirs.cost.cpu_seconds, 1e-3))
-            for mine, theirs in pairs
-        ]
-        gains = [mine.metrics["score"] - theirs.metrics["score"] for mine, theirs in pairs]
-        ratio = digits.steady(math.exp(digits.mean(logs)))
-        costs.append((method, ratio, digits.mean(gains)))
+        seeds = sorted({mine.seed for mine, _ in pairs})
+        by_seed = {seed: _spent([p for p in pairs if p[0].seed == seed]) for seed in seeds}
+        costs.append((method, _spent(pairs), by_seed))
     if not costs:
         return None
     look = styles(m.name for m in suite.methods)
     drawing = Drawing(figsize=(7.2, 4.4))
     axis = drawing.subplots()
     axis.axhline(0, color="#111827", linewidth=0.8)
-    for method, ratio, gain in costs:
+    for method, (ratio, gain), by_seed in costs:
         style = look[method.name]._replace(linestyle="none")
+        for seed, (x, y) in by_seed.items():
+            points(axis, [x], [y], style, f"{HIDDEN}{method.title}, seed {seed}", alpha=0.45)
         axis.plot(ratio, gain, label=method.title, markersize=5, **style._asdict())
     axis.set_xscale("log")
     axis.set_xlabel("CPU time of a trial, times vanilla's")
     axis.set_ylabel("mean gain over vanilla, points")
     drawing.legend(loc="outside right upper", fontsize=6.5)
     return drawing
+
+
+def _spent(pairs: Sequence[tuple[Record, Record]]) -> tuple[float, float]:
+    """Geometric mean of the ratio of CPU times, and mean gain, of trials against vanilla's."""
+    logs = [
+        math.log(max(mine.cost.cpu_seconds, 1e-3) / max(theirs.cost.cpu_seconds, 1e-3))
+        for mine, theirs in pairs
+    ]
+    gains = [mine.metrics["score"] - theirs.metrics["score"] for mine, theirs in pairs]
+    return digits.steady(math.exp(digits.mean(logs))), digits.mean(gains)
 
 
 def _present(records: Sequence[Record], suite: Suite) -> tuple[Task, ...]:

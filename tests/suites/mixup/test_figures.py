@@ -1,5 +1,7 @@
 """The suite's pictures: drawn from whatever records there are, the same bytes each time."""
 
+import csv
+import io
 from collections.abc import Callable
 
 import numpy as np
@@ -82,6 +84,25 @@ def test_cost_and_gain_are_ratios_and_differences(axes_of: Callable[[str], list]
     at = {line.get_label(): tuple(np.round(line.get_xydata()[0], 6)) for line in axis.lines[1:]}
     assert at["LoRA"] == (1.0, 0.0)
     assert at["mixup, convex"] == (20.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "values"),
+    [
+        ("cost", "mixup, convex, seed 1", {("20", "2", "")}),
+        ("alpha", "mixup, convex, output.dense, layer 2", {("1", "0", "0.95")}),
+    ],
+)
+def test_the_numbers_beside_a_figure_hold_every_seed(
+    mixup: Suite, records: list[Record], name: str, label: str, values: set[tuple[str, ...]]
+) -> None:
+    picture = draw(next(f for f in mixup.figures if f.name == name), mixup, records)
+    rows = list(csv.DictReader(io.StringIO(picture.csv.decode())))
+    own = [r for r in rows if r["label"] == label]
+    assert {(r["x"], r["y"], r["value"]) for r in own} == values
+    assert {r["kind"] for r in own} == {"point" if name == "cost" else "seed"}
+    learnt = {(r.task, r.seed) for r in records if r.method == "mixup-convex"}
+    assert len(own) == (1 if name == "cost" else len(learnt))
 
 
 def test_the_heat_map_holds_the_means(axes_of: Callable[[str], list]) -> None:  # type: ignore[type-arg]
