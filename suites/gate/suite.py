@@ -174,7 +174,7 @@ def _figures() -> tuple[Figure, ...]:
             title="Attention of nodes to themselves (alpha_vv), by layer",
             draw="suites.gate.figures:alpha",
             params={"without": ["*-shared", "residual-gat"]},  # they would hide each other
-            caption="Share of nodes by alpha_vv: filled all seeds together, thin lines each of them; "
+            caption="Share of nodes by alpha_vv: filled all seeds together, thin lines each; "
             "1 switches neighbours off.",
         ),
         Figure(
