@@ -223,13 +223,15 @@ def _figures() -> tuple[Figure, ...]:
         figure(
             "load",
             "Load of the feed-forward experts by domain and layer",
-            "Share of tokens that each expert gets, mean over seeds.",
+            "Share of tokens that each expert gets, mean over seeds; small marks: each seed, from left "
+            "to right by its share.",
             ("seed", "expert-*", "dense", "top*-cm", *matched),
         ),
         figure(
             "gate",
             "Gates of the attention experts by domain and layer",
-            "Mean gate of each expert, mean over seeds; 0.25 is plain averaging.",
+            "Mean gate of each expert, mean over seeds; 0.25 is plain averaging. Small marks: each "
+            "seed, from left to right by its gate.",
             matched,
         ),
         figure(

@@ -109,6 +109,8 @@ def alpha(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
     drawing, axes = panels(len(learning), columns=4, size=(2.8, 2.4), more=(1.2, 0.5))
     maps = [_heat(kinds, found) for _, kinds, found in learning]
     lowest = min(float(np.nanmin(m)) for m in maps)
+    least = min(min(r.series[k].y) for _, kinds, own in learning for r in own for k in kinds
+                if k in r.series)  # fmt: skip
     for place, (axis, (method, kinds, learnt), heat) in enumerate(
         zip(axes, learning, maps, strict=True)
     ):
@@ -129,7 +131,7 @@ def alpha(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | 
                 lines = [r.series[kinds[row]].y for r in learnt if kinds[row] in r.series]
                 label = f"{method.title}, {kinds[row].removeprefix(SERIES)}, layer {column + 1}"
                 seeds = [line[column] for line in lines]
-                cell_points(axis, row, column, seeds, (lowest, 1.0), color, label)
+                cell_points(axis, row, column, seeds, (least, 1.0), color, label)
     drawing.colorbar(image, ax=axes, label="mean alpha", shrink=0.8)
     return drawing
 

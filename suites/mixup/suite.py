@@ -87,12 +87,13 @@ def _figures() -> tuple[Figure, ...]:
             name="alpha", title="Learnt alpha by layer and module",
             draw="suites.mixup.figures:alpha",
             params={"without": [m.name for m in methods() if m.kind == "ablation"]},
-            caption="Mean attention, over tasks and seeds: 1 is tuned, 0 stays pretrained.",
+            caption="Means over tasks and seeds: 1 is tuned, 0 stays pretrained. A small mark for "
+            "each trial, from left to right by its value.",
         ),
         Figure(
             name="cost", title="Cost against gain", draw="suites.mixup.figures:cost",
             caption="CPU-seconds of a trial against vanilla's, and mean difference to its score "
-            "on the tasks that both ran.",
+            "on the tasks that both ran; a small mark for each seed.",
         ),
     )  # fmt: skip
 
