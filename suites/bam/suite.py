@@ -223,8 +223,8 @@ def _figures() -> tuple[Figure, ...]:
         figure(
             "load",
             "Load of the feed-forward experts by domain and layer",
-            "Share of tokens that each expert gets, mean over seeds; small marks: each seed, from left "
-            "to right by its share.",
+            "Share of tokens that each expert gets, mean over seeds; small marks: each seed, from "
+            "left to right by its share.",
             ("seed", "expert-*", "dense", "top*-cm", *matched),
         ),
         figure(
