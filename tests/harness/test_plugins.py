@@ -325,6 +325,8 @@ def test_a_plugin_runs_beside_recorded_baselines_and_leaves_without_a_trace(proj
     assert "Mineᵃ" in page
     assert "ᵃ From plugin mine 1.2." in page
     assert "All of it (from plugin mine 1.2)" in page
+    sheet = (project.root / "with/toy/smoke/records/short.html").read_text()
+    assert "--results again --plugin mine.py</pre>" in sheet  # the file, not the plugin's name
     compared = project.run(
         "compare", "toy/zz-mine", "toy/walk", "--scale", "smoke", "--plugin", "mine.py"
     )
