@@ -290,7 +290,12 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
                 )
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Embedding):
-            nn.init.normal_(part.weight, 0.0, INIT_STD, generator=generator)
+            drawn = torch.empty(
+                part.weight.shape, dtype=part.weight.dtype
+            )  # generators are the CPU's
+            nn.init.normal_(drawn, 0.0, INIT_STD, generator=generator)
+            with torch.no_grad():
+                part.weight.copy_(drawn)
         if isinstance(part, nn.Embedding) and part.padding_idx is not None:
             nn.init.zeros_(part.weight[part.padding_idx])
         for own, value in part.named_parameters(recurse=False):
