@@ -22,6 +22,7 @@ from harness import (
     compare_commands,
     console,
     data_commands,
+    gpu,
     list_commands,
     margins,
     new,
@@ -152,6 +153,8 @@ def show_plan(
             documents.append(_planned(made, records, rounds))
             continue
         first = summarise(made, records, store)
+        if size.size in ("gpu", "paper") and (asked := gpu.efforts(made, first)):
+            out.print(f"  {gpu.line(asked)}", markup=False)
         grouped = Counter((s.action, s.state, s.reason) for s in made.steps)
         if every:
             rows: list[tuple[object, ...]] = [
@@ -382,7 +385,9 @@ def main() -> NoReturn:
 
 def _planned(made: plan.Plan, records: Sequence[Record], rounds: Rounds) -> dict[str, object]:
     """A plan as `--json` prints it."""
-    first = {node.id for node in plan.unmade(made, rounds.store)}
+    unmade = plan.unmade(made, rounds.store)
+    first = {node.id for node in unmade}
+    asked = gpu.efforts(made, unmade)
     kept = taken(rounds.store.results, made.suite.name, made.scale.name)
     ahead = looks_ahead(rounds, made.suite, made.scale, records)
     return {
@@ -407,6 +412,7 @@ def _planned(made: plan.Plan, records: Sequence[Record], rounds: Rounds) -> dict
         ],
         "power": [found._asdict() for found in _mde(made.suite, made.scale, records)],
         "looks": None if ahead is None else _ahead(ahead, kept),
+        "gpu": gpu.estimate(asked)._asdict() if asked else None,
     }
 
 

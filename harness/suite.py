@@ -245,6 +245,9 @@ class Suite(Spec):
     """What is compared with the paper scale in the words of a verdict."""
     preload: tuple[ImportPath, ...] = ()
     """Functions to call once before trials fork off: heavy imports, compiled kernels."""
+    effort: ImportPath | None = None
+    """`effort(method or artifact, task, settings)` says what it makes a GPU do, as a
+    `harness.gpu.Effort`; the task of an artifact may be None."""
     headline: str = ""
     """Name of the table that the README and the index page show."""
     answers: tuple[Answer, ...] = ()

@@ -238,6 +238,7 @@ def suite() -> Suite:
             ),
             Quantity(name="real graphs' epochs", value="suites.gate.distance:real_epochs"),
         ),
+        effort="suites.gate.effort:effort",
         former="suites.gate.former:former",
         preload=("suites.gate.trials:warm_up",),
         deviations=(
