@@ -52,6 +52,12 @@ SPEC_VERSION = 1
 _GLOB = re.compile(r"[*?\[]")
 SEPARATOR = "+"
 """Between the size of a scale and what a variant of it replaces; see `harness.variants`."""
+REBUILT = "-rebuilt"
+"""Ending of the names of scales that read rebuilt data; see `Scale.rebuilt`."""
+_REBUILT_DEVIATION = (
+    "Texts and benchmarks are equivalents, built anew from their public sources, where the files "
+    "that the other scales read are to be had nowhere: numbers of the two do not compare."
+)
 _SHOWN = 12
 """Artifacts of a long circle that a message names, the last ones."""
 
@@ -139,11 +145,18 @@ class Quantity(Spec):
     """Dotted path into the settings, or `package.module:function` of them as a dictionary."""
 
 
+ScaleName = Annotated[
+    str,
+    StringConstraints(pattern=r"^(smoke|laptop|gpu|paper)(-rebuilt)?(\+[a-z0-9._+-]+)?$"),
+]
+
+
 class Scale(Spec):
     """How big: names which trials run and hands numbers to the methods."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^(smoke|laptop|gpu|paper)(\+[a-z0-9._+-]+)?$")]
-    """`smoke`, `laptop`, `gpu` or `paper`; of a variant with what it replaces behind a `+`."""
+    name: ScaleName
+    """`smoke`, `laptop`, `gpu` or `paper`; with `-rebuilt` where it reads rebuilt data; of a
+    variant with what it replaces behind a `+`."""
     seeds: tuple[int, ...]
     methods: tuple[str, ...] = ("*",)
     tasks: tuple[str, ...] = ("*",)
@@ -178,6 +191,25 @@ class Scale(Spec):
     def size(self) -> str:
         """The name of the scale that this is, or is a variant of."""
         return self.name.partition(SEPARATOR)[0]
+
+    @property
+    def rebuilt(self) -> bool:
+        """Whether it reads the rebuilt edition of every dataset; see `Dataset.rebuilt`."""
+        return self.size.endswith(REBUILT)
+
+    @property
+    def machine(self) -> str:
+        """`smoke`, `laptop`, `gpu` or `paper`: the size without the edition of its data."""
+        return self.size.removesuffix(REBUILT)
+
+    def on_rebuilt(self) -> Self:
+        """The same scale on rebuilt data, under a name of its own."""
+        return self.model_copy(
+            update={
+                "name": f"{self.name}{REBUILT}",
+                "deviations": (*self.deviations, _REBUILT_DEVIATION),
+            }
+        )
 
 
 T = TypeVar("T", Method, Task, Claim)
@@ -399,6 +431,10 @@ class Suite(Spec):
     def scale(self, name: str) -> Scale:
         """The scale of that name; KeyError where there is none."""
         return {str(s.name): s for s in self.scales}[name]
+
+    def datasets_at(self, scale: Scale) -> tuple[Dataset, ...]:
+        """The datasets as a scale reads them: as they are, or their rebuilt editions."""
+        return tuple(d.rebuilt for d in self.datasets) if scale.rebuilt else self.datasets
 
     def known_scale(self, name: str) -> Scale:
         """The same for a name that somebody typed.
