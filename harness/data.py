@@ -243,6 +243,8 @@ class Sources(NamedTuple):
             way = f", or {prepare}{' --rebuilt' if dataset.edition else ''}` online"
         elif dataset.rebuild is not None:
             way = f"; {prepare} --rebuilt` builds an equivalent, which scales `*{REBUILT}` read"
+        elif dataset.note:
+            way = f". {dataset.note}"
         place = (Path(dataset.edition) / file).as_posix()
         return f"{place} not found; point --data or HARNESS_DATA at a folder that has it{way}"
 

@@ -1,6 +1,6 @@
 """What is at hand of the inputs of suites, whether it is intact, and getting what is not."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from harness import contents, registry
@@ -104,10 +104,12 @@ def _wanted(names: Sequence[str], scale: str, rebuilt: bool) -> Iterator[Dataset
     if scale and not any(scale == s.name for suite, _ in found for s in suite.scales):
         there = {s.name for suite, _ in found for s in suite.scales}
         raise UsageError(unknown("scale", scale, there, "harness list"))
+    sizes = {suite.name: [s for s in suite.scales if scale in ("", s.name)] for suite, _ in found}
+    read = {suite.name: _read_at(suite, sizes[suite.name]) for suite, _ in found}
     for suite, dataset in found:
-        size = next((s for s in suite.scales if s.name == scale), None)
-        if dataset.name in names or not scale or (size and dataset.name in read_at(suite, size)):
-            yield dataset.rebuilt if rebuilt or (size is not None and size.rebuilt) else dataset
+        if dataset.name in names or dataset.name in read[suite.name]:
+            one = scale and sizes[suite.name]
+            yield dataset.rebuilt if rebuilt or (one and one[0].rebuilt) else dataset
 
 
 def _called(dataset: Dataset) -> str:
@@ -129,9 +131,9 @@ def reads(suite: Suite, method: Method, task: Task) -> set[str]:
     return found
 
 
-def read_at(suite: Suite, scale: Scale) -> set[str]:
-    """The datasets that the trials of a scale read."""
-    pairs = suite.pairs(scale)
+def _read_at(suite: Suite, scales: Iterable[Scale]) -> set[str]:
+    """The datasets that the trials of some scales read."""
+    pairs = {pair for scale in scales for pair in suite.pairs(scale)}
     return set().union(*(reads(suite, method, task) for method, task in pairs))
 
 

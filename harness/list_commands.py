@@ -9,6 +9,7 @@ from harness.arguments import Assignments, Json, Plugins, varied
 from harness.cache import location
 from harness.data import Sources
 from harness.settings import rows as setting_rows
+from harness.suite import REBUILT, Suite
 from harness.terminal import document, out
 
 
@@ -21,7 +22,7 @@ def list_suites(plugin: Plugins = None, json: Json = False) -> None:
     for suite in registry.every():
         for scale in suite.scales:
             found = inventory.runnable(suite, scale, sources)
-            ways += _way(suite.name, scale.name, found)
+            ways += _way(suite, scale.name, found)
             listed.append(
                 {
                     "suite": suite.name,
@@ -58,23 +59,28 @@ def list_suites(plugin: Plugins = None, json: Json = False) -> None:
         out.print(line, markup=False)
 
 
-def _way(suite: str, scale: str, found: inventory.Runnable) -> list[str]:
+def _way(suite: Suite, scale: str, found: inventory.Runnable) -> list[str]:
     """Where trials lack data: the command that gets them, and how many then still lack some."""
 
     def trials(count: int, more: str = "") -> str:
         return f"{count:,} {more}trial{'' if count == 1 else 's'}"
 
     rest = found.trials - found.here - found.fetchable
-    lines = []
+    where, lines = f"{suite.name} at {scale} scale", []
+    prepare = f"`harness data prepare {suite.name} --scale"
     if found.fetchable:
         lines.append(
-            f"{suite} at {scale} scale: `harness data prepare {suite} --scale {scale}` gets the "
-            f"data of {trials(found.fetchable, 'more ')}"
+            f"{where}: {prepare} {scale}` gets the data of {trials(found.fetchable, 'more ')}"
         )
-    if rest:
+    if rest and any(s.name == f"{scale}{REBUILT}" for s in suite.scales):
         lines.append(
-            f"{suite} at {scale} scale: nothing fetches the data of {trials(rest)}; `harness data "
-            "list` says which"
+            f"{where}: nothing fetches the very files of {trials(rest)}; {prepare} "
+            f"{scale}{REBUILT}` builds equivalents, on which `harness run {suite.name} --scale "
+            f"{scale}{REBUILT}` runs all"
+        )
+    elif rest:
+        lines.append(
+            f"{where}: nothing fetches the data of {trials(rest)}; `harness data list` says which"
         )
     return lines
 

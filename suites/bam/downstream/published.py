@@ -124,10 +124,10 @@ def build(dataset: Dataset, folder: Path) -> dict[str, JsonValue]:
         for url, path in zip(urls, paths, strict=True):
             digests[url] = download.get(url, path)
         with arriving(folder / file) as place, place.open("w", encoding="utf-8") as lines:
-            count = 0
-            for count, (number, question) in enumerate(read(*paths), 1):
+            found = list(read(*paths))
+            for number, question in found:
                 lines.write(json.dumps({"id": number, **question}, ensure_ascii=False) + "\n")
-            if not count:
+            if not found:
                 raise DataError(f"{dataset.name}: no question in {urls[0]}; fetch it again")
     return {"sha256 of what was downloaded": digests}
 
