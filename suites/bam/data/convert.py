@@ -21,7 +21,6 @@ _BLOCKS = frozenset(
         "section", "ul",
     }
 )  # fmt: skip
-_ROWS = frozenset({"table", "tbody", "tfoot", "thead", "tr"})
 _CELLS = frozenset({"td", "th"})
 _SILENT = frozenset({"head", "img", "nav", "script", "style", "svg"})
 _TYPE = "{http://www.idpf.org/2007/ops}type"
@@ -59,8 +58,8 @@ def _flow(node: Xml.Element, inherited: str) -> Iterator[str]:
         return
     if tag in _SILENT or "noteref" in node.get(_TYPE, inherited).split():
         return
-    edge = "\n\n" if tag in _BLOCKS else "\n" if tag in _ROWS else ""
-    yield edge
+    edge = "\n\n" if tag in _BLOCKS else ""
+    yield "\n" if tag == "tr" else edge
     yield _running(node.text)
     for child in node:
         yield from _flow(child, "")

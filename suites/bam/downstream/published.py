@@ -76,13 +76,17 @@ def legalbench(path: Path) -> Iterator[Question]:
     Raises:
         DataError: it has no such columns.
     """
+    for row in _table(path, "label", "text"):
+        question: Question = {"text": row["text"], "answer": row["label"]}
+        yield question | ({"slice": row["slice"]} if "slice" in row else {})
+
+
+def _table(path: Path, *columns: str) -> Iterator[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as lines:
         table = csv.DictReader(lines, delimiter="\t")
-        if not {"label", "text"} <= set(table.fieldnames or ()):
-            raise DataError(f"{path}: no columns label and text; fetch it again")
-        for row in table:
-            question: Question = {"text": row["text"], "answer": row["label"]}
-            yield question | ({"slice": row["slice"]} if "slice" in row else {})
+        if not set(columns) <= set(table.fieldnames or ()):
+            raise DataError(f"{path}: no columns {' and '.join(columns)}; fetch it again")
+        yield from table
 
 
 def piqa(questions: Path, labels: Path) -> Iterator[Question]:
@@ -134,12 +138,12 @@ def build(dataset: Dataset, folder: Path) -> dict[str, JsonValue]:
 
 def reduced(test: Path, train: Path, prompt: Path) -> Iterator[tuple[int, Question]]:
     """Questions of LegalBench, numbered: each text once, none that the prompt's examples show."""
-    shown = {_unquoted(str(row["text"])) for row in legalbench(train)}
-    shots = prompt.read_text(encoding="utf-8")
+    shown = {_unquoted(row["text"] or "") for row in _table(train, "text")}
+    shots = _unquoted(prompt.read_text(encoding="utf-8"))
     number = 0
     for row in legalbench(test):
         text = _unquoted(str(row["text"]))
-        if text and text not in shown and text not in shots:
+        if text.strip() and text not in shown and text not in shots:
             shown.add(text)
             yield number, {"text": text, "answer": row["answer"]}
             number += 1
@@ -147,7 +151,7 @@ def reduced(test: Path, train: Path, prompt: Path) -> Iterator[tuple[int, Questi
 
 def _unquoted(text: str) -> str:
     """Without the second of two layers of quoting."""
-    return text.replace('""', '"').strip()
+    return text.replace('""', '"')
 
 
 def instructions(path: Path) -> Iterator[tuple[int, Question]]:

@@ -45,7 +45,7 @@ def fetch(dataset: Dataset, folder: Path) -> dict[str, JsonValue]:
     return digests
 
 
-def fetch_minari(dataset: Dataset, folder: Path) -> dict[str, JsonValue]:  # noqa: ARG001
+def fetch_minari(dataset: Dataset, folder: Path) -> dict[str, JsonValue]:
     """Downloads the sets of Minari into that library's own store, where trials look for them.
 
     Raises:
