@@ -71,7 +71,7 @@ def prepare(
     """
     wanted = [*_wanted(names, scale, rebuilt)]
     here, fetched, missing = 0, 0, 0
-    for number, dataset in enumerate(wanted, 1):
+    for number, (itself, dataset) in enumerate(wanted, 1):
         called = _called(dataset)
         if dataset.files and sources.find(dataset) is not None:
             here += 1
@@ -89,13 +89,15 @@ def prepare(
                 yield Finding(str(error), bad=True)
             else:
                 fetched += 1
-                yield Finding(f"{called}: fetched")
+                same = sources.adopt(itself)
+                words = ", byte for byte what the other scales read; taken for those too"
+                yield Finding(f"{called}: fetched{words if same else ''}")
     if len(wanted) != 1:
         yield Finding(f"{fetched} fetched, {here} were here, {missing} not to be had")
 
 
-def _wanted(names: Sequence[str], scale: str, rebuilt: bool) -> Iterator[Dataset]:
-    """The datasets to prepare, each in the edition that is asked for.
+def _wanted(names: Sequence[str], scale: str, rebuilt: bool) -> Iterator[tuple[Dataset, Dataset]]:
+    """The datasets to prepare, each with the edition of it that is asked for.
 
     Raises:
         UsageError: there is neither a suite nor a dataset of a name, or no such scale.
@@ -109,7 +111,8 @@ def _wanted(names: Sequence[str], scale: str, rebuilt: bool) -> Iterator[Dataset
     for suite, dataset in found:
         if dataset.name in names or dataset.name in read[suite.name]:
             one = scale and sizes[suite.name]
-            yield dataset.rebuilt if rebuilt or (one and one[0].rebuilt) else dataset
+            edition = dataset.rebuilt if rebuilt or (one and one[0].rebuilt) else dataset
+            yield dataset, edition
 
 
 def _called(dataset: Dataset) -> str:
@@ -133,8 +136,8 @@ def reads(suite: Suite, method: Method, task: Task) -> set[str]:
 
 def _read_at(suite: Suite, scales: Iterable[Scale]) -> set[str]:
     """The datasets that the trials of some scales read."""
-    pairs = {pair for scale in scales for pair in suite.pairs(scale)}
-    return set().union(*(reads(suite, method, task) for method, task in pairs))
+    pairs = (pair for scale in scales for pair in suite.pairs(scale))
+    return set[str]().union(*(reads(suite, method, task) for method, task in pairs))
 
 
 class Runnable(NamedTuple):

@@ -137,16 +137,17 @@ def build(dataset: Dataset, folder: Path) -> dict[str, JsonValue]:
 
 
 def reduced(test: Path, train: Path, prompt: Path) -> Iterator[tuple[int, Question]]:
-    """Questions of LegalBench, numbered: each text once, none that the prompt's examples show."""
+    """Questions of LegalBench: each text once, none that the prompt's examples show.
+
+    Each has the number of its row.
+    """
     shown = {_unquoted(row["text"] or "") for row in _table(train, "text")}
     shots = _unquoted(prompt.read_text(encoding="utf-8"))
-    number = 0
-    for row in legalbench(test):
+    for number, row in enumerate(legalbench(test)):
         text = _unquoted(str(row["text"]))
         if text.strip() and text not in shown and text not in shots:
             shown.add(text)
             yield number, {"text": text, "answer": row["answer"]}
-            number += 1
 
 
 def _unquoted(text: str) -> str:

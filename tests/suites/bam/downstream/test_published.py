@@ -177,7 +177,9 @@ def test_every_recorded_question_of_legalbench_is_asked(
     table = io.StringIO()
     writer = csv.DictWriter(table, ["label", "text"], delimiter="\t", lineterminator="\n")
     writer.writeheader()
-    for row in rows:
+    there = {row["id"]: row for row in rows}
+    for number in range(rows[-1]["id"] + 1):
+        row = there.get(number, rows[0])  # what is left out was there before
         writer.writerow({"label": row["answer"], "text": row["text"].replace('"', '""')})
     (tmp_path / "test.tsv").write_text(table.getvalue())
     found = published.reduced(
@@ -209,7 +211,7 @@ def test_what_the_prompt_shows_is_not_asked(
     assert [json.loads(line) for line in (tmp_path / file).read_text().splitlines()] == [
         {"id": 0, "text": 'an "ask" first', "answer": "No"},
         {"id": 1, "text": "twice", "answer": "Yes"},
-        {"id": 2, "text": "last", "answer": "No"},
+        {"id": 5, "text": "last", "answer": "No"},
     ]
     assert ["a46c2e67" in address for address in asked] == [True, False, False]
     files["test.tsv"] = "label\ttext\n"
