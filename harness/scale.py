@@ -13,7 +13,7 @@ SEPARATOR = "+"
 REBUILT = "-rebuilt"
 """Ending of the names of scales that read rebuilt data; see `Scale.rebuilt`."""
 _REBUILT_DEVIATION = (
-    "Texts and benchmarks are equivalents, built anew from their public sources, where the files "
+    "Texts and benchmarks are equivalents, rebuilt from their public sources, where the files "
     "that the other scales read are to be had nowhere: numbers of the two do not compare."
 )
 

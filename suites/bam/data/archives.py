@@ -1,19 +1,18 @@
 """Files of published archives, read in memory: nothing is unpacked, and nothing in them is run."""
 
-import contextlib
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from harness.errors import DataError, brief
 
 LARGEST = 32 << 20
-"""Bytes of one file, unpacked."""
+"""Bytes of a file that is read."""
 WHOLE = 8 << 30
-"""Bytes of all files of an archive, unpacked: an archive that unpacks to more is a bomb."""
+"""Bytes of all files of a `.tar.gz`: one that unpacks to more is a bomb."""
 
 
 class Member(NamedTuple):
@@ -47,48 +46,52 @@ def members(archive: Path, wanted: Callable[[str], bool]) -> list[Member]:
     Raises:
         DataError: it is no archive, a path leads out of it, or it unpacks to too much.
     """
+    read = _zipped if zipfile.is_zipfile(archive) else _tarred
     try:
-        with contextlib.closing(_listed(archive)) as listed:
-            found = [one for one in listed if wanted(one.path)]
+        return sorted(read(archive, wanted))
     except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError) as error:
         raise _unreadable(archive, error) from None
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error) as error:
         raise _unreadable(archive, error) from None
-    return sorted(found)
 
 
-def _listed(archive: Path) -> Iterator[Member]:
-    """Every regular file; the content is read when it is asked for the next time only."""
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as packed:
-            whole = 0
-            for info in packed.infolist():
-                whole += info.file_size
-                _bounded(archive, info.filename, info.file_size, whole)
-                if not info.is_dir():
-                    with packed.open(info) as file:
-                        yield Member(_inside(archive, info.filename), file.read(LARGEST + 1))
-        return
-    with tarfile.open(archive, "r|gz") as packed_tar:
-        whole = 0
-        for entry in packed_tar:
+def _zipped(archive: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
+    with zipfile.ZipFile(archive) as packed:
+        for info in packed.infolist():
+            path = _inside(archive, info.filename)
+            if not info.is_dir() and wanted(path):
+                with packed.open(info) as file:
+                    yield Member(path, _read(archive, path, file))
+
+
+def _tarred(archive: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
+    whole = 0
+    with tarfile.open(archive, "r|gz") as packed:
+        for entry in packed:
             whole += entry.size
-            _bounded(archive, entry.name, entry.size if entry.isreg() else 0, whole)
-            if entry.isreg() and (stream := packed_tar.extractfile(entry)) is not None:
-                yield Member(_inside(archive, entry.name), stream.read(LARGEST + 1))
+            if whole > WHOLE:  # also what nobody wants is unpacked on the way
+                raise DataError(
+                    f"{archive.name}: unpacks to more than {WHOLE / 1e9:.0f} GB, which no archive "
+                    "of texts does; download it again"
+                )
+            path = _inside(archive, entry.name)
+            if entry.isreg() and wanted(path) and (file := packed.extractfile(entry)) is not None:
+                yield Member(path, _read(archive, path, file))
 
 
-def _bounded(archive: Path, name: str, size: int, whole: int) -> None:
-    if size > LARGEST or whole > WHOLE:
+def _read(archive: Path, path: str, file: IO[bytes]) -> bytes:
+    content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
         raise DataError(
-            f"{archive.name}: {name[:80]!r} brings it to {whole / 1e6:,.0f} MB, more than an "
-            "archive of texts has; download it again"
+            f"{archive.name}: {path[:80]!r} has more than {LARGEST / 1e6:.0f} MB, which no text "
+            "here has; download it again"
         )
+    return content
 
 
 def _inside(archive: Path, name: str) -> str:
     parts = PurePosixPath(name).parts
-    if not parts or parts[0] == "/" or ".." in parts or "\\" in name or "\0" in name:
+    if not parts or parts[0] == "/" or ".." in parts:
         raise DataError(f"{archive.name}: {name[:80]!r} leads out of the archive; nothing was read")
     return "/".join(parts[1:]) if len(parts) > 1 else name
 

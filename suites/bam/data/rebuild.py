@@ -1,4 +1,4 @@
-"""Builds the twelve corpora anew from where they were published; `harness data prepare` calls it.
+"""Rebuilds the twelve corpora from where they were published; `harness data prepare` calls it.
 
 Each comes from one commit, as the recorded files did. How those were cut and converted was written
 down in words only, so that what is built here is their equivalent: nearly the same documents, in
@@ -144,7 +144,7 @@ def _nltk(archive: Path) -> Iterator[Pair]:
 
 
 def reviews(archives: Archives) -> Iterator[Pair]:
-    """Film reviews, mixed by the sha1 of their names."""
+    """Movie reviews, mixed by the sha1 of their names."""
     (archive,) = archives.values()
     return iter(sorted(_nltk(archive), key=lambda pair: _sha1(pair[0])))
 

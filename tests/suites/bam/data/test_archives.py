@@ -43,7 +43,7 @@ def test_wanted_files_come_by_path_without_the_top_folder(tmp_path: Path) -> Non
     assert not (tmp_path / "a.tex").exists()
 
 
-@pytest.mark.parametrize("name", ["/etc/passwd", "top/../../x", "top\\x"])
+@pytest.mark.parametrize("name", ["/etc/passwd", "top/../../x"])
 def test_a_path_that_leads_out_is_refused(name: str, tmp_path: Path) -> None:
     packed = tar(tmp_path / "a.tar.gz", {name: b"x"})
     with pytest.raises(DataError, match="leads out of the archive; nothing was read"):
@@ -53,13 +53,14 @@ def test_a_path_that_leads_out_is_refused(name: str, tmp_path: Path) -> None:
 def test_what_unpacks_to_too_much_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    packed = tar(tmp_path / "a.tar.gz", {"top/a": bytes(600), "top/b": bytes(600)})
-    monkeypatch.setattr(archives, "WHOLE", 1000)
-    with pytest.raises(DataError, match="more than an archive of texts has"):
-        members(packed, everything)
+    packed = tar(tmp_path / "a.tar.gz", {"top/a": bytes(600), "top/b": bytes(6)})
     monkeypatch.setattr(archives, "LARGEST", 500)
-    with pytest.raises(DataError, match="'top/a' brings it to 0 MB"):
+    with pytest.raises(DataError, match="'a' has more than 0 MB"):
         members(packed, everything)
+    assert members(packed, "b".__eq__) == [Member("b", bytes(6))]
+    monkeypatch.setattr(archives, "WHOLE", 100)
+    with pytest.raises(DataError, match="unpacks to more than 0 GB"):
+        members(packed, "b".__eq__)
 
 
 def test_what_is_no_archive_or_cut_is_one_line(tmp_path: Path) -> None:

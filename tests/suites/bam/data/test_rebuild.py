@@ -1,4 +1,4 @@
-"""Corpora built anew, from a server on this machine that hands out what was published."""
+"""Corpora rebuilt, from a server on this machine that hands out what was published."""
 
 import functools
 import io
