@@ -172,7 +172,7 @@ def instructions(path: Path) -> Iterator[tuple[int, Question]]:
         question, choices = _asked(text)
         place = _place(answer)
         if question and len(choices) > 1 and all(choices) and place in range(len(choices)):
-            yield number, {"question": question, "choices": choices, "answer": place}
+            yield number, {"question": question, "choices": [*choices], "answer": place}
 
 
 def _asked(text: str) -> tuple[str, list[str]]:

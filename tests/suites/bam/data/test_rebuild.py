@@ -225,8 +225,8 @@ def recorded(name: str, folder: Path) -> dict[str, str]:
             for d in documents
         }
     if name == "wikitext2-valid":
-        texts = (f" {d['text']}".replace("\n", " \n") for d in documents)
-        return {"valid.txt": "".join(f" \n{text} \n \n" for text in texts)}
+        articles = (f" {d['text']}".replace("\n", " \n") for d in documents)
+        return {"valid.txt": "".join(f" \n{text} \n \n" for text in articles)}
     return {d["id"].partition("/")[2]: d["text"] for d in documents}
 
 
