@@ -1,7 +1,7 @@
-"""Effects along an axis: one setting at several values, each of them a variant of the scale.
+"""Effects along an axis: a setting, each value a variant of the scale, or a parameter of tasks.
 
-The scale's own value is a point of every axis. Where all values are positive the axis is read in
-decades, so that widths, tokens and epochs can be told over orders of magnitude.
+The scale's own value is a point of every setting's axis. Where all values are positive the axis is
+read in decades, so that widths, tokens and epochs can be told over orders of magnitude.
 
 Shapes: S seeds, P points.
 """
@@ -109,8 +109,8 @@ def _slope(x_P: Sequence[float], y_P: Sequence[float]) -> float:
 
 
 def over_axis(suite: Suite, claim: Claim) -> bool:
-    """Whether a claim is a trend over an axis, of this or another scale."""
-    names = {axis.name for scale in suite.scales for axis in scale.axes}
+    """Whether a claim is a trend over a setting's axis, of this or another scale."""
+    names = {axis.name for scale in suite.scales for axis in scale.axes if axis.setting}
     return isinstance(claim, Trend) and claim.over in names
 
 
@@ -123,7 +123,7 @@ def placed(
     """
     if not isinstance(claim, Trend) or not over_axis(suite, claim):
         return suite, scale, claim, cells_of(scale.name)
-    axis = next((a for a in scale.axes if a.name == claim.over), None)
+    axis = next((a for a in scale.axes if a.name == claim.over and a.setting), None)
     return unfold(suite, scale, claim, axis, cells_of) if axis else None
 
 

@@ -22,6 +22,7 @@ from harness import (
     compare_commands,
     console,
     data_commands,
+    gpu,
     list_commands,
     margins,
     new,
@@ -152,6 +153,8 @@ def show_plan(
             documents.append(_planned(made, records, store))
             continue
         first = summarise(made, records, store)
+        if size.size in ("gpu", "paper") and (asked := gpu.efforts(made, first)):
+            out.print(f"  {gpu.line(asked)}", markup=False)
         grouped = Counter((s.action, s.state, s.reason) for s in made.steps)
         if every:
             rows: list[tuple[object, ...]] = [
@@ -382,7 +385,9 @@ def main() -> NoReturn:
 
 def _planned(made: plan.Plan, records: Sequence[Record], store: Store) -> dict[str, object]:
     """A plan as `--json` prints it."""
-    first = {node.id for node in plan.unmade(made, store)}
+    unmade = plan.unmade(made, store)
+    first = {node.id for node in unmade}
+    asked = gpu.efforts(made, unmade)
     return {
         "suite": made.suite.name,
         "scale": made.scale.name,
@@ -404,6 +409,7 @@ def _planned(made: plan.Plan, records: Sequence[Record], store: Store) -> dict[s
             for node in made.nodes.values()
         ],
         "power": [found._asdict() for found in _mde(made.suite, made.scale, records)],
+        "gpu": gpu.estimate(asked)._asdict() if asked else None,
     }
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Self
 
-from pydantic import Field, SerializeAsAny, StringConstraints
+from pydantic import Field, SerializeAsAny, StringConstraints, model_validator
 
 from harness.check import Name
 from harness.claim import LookSizes, Tier
@@ -19,13 +19,19 @@ _REBUILT_DEVIATION = (
 
 
 class Axis(Spec):
-    """One setting with several values at a scale: the same methods along tokens, width or depth."""
+    """What takes several values at a scale: the same methods along tokens, width, depth or N.
+
+    Either a setting, whose other values are variants of the scale with trials of their own, or a
+    parameter of tasks that the scale runs anyway.
+    """
 
     name: Name
-    setting: str
+    setting: str = ""
     """Dotted path into the scale's settings."""
+    parameter: str = ""
+    """Parameter of tasks; the points are the tasks that have each value."""
     values: tuple[float, ...] = Field(min_length=2)
-    """The scale's own value is a point as well, whether it is listed or not."""
+    """Of a setting the scale's own value is a point as well, whether it is listed or not."""
     methods: tuple[str, ...] = ("*",)
     tasks: tuple[str, ...] = ("*",)
     """Names or globs of what runs at each value."""
@@ -33,6 +39,12 @@ class Axis(Spec):
     """The paper's value; None where it has none."""
     label: str = ""
     unit: str = ""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if bool(self.setting) == bool(self.parameter):
+            raise ValueError(f"axis {self.name}: give a setting of the scale or a task parameter")
+        return self
 
 
 ScaleName = Annotated[

@@ -31,7 +31,7 @@ MACHINERY = frozenset(
         "claim", "claim_commands", "claims", "cli", "compare_commands", "comparison", "console",
         "contents", "context", "cost", "data", "data_commands", "design", "download", "drawing",
         "effects", "errors", "evidence", "executors", "exhibit", "export", "failures", "files",
-        "frames", "git", "identity", "inputs", "inventory", "lazy", "lease", "list_commands",
+        "frames", "git", "gpu", "identity", "inputs", "inventory", "lazy", "lease", "list_commands",
         "looks", "margins", "migrate", "new", "number", "options", "patience", "plan", "plugins",
         "provenance", "publish", "queue_commands", "record", "registry", "report", "resampling",
         "rounds", "run", "scale", "sequential", "share_commands", "shared", "source", "store",

@@ -159,6 +159,9 @@ class Suite(Spec):
     """What is compared with the paper scale in the words of a verdict."""
     preload: tuple[ImportPath, ...] = ()
     """Functions to call once before trials fork off: heavy imports, compiled kernels."""
+    effort: ImportPath | None = None
+    """`effort(method or artifact, task, settings)` says what it makes a GPU do, as a
+    `harness.gpu.Effort`; the task of an artifact may be None."""
     headline: str = ""
     """Name of the table that the README and the index page show."""
     answers: tuple[Answer, ...] = ()
@@ -233,6 +236,12 @@ class Suite(Spec):
         where = f"scale {scale.name}, axis {axis.name}"
         self._match(where, "method", axis.methods, self.methods)
         self._match(where, "task", axis.tasks, self.tasks)
+        if axis.parameter:
+            there = [t.params.get(axis.parameter) for t in select(self.tasks, axis.tasks)]
+            for value in axis.values:
+                if value not in there:
+                    raise ValueError(f"{where}: no task's {axis.parameter!r} is {value:g}")
+            return
         place: JsonValue = scale.settings.plain()
         for part in axis.setting.split("."):
             place = place.get(part) if isinstance(place, dict) else None

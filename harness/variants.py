@@ -137,7 +137,9 @@ class Point(NamedTuple):
 
 
 def value_of(scale: Scale, axis: Axis) -> float:
-    """The scale's own value of an axis."""
+    """The scale's own value of an axis; of a task parameter, which has none, the lowest."""
+    if axis.parameter:
+        return min(axis.values)
     place: Any = scale.settings.plain()
     for part in axis.setting.split("."):
         place = place[part]
@@ -147,11 +149,20 @@ def value_of(scale: Scale, axis: Axis) -> float:
 def points(suite: Suite, scale: Scale, axis: Axis) -> tuple[Point, ...]:
     """The values of an axis with their scales, rising; those have the axis's methods and tasks.
 
+    Of a task parameter they are the scale itself, with the tasks that have the value.
+
     Raises:
         UsageError: a value that the setting does not allow.
     """
     methods = tuple(m.name for m in select(select(suite.methods, scale.methods), axis.methods))
-    tasks = tuple(t.name for t in select(select(suite.tasks, scale.tasks), axis.tasks))
+    there = select(select(suite.tasks, scale.tasks), axis.tasks)
+    if axis.parameter:
+        return tuple(
+            Point(value, scale.model_copy(update={"methods": methods, "tasks": names, "axes": ()}))
+            for value in sorted(set(axis.values))
+            if (names := tuple(t.name for t in there if t.params.get(axis.parameter) == value))
+        )
+    tasks = tuple(t.name for t in there)
     own = value_of(scale, axis)
     made = []
     for value in sorted({own, *axis.values}):

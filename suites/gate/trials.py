@@ -44,6 +44,10 @@ SCORES: dict[str, Callable[[Tensor, Tensor], float]] = {
 }
 
 
+OFF = 0.9
+"""Mean alpha_vv of the middle layers above which a network has switched its neighbours off."""
+
+
 def run(ctx: Context) -> dict[str, float]:
     """Trains `ctx.subject` on `ctx.task`; returns the task's metrics, scores in percent."""
     task, training = ctx.settings(GraphTask), training_of(ctx)
@@ -233,6 +237,7 @@ def measure(ctx: Context, network: Network, graph: Graph) -> dict[str, float]:
         middle = [mean for layer, mean in means if 1 < layer < len(layers_LNF) - 1]
         if middle:
             found["alpha-middle"] = sum(middle) / len(middle)
+            found["switched-off"] = 100.0 * (found["alpha-middle"] > OFF)
     return found
 
 

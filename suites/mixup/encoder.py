@@ -95,7 +95,8 @@ class Classifier(nn.Module):
 
     `mean` averages the tokens and normalises the average: the lower layers of the MiniLM leave
     [CLS] nearly independent of the input. `cls` and `pooler` take the first token, the latter
-    through the encoder's own pooler.
+    through the encoder's own pooler. `apart`: a batch holds first texts u, then second texts v,
+    each encoded by itself, and the head reads |u - v| and u * v, 2D features (Conneau et al. 2017).
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class Classifier(nn.Module):
         generator: torch.Generator,
         pooling: Pooling = "mean",
         freeze_embeddings: bool = False,
+        apart: bool = False,
     ) -> None:
         super().__init__()
         if pooling == "pooler" and getattr(encoder, "pooler", None) is None:
@@ -118,10 +120,11 @@ class Classifier(nn.Module):
         self.regression = regression
         self.classes = classes
         self.pooling = pooling
+        self.apart = apart
         self.norm = nn.LayerNorm(width) if pooling == "mean" else nn.Identity()
         dropout = 0.0 if pooling == "mean" else _dropout(encoder)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(width, 1 if regression else classes)
+        self.head = nn.Linear(2 * width if apart else width, 1 if regression else classes)
         initialise(self.head, generator)
         if freeze_embeddings:
             for module in self._embeddings():
@@ -150,6 +153,9 @@ class Classifier(nn.Module):
             mask_BT1 = batch.attention_mask_BT[..., None].to(out.last_hidden_state.dtype)
             pooled_BD = (out.last_hidden_state * mask_BT1).sum(1) / mask_BT1.sum(1)
         features_BD: Tensor = self.norm(pooled_BD)
+        if self.apart:
+            one_BD, other_BD = features_BD.chunk(2)
+            return torch.cat([(one_BD - other_BD).abs(), one_BD * other_BD], dim=1)
         return features_BD
 
     def token_embeddings(self, batch: Batch) -> Tensor:
@@ -284,7 +290,12 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
                 )
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Embedding):
-            nn.init.normal_(part.weight, 0.0, INIT_STD, generator=generator)
+            drawn = torch.empty(
+                part.weight.shape, dtype=part.weight.dtype
+            )  # generators are the CPU's
+            nn.init.normal_(drawn, 0.0, INIT_STD, generator=generator)
+            with torch.no_grad():
+                part.weight.copy_(drawn)
         if isinstance(part, nn.Embedding) and part.padding_idx is not None:
             nn.init.zeros_(part.weight[part.padding_idx])
         for own, value in part.named_parameters(recurse=False):

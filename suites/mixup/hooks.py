@@ -122,6 +122,8 @@ class Method:
     """
 
     Options: ClassVar[type[Options]] = Options
+    apart: ClassVar[bool] = False
+    """Whether the two texts of a pair are encoded apart; see `suites.mixup.encoder.Classifier`."""
 
     def __init__(self, **options: Any) -> None:
         try:

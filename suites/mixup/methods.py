@@ -1,5 +1,7 @@
 """What is compared: one finetuning method each, all run by `suites.mixup.trials.run`."""
 
+from pydantic import JsonValue
+
 from harness.suite import Artifact, Kind, Method
 from suites.mixup.settings import (
     AlphaOptions,
@@ -54,6 +56,7 @@ def methods() -> tuple[Method, ...]:
         kind: Kind = "baseline",
         *deviations: str,
         version: int = 1,
+        **settings: JsonValue,
     ) -> Method:
         return Method(
             name=name,
@@ -61,7 +64,7 @@ def methods() -> tuple[Method, ...]:
             version=version,
             kind=kind,
             run="suites.mixup.trials:run",
-            params=Finetuning(method=key, options=options.plain()).plain(),
+            params={**Finetuning(method=key, options=options.plain()).plain(), **settings},
             deviations=deviations,
         )
 
@@ -91,6 +94,17 @@ def methods() -> tuple[Method, ...]:
             f"{equal} Matched in forward and backward passes, which repeat, not in seconds, which "
             "do not.",
         ),
+        method("vanilla-embeddings", "vanilla, embeddings too", "vanilla", VanillaOptions(),
+               "control", f"{equal} Word embeddings learn too, where the scale freezes them.",
+               freeze_embeddings=False),
+        method("vanilla-pairs", "vanilla, pairs apart", "vanilla-pairs", Options(), "control",
+               f"{equal} The texts of a pair are encoded apart; the head reads |u - v| and u * v."),
+        method("majority", "majority class", "majority", Options(), "control",
+               f"{equal} A floor: the most frequent class, or the mean score."),
+        method("zero-shot", "zero-shot cosine", "zero-shot", Options(), "control",
+               f"{equal} A floor for pairs: the cosine of the pretrained embeddings."),
+        method("probe-pairs", "linear probe, pairs apart", "probe-pairs", Options(), "control",
+               f"{equal} A floor for pairs: the head alone, on |u - v| and u * v."),
         method("probe", "linear probe", "probe", Options(), "control",
                f"{equal} The head alone, fitted to the frozen features: a floor."),
         method("lp-ft", "LP-FT", "lp-ft", Options(), "baseline",
@@ -164,3 +178,13 @@ def methods() -> tuple[Method, ...]:
         if m.name in {"vanilla", "vanilla-equal-time", "averaging-only", "mixup-convex"}
     )
     return plain + pretrained
+
+
+def unfit(*, pairs: bool, scores: bool) -> tuple[str, ...]:
+    """Names of the methods that tasks of single texts, or without scores, have no use for."""
+    found = [] if pairs else ["vanilla-pairs", "probe-pairs"]
+    if not (pairs and scores):
+        found.append("zero-shot")
+    if scores:
+        found.append("r3f")  # compares distributions over classes
+    return tuple(found)

@@ -21,6 +21,7 @@ from harness.rows import Field, Row, Schema
 from harness.settings import Settings
 from harness.suite import Artifact, Dataset, Table, Task
 from suites.mixup.methods import methods as all_methods
+from suites.mixup.methods import unfit
 from suites.mixup.settings import Pooling, TextTask
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from suites.mixup.texts import Texts
 
 MEASURES = ("accuracy", "f1", "mcc", "spearman")
-_CLASSIFIERS = ("r3f",)
-"""Methods that regression has no use for."""
 
 
 class OwnTexts(Settings):
@@ -109,7 +108,8 @@ def text_task(
         )
         for size in sizes
     )
-    meet = [m.name for m in all_methods() if not (scored and m.name in _CLASSIFIERS)]
+    wrong = unfit(pairs=pair is not None, scores=scored)
+    meet = [m.name for m in all_methods() if m.name not in wrong]
     return Plugin(
         suite="mixup",
         tasks=tasks,
@@ -128,10 +128,7 @@ def text_task(
             Table(name=name, title=name, metric="score", tasks=tuple(t.name for t in tasks)),
         ),
         scales=tuple(scales),
-        pairs=tuple(
-            f"{method}/*"
-            for method in (meet if scored and tuple(methods) == ("*",) else methods)
-        ),
+        pairs=tuple(f"{name}/*" for name in (meet if tuple(methods) == ("*",) else methods)),
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from harness.suite import Scale
 from suites.mixup.claims import LOW, SIZES
 from suites.mixup.methods import methods
 from suites.mixup.settings import Generated, MixupSettings, Pretraining
-from suites.mixup.tasks import tasks
+from suites.mixup.tasks import excluded, tasks
 
 COMPARED = (
     "vanilla", "vanilla-equal-updates", "vanilla-equal-time", "l2-sp", "mixout", "child-tuning-d",
@@ -28,7 +28,7 @@ def _smoke(methods: tuple[str, ...]) -> Scale:
         seeds=(0, 1),
         tasks=("generated-topics", "generated-overlap"),
         methods=methods,
-        exclude=("r3f/generated-overlap",),
+        exclude=excluded(),
         settings=MixupSettings(
             encoder="tiny",
             freeze_embeddings=False,
@@ -84,7 +84,7 @@ def _gpu() -> Scale:
         name="gpu",
         seeds=tuple(range(5)),
         tasks=("sst-2-n300", "trec-n300", "sts-b-n300", "rte-n1000-to-sick"),
-        exclude=("r3f/sts-b-*",),
+        exclude=excluded(),
         settings=MixupSettings(
             encoder="minilm-6",
             tokens=64,
@@ -109,7 +109,7 @@ def _paper(methods: tuple[str, ...]) -> Scale:
             t.name for t in tasks() if not t.fallback and not t.name.startswith("qnli-pool")
         ),
         methods=methods,
-        exclude=("r3f/sts-b-*",),
+        exclude=excluded(),
         settings=MixupSettings(
             encoder="hub:google-bert/bert-large-cased",
             pooling="pooler",

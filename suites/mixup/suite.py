@@ -156,6 +156,7 @@ def suite() -> Suite:
             ),
         ),
         distance=(Quantity(name="layers", value="suites.mixup.distance:layers"),),
+        effort="suites.mixup.effort:effort",
         former="suites.mixup.former:former",
         preload=("suites.mixup.trials:warm_up",),
         deviations=(

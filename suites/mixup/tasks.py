@@ -5,6 +5,7 @@ from typing import Literal
 from harness.suite import Task
 from suites.mixup.claims import LAPTOP
 from suites.mixup.datasets import CORPORA
+from suites.mixup.methods import unfit
 from suites.mixup.settings import TextTask
 
 GLUE = ("cola", "rte", "mrpc", "sts-b")
@@ -25,6 +26,8 @@ def _task(
     tested = f", tested on {target.title}" if transfer else ""
     return Task(
         name=f"{train}-{size}{transfer}{suffix}",
+        # Version 2 of regressions: scores are standardised before training.
+        version=1 if source.classes else 2,
         label=f"{source.title}{tested}, {shown} ({target.measure})",
         params=TextTask(
             train=train, test=test, n=n, sampling=sampling, measure=target.measure
@@ -49,6 +52,7 @@ def tasks() -> tuple[Task, ...]:
     generated = tuple(
         Task(
             name=f"generated-{name}",
+            version=2 if measure == "spearman" else 1,
             label=f"generated: {name} ({measure})",
             params=TextTask(train=name, test=name, measure=measure).plain(),
             metrics=("score", "degenerate"),
@@ -57,7 +61,7 @@ def tasks() -> tuple[Task, ...]:
         )
         for name, measure in GENERATED.items()
     )
-    sized = tuple(_task(name, n) for name in SIZED for n in (300, 500, 1000))
+    sized = tuple(_task(name, n) for name in SIZED for n in (100, 300, 500, 1000))
     transfer = (
         *(_task("rte", n, to) for n in (300, 1000, 0) for to in ("sick", "snli-pool")),
         *(_task("mnli-pool", 300, to) for to in ("sick", "snli-pool", "rte")),
@@ -71,3 +75,15 @@ def tasks() -> tuple[Task, ...]:
         *transfer,
         *(_task(name, 300, sampling="stratified") for name in LAPTOP if name != "sts-b"),
     )
+
+
+def excluded() -> tuple[str, ...]:
+    """`method/task` of methods that a task is not made for."""
+    found = []
+    for task in tasks():
+        source = CORPORA.get(str(task.params["train"]))
+        train = source.train if source else None
+        pairs = task.params["train"] == "overlap" or bool(train and train.second is not None)
+        scores = task.params["measure"] == "spearman"
+        found += [f"{method}/{task.name}" for method in unfit(pairs=pairs, scores=scores)]
+    return tuple(found)

@@ -7,10 +7,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from harness import rows
@@ -140,6 +141,8 @@ class Examples:
     """0 for regression."""
     padding: int
     """Token id that fills a batch."""
+    second: "Examples | None" = None
+    """The other texts of pairs that are encoded apart; None: both are in `ids`."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -157,7 +160,20 @@ class Examples:
             self.labels_N[torch.as_tensor(indices, dtype=torch.long)],
             self.classes,
             self.padding,
+            None if self.second is None else self.second.subset(indices),
         )
+
+    def standardised(self) -> tuple["Examples", "Standard"]:
+        """Scores with mean 0 and standard deviation 1 over these examples; what undoes it.
+
+        Left as they are, scores of 0 to 5 make most updates of a short training shift the mean.
+        Equal scores stay equal: they are divided by 1.
+        """
+        scores_N = self.labels_N.double()
+        spread = float(scores_N.std(correction=0))
+        standard = Standard(float(scores_N.mean()), spread if spread > 0 else 1.0)
+        labels_N = ((scores_N - standard.mean) / standard.spread).to(self.labels_N.dtype)
+        return replace(self, labels_N=labels_N), standard
 
     def split(self, share: float, generator: torch.Generator) -> tuple["Examples", "Examples"]:
         """A random share and the rest, uniformly, as the released code splits.
@@ -175,22 +191,39 @@ class Examples:
         return self.subset(order[:size]), self.subset(order[size:])
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """Those examples, padded to the longest of them."""
-        longest = max(len(self.ids[i]) for i in indices)
-        ids_BT = torch.full((len(indices), longest), self.padding)
+        """Those examples, padded to the longest of them.
+
+        Of pairs that are encoded apart the second texts follow the first ones: 2B rows, B labels.
+        """
+        sides = (self,) if self.second is None else (self, self.second)
+        texts = [(side, index) for side in sides for index in indices]
+        longest = max(len(side.ids[index]) for side, index in texts)
+        ids_BT = torch.full((len(texts), longest), self.padding)
         mask_BT = torch.zeros_like(ids_BT)
         types_BT = None if self.types is None else torch.zeros_like(ids_BT)
-        for row, index in enumerate(indices):
-            length = len(self.ids[index])
-            ids_BT[row, :length] = torch.tensor(self.ids[index])
+        for row, (side, index) in enumerate(texts):
+            length = len(side.ids[index])
+            ids_BT[row, :length] = torch.tensor(side.ids[index])
             mask_BT[row, :length] = 1
-            if types_BT is not None and self.types is not None:
-                types_BT[row, :length] = torch.tensor(self.types[index])
+            if types_BT is not None and side.types is not None:
+                types_BT[row, :length] = torch.tensor(side.types[index])
         return Batch(ids_BT, mask_BT, types_BT, self.labels_N[torch.as_tensor(indices)])
 
 
-def tokenise(texts: Texts, encoder: Pretrained, tokens: int) -> Examples:
-    """Texts as token ids, cut at `tokens`.
+class Standard(NamedTuple):
+    """How the scores of a regression were standardised."""
+
+    mean: float
+    spread: float
+
+    def undo(self, scores_N: NDArray[Any]) -> NDArray[Any]:
+        """Predicted scores in the unit of the labels."""
+        found: NDArray[Any] = scores_N * self.spread + self.mean
+        return found
+
+
+def tokenise(texts: Texts, encoder: Pretrained, tokens: int, *, apart: bool = False) -> Examples:
+    """Texts as token ids, cut at `tokens`; both texts of a pair in one sequence, or `apart`.
 
     Without a padding token batches are filled with token 0, which attention masks hide.
 
@@ -198,6 +231,12 @@ def tokenise(texts: Texts, encoder: Pretrained, tokens: int) -> Examples:
         MethodError: a text has no token, the encoder does not know one, or reads fewer than
             `tokens`; two texts are not told apart.
     """
+    if apart and texts.second is not None:
+        one, other = (
+            tokenise(replace(texts, first=side, second=None), encoder, tokens)
+            for side in (texts.first, texts.second)
+        )
+        return replace(one, second=other)
     second = None if texts.second is None else list(texts.second)
     found = encoder.tokenizer(list(texts.first), second, max_length=tokens, truncation=True)
     types = found.get("token_type_ids")

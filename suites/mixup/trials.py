@@ -31,7 +31,11 @@ def run(ctx: Context) -> dict[str, float]:
     name, pooling = settings.encoder, settings.pooling
     folder = stored(ctx, name)
     pretrained = encoder.load(name, ctx.torch_generator("init"), pooling=pooling, folder=folder)
-    data = texts.tokenise(train, pretrained, settings.tokens)
+    method = build(ctx)
+    data = texts.tokenise(train, pretrained, settings.tokens, apart=method.apart)
+    standard = None
+    if data.regression:
+        data, standard = data.standardised()
     model = encoder.Classifier(
         pretrained.model,
         len(train.classes),
@@ -39,6 +43,7 @@ def run(ctx: Context) -> dict[str, float]:
         generator=ctx.torch_generator("init", "head"),
         pooling=pooling,
         freeze_embeddings=settings.freeze_embeddings,
+        apart=method.apart,
     ).to(ctx.device)
     setting = Setting(
         data=data,
@@ -50,7 +55,6 @@ def run(ctx: Context) -> dict[str, float]:
         optimizer=settings.optimizer,
         warmup=settings.warmup,
     )
-    method = build(ctx)
     method.attach(model, setting)
     ctx.count(parameters=parameters(model), examples=len(data))
     updates = run_stages(
@@ -60,7 +64,10 @@ def run(ctx: Context) -> dict[str, float]:
     for label, values in method.report(model).items():
         ctx.series(label, range(len(values)), values, "module")
     method.detach(model)
-    predicted_N = predict(model, texts.tokenise(test, pretrained, settings.tokens))
+    tested = texts.tokenise(test, pretrained, settings.tokens, apart=method.apart)
+    predicted_N = predict(model, tested)
+    if standard:
+        predicted_N = standard.undo(predicted_N)
     return scored(predicted_N, train, test, task.measure)
 
 

@@ -160,3 +160,44 @@ def test_a_curve_is_drawn_with_every_seed_and_the_papers_value(judged, make_suit
     assert (picture.name, picture.problem) == ("curve-c", "")
     assert picture.svg.startswith(b"<?xml")
     assert "Dotted: the paper's updates" in picture.caption
+
+
+DEPTH = Axis(name="layers", parameter="depth", values=(2, 8), methods=("ant", "bee"), paper=32)
+
+
+def test_tasks_that_differ_in_a_parameter_are_an_axis(make_suite, make_record):
+    one = claim(tasks=("*-x",), axis="layers")
+    suite = make_suite([one], DEPTH)
+    scale = suite.scale("laptop")
+    found = points(suite, scale, DEPTH)
+    assert [(p.value, p.scale.name) for p in found] == [(2, "laptop"), (8, "laptop")]
+    assert [p.scale.tasks for p in found] == [("shallow-x", "shallow-y"), ("deep-x", "deep-y")]
+    assert [s.name for _, s in around(suite, scale)] == ["laptop"]  # nothing more has to run
+    lift = {"shallow-x": 1.0, "deep-x": 5.0}
+    records = [
+        make_record(
+            suite, m, t, s, {"accuracy": 80 + (lift[t] + e) * (m == "ant"), "loss": 1.0},
+            "ok", "laptop",
+        )
+        for m in ("ant", "bee")
+        for t in lift
+        for s, e in enumerate(NOISE)
+    ]  # fmt: skip
+    verdict = judge(suite, "laptop", frame(records, suite), records)[0]
+    assert [e.interval.mean for e in verdict.curve.effects] == pytest.approx([1, 5])
+    assert verdict.curve.slope.mean == pytest.approx(4 / math.log10(4))
+    assert verdict.estimate == pytest.approx(3)  # of both tasks, as without an axis
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"parameter": "", "setting": ""}, "give a setting of the scale or a task parameter"),
+        ({"setting": "steps"}, "give a setting of the scale or a task parameter"),
+        ({"parameter": "width"}, "no task's 'width' is 2"),
+        ({"values": (2, 9)}, "no task's 'depth' is 9"),
+    ],
+)
+def test_an_axis_of_tasks_names_what_they_have(make_suite, changes, message):
+    with pytest.raises(ValueError, match=message):
+        make_suite([], Axis.model_validate(DEPTH.model_dump() | changes))

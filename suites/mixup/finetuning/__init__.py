@@ -17,7 +17,11 @@ def _lazily(module: str, name: str) -> Callable[..., Method]:
 
 METHODS: dict[str, Callable[..., Method]] = {
     "vanilla": _lazily("vanilla", "Vanilla"),
+    "vanilla-pairs": _lazily("pairs", "VanillaPairs"),
+    "majority": _lazily("floor", "Majority"),
+    "zero-shot": _lazily("floor", "ZeroShot"),
     "probe": _lazily("probe", "Probe"),
+    "probe-pairs": _lazily("pairs", "ProbePairs"),
     "lp-ft": _lazily("probe", "LPFT"),
     "wise-ft": _lazily("probe", "WiSEFT"),
     "bit-fit": _lazily("bit_fit", "BitFit"),

@@ -56,7 +56,12 @@ class LoRA(Method):
         generator = setting.generator("init", "lora")
         for name, parameter in model.encoder.named_parameters():
             if "lora_A" in name:  # peft draws from the global generator
-                nn.init.kaiming_uniform_(parameter, a=5**0.5, generator=generator)
+                drawn = torch.empty(
+                    parameter.shape, dtype=parameter.dtype
+                )  # generators are the CPU's
+                nn.init.kaiming_uniform_(drawn, a=5**0.5, generator=generator)
+                with torch.no_grad():
+                    parameter.copy_(drawn)
 
     @torch.no_grad()
     def detach(self, model: Classifier) -> None:

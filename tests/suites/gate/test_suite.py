@@ -6,9 +6,14 @@ import pytest
 
 from harness import registry
 from harness.suite import Level, Suite
+from harness.variants import points
 from suites.gate.datasets import DATASETS
 from suites.gate.methods import ABLATIONS
 from suites.gate.model import METHODS
+from suites.gate.settings import GateSettings
+
+RANDOM = {"self-er2", "self-er8", "self-cora-random"}
+"""Graphs whose labels are drawn, so that neighbours are noise."""
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +46,46 @@ def test_smoke_needs_no_data_and_runs_every_method_but_the_ablations(gate: Suite
     assert not any(t.datasets for _, t in pairs)
 
 
-def test_laptop_leaves_the_ablations_to_a_plan_of_their_own(gate: Suite) -> None:
-    assert not {m.name for m, _ in gate.pairs(gate.scale("laptop"))} & set(ABLATIONS)
+def test_ablations_meet_the_tasks_that_tell_them_apart_at_laptop_scale(gate: Suite) -> None:
+    pairs = gate.pairs(gate.scale("laptop"))
+    met = {name: {t.params["graph"] for m, t in pairs if m.name == name} for name in ABLATIONS}
+    assert all(graphs == {*RANDOM, "minesweeper"} for graphs in met.values())
+
+
+def test_what_was_stopped_too_early_gets_a_thousand_epochs(gate: Suite) -> None:
+    settings = gate.scale("laptop").settings
+    assert isinstance(settings, GateSettings)
+    assert settings.run is not None
+    assert settings.run.epochs.real >= 1000
+    names = {t.name for _, t in gate.pairs(gate.scale("laptop"))}
+    assert {"minesweeper-l2", "minesweeper-l5", "minesweeper-l10", "tolokers-l2"} <= names
+
+
+def test_the_effect_is_measured_along_the_epochs(gate: Suite) -> None:
+    scale = gate.scale("laptop")
+    axis = next(axis for axis in scale.axes if axis.name == "epochs")
+    values = [point.value for point in points(gate, scale, axis)]
+    assert len(values) >= 4
+    assert max(values) == 8 * min(values)
+    assert axis.paper == 5000
+    followed = {claim.name for claim in gate.claims if claim.axis == axis.name}
+    assert "heterophilic-paper" in followed
+
+
+def test_the_effect_is_measured_along_depth_to_ten_layers(gate: Suite) -> None:
+    scale = gate.scale("laptop")
+    axis = next(axis for axis in scale.axes if axis.name == "depth")
+    assert [point.value for point in points(gate, scale, axis)] == [1, 2, 5, 10]
+    assert "control-depth" in {claim.name for claim in gate.claims if claim.axis == axis.name}
+
+
+def test_proxies_and_the_papers_own_graphs_are_not_judged_together(gate: Suite) -> None:
+    for claim in gate.claims:
+        if claim.role == "primary":
+            judged = [
+                t for t in gate.tasks if any(fnmatch.fnmatchcase(t.name, p) for p in claim.tasks)
+            ]
+            assert not any(task.proxy for task in judged), claim.name
 
 
 def test_versions_mark_what_computes_other_numbers_than_before(gate: Suite) -> None:

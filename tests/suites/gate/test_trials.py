@@ -74,6 +74,7 @@ def test_gate_switches_neighbours_off_where_they_are_noise(context: Any) -> None
     assert gat["accuracy"] < 70
     assert gate["alpha-middle"] > 0.9
     assert gat["alpha-middle"] < 0.5
+    assert (gate["switched-off"], gat["switched-off"]) == (100, 0)
 
 
 def test_the_reported_score_is_that_of_the_first_best_validation_epoch(context: Any) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from transformers import BertConfig, BertModel
 
 from harness.errors import DataError, MethodError, SpecError
 from suites.mixup.datasets import CORPORA, Corpus, File
-from suites.mixup.encoder import HashTokenizer, Pretrained
+from suites.mixup.encoder import HashTokenizer, Pretrained, load
 from suites.mixup.texts import (
     Batches,
     Examples,
@@ -336,3 +337,26 @@ def test_real_files_have_the_rows_of_the_table(name: str) -> None:
         assert len(texts) == file.rows - halved[file.part]
         assert texts.first.count("") <= 1  # CR has one review without words
         assert len(set(texts.labels)) >= max(2, len(entry.classes))
+
+
+def test_scores_are_standardised_whatever_their_unit() -> None:
+    labels = (0.0, 1.5, 5.0, 2.5)
+    texts = Texts("toy", ("a", "b", "c", "d"), None, labels, ())
+    shifted = replace(texts, labels=tuple(10 * y + 100 for y in labels))
+    encoder = load("tiny", torch.Generator().manual_seed(0))
+    (one, standard), (other, far) = (
+        tokenise(t, encoder, 8).standardised() for t in (texts, shifted)
+    )
+    torch.testing.assert_close(one.labels_N, other.labels_N)
+    assert float(one.labels_N.mean()) == pytest.approx(0, abs=1e-6)
+    assert float(one.labels_N.std(correction=0)) == pytest.approx(1)
+    np.testing.assert_allclose(standard.undo(one.labels_N.numpy()), labels, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(far.undo(other.labels_N.numpy()), shifted.labels, rtol=1e-6)
+
+
+def test_scores_that_are_all_the_same_stay_finite() -> None:
+    texts = Texts("toy", ("a", "b"), None, (3.0, 3.0), ())
+    encoder = load("tiny", torch.Generator().manual_seed(0))
+    data, standard = tokenise(texts, encoder, 8).standardised()
+    assert data.labels_N.tolist() == [0, 0]
+    assert standard == (3, 1)

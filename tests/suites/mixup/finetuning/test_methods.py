@@ -2,6 +2,7 @@
 
 import math
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from suites.mixup.encoder import Batch, Classifier, load, task_loss
 from suites.mixup.finetuning import METHODS
 from suites.mixup.finetuning.child_tuning import ChildTuningD
 from suites.mixup.finetuning.dps import Subnetwork, highest
-from suites.mixup.finetuning.loop import Finetune
+from suites.mixup.finetuning.loop import Finetune, predict
 from suites.mixup.finetuning.mixout import MixoutWeight, encoder_linears
 from suites.mixup.finetuning.probe import STRENGTHS, fit
 from suites.mixup.finetuning.r3f import symmetric_divergence
@@ -23,22 +24,32 @@ from suites.mixup.hooks import Method, Setting, run_stages
 from suites.mixup.mixing import alphas, factors, mixed
 from suites.mixup.texts import Texts, tokenise
 
-NAMES = sorted(METHODS)
+PAIRS = ("vanilla-pairs", "probe-pairs", "zero-shot")
+"""Methods that need tasks of pairs; `setup(pairs=True)`."""
+FLOORS = ("majority", "zero-shot")
+"""Methods that learn nothing."""
+NAMES = sorted(set(METHODS) - set(PAIRS) - set(FLOORS))
 
 
 def seed(*keys: str | int) -> int:
     return zlib.crc32(repr(keys).encode())
 
 
-def setup(*, regression: bool = False, steps: int = 6) -> tuple[Classifier, Setting]:
+def setup(
+    *, regression: bool = False, steps: int = 6, pairs: bool = False
+) -> tuple[Classifier, Setting]:
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
     pretrained = load("tiny", generator)
-    model = Classifier(pretrained.model, 2, regression=regression, generator=generator)
+    model = Classifier(pretrained.model, 2, regression=regression, generator=generator, apart=pairs)
     words = [" ".join(["good" if i % 2 else "bad", *["word"] * (i % 5)]) for i in range(24)]
+    # The head of pairs does not tell which text came first: those of class 1 are alike.
+    others = tuple(w if i % 2 else "something else" for i, w in enumerate(words)) if pairs else None
     labels = tuple(float(i % 2) for i in range(24))
     classes = () if regression else ("0", "1")
-    data = tokenise(Texts("toy", tuple(words), None, labels, classes), pretrained, 16)
+    data = tokenise(
+        Texts("toy", tuple(words), others, labels, classes), pretrained, 16, apart=pairs
+    )
     return model, Setting(
         data=data,
         total_steps=steps,
@@ -66,9 +77,9 @@ class Recorder:
 
 
 def finetuned(
-    name: str, *, regression: bool = False, steps: int = 6, **options: Any
+    name: str, *, regression: bool = False, steps: int = 6, pairs: bool = False, **options: Any
 ) -> tuple[Classifier, Method, list[float]]:
-    model, setting = setup(regression=regression, steps=steps)
+    model, setting = setup(regression=regression, steps=steps, pairs=pairs)
     method = METHODS[name](**options)
     method.attach(model, setting)
     ctx = Recorder()
@@ -110,6 +121,68 @@ def test_a_seed_gives_the_same_run_again(name: str) -> None:
     if name in {"mixup", "averaging"}:
         pytest.skip("see test_search.py")
     assert finetuned(name)[2] == finetuned(name)[2]
+
+
+@pytest.mark.parametrize("regression", [False, True])
+@pytest.mark.parametrize("name", ["vanilla-pairs", "probe-pairs"])
+def test_pairs_that_are_encoded_apart_are_learnt(name: str, regression: bool) -> None:
+    model, method, _ = finetuned(name, regression=regression, steps=12, pairs=True)
+    method.detach(model)
+    plain, setting = setup(regression=regression, pairs=True)
+    batch = setting.data.batch(range(24))
+    before = task_loss(plain.eval()(batch), batch.labels_B, regression)
+    assert task_loss(model.eval()(batch), batch.labels_B, regression) < before
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_single_texts_given_to_methods_of_pairs_are_one_line(name: str) -> None:
+    with pytest.raises(MethodError, match=r"pair.*; choose a"):
+        finetuned(name, regression=True)
+
+
+def test_the_head_of_a_pair_reads_difference_and_product_of_each_text_by_itself() -> None:
+    model, setting = setup(pairs=True)
+    model.eval()
+    data = setting.data
+    assert data.second is not None
+    found_BD = model.features(data.batch([3, 4]))
+    alone = setup()[0].eval()
+    alone.load_state_dict(
+        {k: v for k, v in model.state_dict().items() if "head" not in k}, strict=False
+    )
+    one_BD, other_BD = (
+        alone.features(side.batch([3, 4])) for side in (replace(data, second=None), data.second)
+    )
+    wanted_BD = torch.cat([(one_BD - other_BD).abs(), one_BD * other_BD], 1)
+    torch.testing.assert_close(found_BD, wanted_BD, rtol=1e-5, atol=1e-6)
+
+
+def test_zero_shot_is_the_correlation_of_the_two_embeddings() -> None:
+    model, _, _ = finetuned("zero-shot", regression=True, pairs=True)
+    data = setup(pairs=True)[1].data
+    assert data.second is not None
+    alone = setup()[0].eval()
+    one, other = (
+        alone.features(side.batch(range(24))).detach().numpy()
+        for side in (replace(data, second=None), data.second)
+    )
+    wanted = [np.corrcoef(u, v)[0, 1] for u, v in zip(one, other, strict=True)]
+    found = model.eval()(data.batch(range(24)))[:, 0].detach().numpy()
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
+def test_the_majority_is_what_most_examples_are() -> None:
+    model, setting = setup()
+    setting = replace(
+        setting, data=replace(setting.data, labels_N=torch.tensor([1] * 13 + [0] * 11))
+    )
+    method = METHODS["majority"]()
+    run_stages(
+        [*method.stages(model, setting), lambda: Finetune(model, method, setting)], Recorder()
+    )
+    assert set(predict(model, setting.data).tolist()) == {1}
+    scored, _, _ = finetuned("majority", regression=True)
+    assert predict(scored, setup(regression=True)[1].data) == pytest.approx(0.5)
 
 
 def test_vanilla_is_matched_in_updates_or_in_passes() -> None:
