@@ -153,7 +153,7 @@ def show_plan(
             documents.append(_planned(made, records, rounds))
             continue
         first = summarise(made, records, store)
-        if size.size in ("gpu", "paper") and (asked := gpu.efforts(made, first)):
+        if size.machine in ("gpu", "paper") and (asked := gpu.efforts(made, first)):
             out.print(f"  {gpu.line(asked)}", markup=False)
         grouped = Counter((s.action, s.state, s.reason) for s in made.steps)
         if every:

@@ -82,7 +82,7 @@ class Context(Inputs):
         spec = (node or trial).spec
         named = tuple(spec["data"])
         reader = node.artifact.name if node else trial.method.name
-        super().__init__(reader, named, trial.suite.datasets, sources)
+        super().__init__(reader, named, trial.suite.datasets_at(trial.scale), sources)
         self._coordinates: dict[str, JsonValue] = {
             name: spec[name] for name in ("suite", "scale", "plugins") if name in spec
         }

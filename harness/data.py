@@ -25,7 +25,7 @@ from harness.cache import Cache
 from harness.errors import DataError, HarnessError, brief, described
 from harness.files import file_digest, is_file, write_atomic
 from harness.identity import digest
-from harness.suite import Dataset
+from harness.suite import REBUILT, Dataset
 
 ORIGIN = ".origin.json"
 """Ending of the file beside a fetched one that says what it was when it arrived."""
@@ -84,7 +84,8 @@ class Sources(NamedTuple):
             if dataset.folder
             else ((self.local, "local"), (self.hub, "hub"))
         )
-        for folder, origin in places:
+        for place, origin in places:
+            folder = None if place is None else place / dataset.edition
             if folder is not None and all(
                 is_file(folder / file, strict=False) for file in dataset.files
             ):
@@ -157,7 +158,8 @@ class Sources(NamedTuple):
     def _note(self, dataset: Dataset, found: Found, file: str) -> Path:
         if found.origin == "hub":
             return _beside(found.folder / file)
-        key = hashlib.sha256(f"{dataset.name}\0{file}".encode()).hexdigest()[:12]
+        what = "\0".join(filter(None, (dataset.name, file, dataset.edition)))
+        key = hashlib.sha256(what.encode()).hexdigest()[:12]
         return self.hub.parent / "digests" / f"{dataset.name}-{key}.json"
 
     def fetch(self, dataset: Dataset) -> Found:
@@ -169,9 +171,10 @@ class Sources(NamedTuple):
         if not dataset.fetchable:
             raise DataError(f"dataset {dataset.name}: cannot be fetched; {self.missing(dataset)}")
         Cache(self.hub.parent).claim()
-        self.hub.mkdir(parents=True, exist_ok=True)
+        place = self.hub / dataset.edition
+        place.mkdir(parents=True, exist_ok=True)
         try:
-            facts = self._arrived(dataset)
+            facts = _arrived(dataset, place)
         except HarnessError:
             raise
         except (Exception, SystemExit) as error:  # whatever the network's libraries come up with
@@ -181,25 +184,32 @@ class Sources(NamedTuple):
         fresh = []
         try:
             for file, expected in dataset.files.items():
-                path, note = self.hub / file, _beside(self.hub / file)
+                path, note = place / file, _beside(place / file)
                 if expected is None and path.is_file() and read_note(note) is None:
                     fresh.append(note)
                     what = {"dataset": dataset.name, "file": file, "sha256": file_digest(path)}
                     write_note(note, {**what, **(facts or {})})
             return self.verified(dataset)
         except DataError:
-            for path in (*(self.hub / file for file in dataset.files), *fresh):
+            for path in (*(place / file for file in dataset.files), *fresh):
                 path.unlink(missing_ok=True)
             raise
 
-    def _arrived(self, dataset: Dataset) -> dict[str, JsonValue] | None:
-        """Gets a dataset's files by its own function, or from their addresses; facts about them."""
-        if dataset.fetch is not None:
-            found: dict[str, JsonValue] | None = registry.call(dataset.fetch)(dataset, self.hub)
-            return found
-        for file, url in dataset.urls.items():
-            download.get(url, self.hub / file, dataset.files[file])
-        return {"urls": dict(dataset.urls)}
+    def adopt(self, dataset: Dataset) -> bool:
+        """Takes a rebuilt edition for the dataset itself, where it is that byte for byte.
+
+        Raises:
+            Unreadable: a file of it cannot be read.
+            StoreError: the disk is full, the folder is not writable, ...
+        """
+        built = self.find(dataset.rebuilt)
+        if dataset.rebuild is None or built is None or self.find(dataset) is not None:
+            return False
+        if any(file_digest(built.folder / f) != sha256 for f, sha256 in dataset.files.items()):
+            return False
+        for file in dataset.files:
+            write_atomic(self.hub / file, (built.folder / file).read_bytes())
+        return True
 
     def snapshot(self, repository: str, *patterns: str) -> "Snapshot":
         """Files of a Hugging Face repository, always of the revision that was fetched first.
@@ -243,8 +253,26 @@ class Sources(NamedTuple):
         file = next(iter(dataset.files), dataset.name)
         if dataset.folder:
             return f"{Path(dataset.folder) / file} not found; its plugin says that it is there"
-        fetch = f", or `harness data prepare {dataset.name}` online" if dataset.fetchable else ""
-        return f"{file} not found; point --data or HARNESS_DATA at a folder that has it{fetch}"
+        prepare = f"`harness data prepare {dataset.name}"
+        way = ""
+        if dataset.fetchable:
+            way = f", or {prepare}{' --rebuilt' if dataset.edition else ''}` online"
+        elif dataset.rebuild is not None:
+            way = f"; {prepare} --rebuilt` builds an equivalent, which scales `*{REBUILT}` read"
+        elif dataset.note:
+            way = f". {dataset.note}"
+        place = (Path(dataset.edition) / file).as_posix()
+        return f"{place} not found; point --data or HARNESS_DATA at a folder that has it{way}"
+
+
+def _arrived(dataset: Dataset, folder: Path) -> dict[str, JsonValue] | None:
+    """Gets a dataset's files by its own function, or from their addresses; facts about them."""
+    if dataset.fetch is not None:
+        found: dict[str, JsonValue] | None = registry.call(dataset.fetch)(dataset, folder)
+        return found
+    for file, url in dataset.urls.items():
+        download.get(url, folder / file, dataset.files[file])
+    return {"urls": dict(dataset.urls)}
 
 
 def _beside(path: Path) -> Path:

@@ -22,8 +22,12 @@ def data_list(data: Data = None, plugin: Plugins = None) -> None:
     sources = Sources.of(data, location())
     rows = []
     for suite, dataset in registry.datasets(()):
-        found = sources.find(dataset)
+        found, built = sources.find(dataset), sources.find(dataset.rebuilt)
         where = found.origin if found else sources.missing(dataset)
+        if not dataset.files:
+            where = f"looked for when it is read; `harness data prepare {dataset.name}` gets it"
+        elif built and dataset.rebuilt is not dataset:
+            where = f"{found.origin}, rebuilt too" if found else f"{built.origin}, rebuilt"
         rows.append(
             (suite.name, dataset.name, dataset.sizes, dataset.licence, dataset.source, where)
         )
@@ -46,12 +50,19 @@ def data_check(names: DataNames = None, data: Data = None, plugin: Plugins = Non
 def data_prepare(
     names: DataNames = None,
     scale: Annotated[str, typer.Option(help="Only what this scale's trials read.")] = "",
+    rebuilt: Annotated[
+        bool,
+        typer.Option(
+            "--rebuilt",
+            help="What scales *-rebuilt read: equivalents of what cannot be had as it was.",
+        ),
+    ] = False,
     data: Data = None,
     plugin: Plugins = None,
 ) -> None:
     """Fetches or converts what is not here; needs the network, and resumes where it stopped."""
     registry.use(plugin)
-    if bad := tell(inventory.prepare(Sources.of(data, location()), names or (), scale)):
+    if bad := tell(inventory.prepare(Sources.of(data, location()), names or (), scale, rebuilt)):
         raise DataError(f"{bad} datasets could not be prepared; the lines above say why")
 
 

@@ -80,7 +80,7 @@ class Recipes:
     def __init__(self, suite: Suite, scale: Scale, device: str) -> None:
         self.nodes: dict[str, Node] = {}
         self._suite, self._scale, self._device = suite, scale, device.partition(":")[0]
-        self._datasets = {d.name: d for d in suite.datasets}
+        self._datasets = {d.name: d for d in suite.datasets_at(scale)}
         self._artifacts = {a.name: a for a in suite.artifacts}
         self._over = over_of(suite.artifacts)
         self._known: dict[tuple[str, str | None, int | None], str] = {}

@@ -1,12 +1,12 @@
 """What is at hand of the inputs of suites, whether it is intact, and getting what is not."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from harness import contents, registry
 from harness.data import Sources
-from harness.errors import DataError
-from harness.suite import Method, Scale, Suite, Task
+from harness.errors import DataError, UsageError, unknown
+from harness.suite import Dataset, Method, Scale, Suite, Task
 
 
 class Finding(NamedTuple):
@@ -23,13 +23,15 @@ def check(sources: Sources, names: Sequence[str] = (), absent: bool = True) -> I
     """Every dataset of some names (of suites or datasets; all for none), each file verified.
 
     A dataset that is not here is bad only where it is named itself; `absent=False` passes over it.
+    Of rebuilt editions only those that are here are looked at.
 
     Raises:
         UsageError: there is neither a suite nor a dataset of a name.
     """
-    for _, dataset in registry.datasets(names):
+    listed = [dataset for _, dataset in registry.datasets(names)]
+    for dataset in (*listed, *(d.rebuilt for d in listed if d.rebuilt is not d)):
         here = sources.find(dataset) is not None
-        if not here and not absent:
+        if not here and (not absent or dataset.edition):
             continue
         try:
             found = sources.verified(dataset)
@@ -39,7 +41,7 @@ def check(sources: Sources, names: Sequence[str] = (), absent: bool = True) -> I
             continue
         known = sum(digest is not None for digest in dataset.files.values())
         held = len(dataset.files) - known
-        line = f"{dataset.name}: {found.origin}, {known} of {len(dataset.files)} digests match"
+        line = f"{_called(dataset)}: {found.origin}, {known} of {len(dataset.files)} digests match"
         yield Finding(f"{line}, {held} as when first seen" if held else line)
 
 
@@ -51,7 +53,9 @@ def shipped(names: Sequence[str] = ()) -> Iterator[Finding]:
                 yield Finding(line, bad=True)
 
 
-def prepare(sources: Sources, names: Sequence[str] = (), scale: str = "") -> Iterator[Finding]:
+def prepare(
+    sources: Sources, names: Sequence[str] = (), scale: str = "", rebuilt: bool = False
+) -> Iterator[Finding]:
     """Fetches the datasets of some names that are not here, and says at the end what is missing.
 
     A dataset that only plugins or nobody asks for is fetched where it is named itself.
@@ -60,26 +64,24 @@ def prepare(sources: Sources, names: Sequence[str] = (), scale: str = "") -> Ite
         sources: where they go.
         names: of suites or datasets; all for none.
         scale: only what the trials of this scale read; of all scales for none.
+        rebuilt: their rebuilt editions, which a scale on rebuilt data asks for by itself.
 
     Raises:
         UsageError: there is neither a suite nor a dataset of a name, or no such scale.
     """
-    wanted = [
-        dataset
-        for suite, dataset in registry.datasets(names)
-        if dataset.name in names or not scale or dataset.name in read_at(suite, scale)
-    ]
+    wanted = [*_wanted(names, scale, rebuilt)]
     here, fetched, missing = 0, 0, 0
-    for number, dataset in enumerate(wanted, 1):
+    for number, (itself, dataset) in enumerate(wanted, 1):
+        called = _called(dataset)
         if dataset.files and sources.find(dataset) is not None:
             here += 1
-            yield Finding(f"{dataset.name}: here")
+            yield Finding(f"{called}: here")
         elif not dataset.fetchable:
             missing += 1
-            line = f"{dataset.name}: cannot be fetched; {sources.missing(dataset)}"
+            line = f"{called}: cannot be fetched; {sources.missing(dataset)}"
             yield Finding(line, dataset.name in names, expected=True)
         else:
-            yield Finding(f"{dataset.name}: fetching {dataset.sizes} ({number} of {len(wanted)})")
+            yield Finding(f"{called}: fetching {dataset.sizes} ({number} of {len(wanted)})")
             try:
                 sources.fetch(dataset)
             except DataError as error:
@@ -87,9 +89,34 @@ def prepare(sources: Sources, names: Sequence[str] = (), scale: str = "") -> Ite
                 yield Finding(str(error), bad=True)
             else:
                 fetched += 1
-                yield Finding(f"{dataset.name}: fetched")
+                same = sources.adopt(itself)
+                words = ", byte for byte what the other scales read; taken for those too"
+                yield Finding(f"{called}: fetched{words if same else ''}")
     if len(wanted) != 1:
         yield Finding(f"{fetched} fetched, {here} were here, {missing} not to be had")
+
+
+def _wanted(names: Sequence[str], scale: str, rebuilt: bool) -> Iterator[tuple[Dataset, Dataset]]:
+    """The datasets to prepare, each with the edition of it that is asked for.
+
+    Raises:
+        UsageError: there is neither a suite nor a dataset of a name, or no such scale.
+    """
+    found = registry.datasets(names)
+    if scale and not any(scale == s.name for suite, _ in found for s in suite.scales):
+        there = {s.name for suite, _ in found for s in suite.scales}
+        raise UsageError(unknown("scale", scale, there, "harness list"))
+    sizes = {suite.name: [s for s in suite.scales if scale in ("", s.name)] for suite, _ in found}
+    read = {suite.name: _read_at(suite, sizes[suite.name]) for suite, _ in found}
+    for suite, dataset in found:
+        if dataset.name in names or dataset.name in read[suite.name]:
+            one = scale and sizes[suite.name]
+            edition = dataset.rebuilt if rebuilt or (one and one[0].rebuilt) else dataset
+            yield dataset, edition
+
+
+def _called(dataset: Dataset) -> str:
+    return f"{dataset.name}, {dataset.edition}" if dataset.edition else dataset.name
 
 
 def reads(suite: Suite, method: Method, task: Task) -> set[str]:
@@ -107,10 +134,10 @@ def reads(suite: Suite, method: Method, task: Task) -> set[str]:
     return found
 
 
-def read_at(suite: Suite, scale: str) -> set[str]:
-    """The datasets that the trials of a scale read."""
-    pairs = suite.pairs(suite.known_scale(scale))
-    return set().union(*(reads(suite, method, task) for method, task in pairs))
+def _read_at(suite: Suite, scales: Iterable[Scale]) -> set[str]:
+    """The datasets that the trials of some scales read."""
+    pairs = (pair for scale in scales for pair in suite.pairs(scale))
+    return set[str]().union(*(reads(suite, method, task) for method, task in pairs))
 
 
 class Runnable(NamedTuple):
@@ -124,7 +151,8 @@ class Runnable(NamedTuple):
 
 def runnable(suite: Suite, scale: Scale, sources: Sources) -> Runnable:
     """Counts trials by whether their data are here, or can be fetched."""
-    absent = {d.name: d.fetchable for d in suite.datasets if sources.find(d) is None}
+    datasets = suite.datasets_at(scale)
+    absent = {d.name: d.fetchable for d in datasets if sources.find(d) is None}
     counts = [0, 0, 0]
     for method, task in suite.pairs(scale):
         lacks = [absent[name] for name in reads(suite, method, task) if name in absent]

@@ -21,7 +21,8 @@ def list_suites(plugin: Plugins = None, json: Json = False) -> None:
     for suite in registry.every():
         for scale in suite.scales:
             found = inventory.runnable(suite, scale, sources)
-            ways += _way(suite.name, scale.name, found)
+            twin = suite.rebuilt_of(scale)
+            ways += _way(suite.name, scale.name, found, twin.name if twin else "")
             listed.append(
                 {
                     "suite": suite.name,
@@ -58,23 +59,30 @@ def list_suites(plugin: Plugins = None, json: Json = False) -> None:
         out.print(line, markup=False)
 
 
-def _way(suite: str, scale: str, found: inventory.Runnable) -> list[str]:
-    """Where trials lack data: the command that gets them, and how many then still lack some."""
+def _way(suite: str, scale: str, found: inventory.Runnable, twin: str) -> list[str]:
+    """Where trials lack data: the command that gets them, and how many then still lack some.
+
+    `twin`: the scale that runs them on rebuilt data, if there is one.
+    """
 
     def trials(count: int, more: str = "") -> str:
         return f"{count:,} {more}trial{'' if count == 1 else 's'}"
 
     rest = found.trials - found.here - found.fetchable
-    lines = []
+    where, lines = f"{suite} at {scale} scale", []
+    prepare = f"`harness data prepare {suite} --scale"
     if found.fetchable:
         lines.append(
-            f"{suite} at {scale} scale: `harness data prepare {suite} --scale {scale}` gets the "
-            f"data of {trials(found.fetchable, 'more ')}"
+            f"{where}: {prepare} {scale}` gets the data of {trials(found.fetchable, 'more ')}"
         )
-    if rest:
+    if rest and twin:
         lines.append(
-            f"{suite} at {scale} scale: nothing fetches the data of {trials(rest)}; `harness data "
-            "list` says which"
+            f"{where}: nothing fetches the very files of {trials(rest)}; {prepare} "
+            f"{twin}` builds equivalents, on which `harness run {suite} --scale {twin}` runs all"
+        )
+    elif rest:
+        lines.append(
+            f"{where}: nothing fetches the data of {trials(rest)}; `harness data list` says which"
         )
     return lines
 

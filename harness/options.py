@@ -132,7 +132,7 @@ def device(wanted: str, scale: Scale, here: bool = True) -> str:
         raise UsageError(  # by hand: the nearest name to `gpu` would be `cpu`
             f"unknown device {quoted(wanted)}: allowed are cpu, cuda, auto; see --device"
         )
-    if wanted == "cpu" or (wanted == "auto" and scale.size not in ("gpu", "paper")):
+    if wanted == "cpu" or (wanted == "auto" and scale.machine not in ("gpu", "paper")):
         return "cpu"
     if not here:
         return "cuda"

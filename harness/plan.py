@@ -16,7 +16,7 @@ from harness.errors import HarnessError, UsageError, quoted, unknown
 from harness.identity import Node, Recipes, digest
 from harness.record import Record
 from harness.store import Store
-from harness.suite import Method, Scale, Suite, Task, select
+from harness.suite import Dataset, Method, Scale, Suite, Task, select
 
 Rerun = Literal["none", "failed", "stale", "all"]
 
@@ -189,7 +189,7 @@ def make(
     """The plan of a command: every trial with its state, what happens to it, and why."""
     wanted, nodes = trials(suite, scale, device, filters)
     by_id = {record.id: record for record in records}
-    absent_data = functools.cache(lambda: _absent_data(suite, nodes, sources))
+    absent_data = functools.cache(lambda: _absent_data(suite.datasets_at(scale), nodes, sources))
     steps = []
     for trial in wanted:
         record = by_id.get(trial.id)
@@ -332,11 +332,13 @@ def _state(trial: Trial, record: Record | None, store: Store) -> tuple[State, st
     return "done", "recorded"
 
 
-def _absent_data(suite: Suite, nodes: dict[str, Node], sources: Sources) -> dict[str, str]:
+def _absent_data(
+    datasets: Iterable[Dataset], nodes: dict[str, Node], sources: Sources
+) -> dict[str, str]:
     """What is not there: datasets by name, and artifacts by identity, with the reason of each."""
     found = {
         dataset.name: f"dataset {dataset.name}: {sources.missing(dataset)}"
-        for dataset in suite.datasets
+        for dataset in datasets
         if sources.find(dataset) is None
     }
     for node in nodes.values():  # each comes after what it needs

@@ -8,13 +8,11 @@ import fnmatch
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 from pydantic import (
     Field,
     JsonValue,
-    SerializeAsAny,
-    StringConstraints,
     ValidationError,
     model_validator,
 )
@@ -29,29 +27,26 @@ from harness.claim import (
     Equivalent,
     Exact,
     Level,
-    LookSizes,
     LowerSpread,
-    Tier,
     Trend,
     sides_of,
 )
 from harness.errors import UsageError, unknown
 from harness.exhibit import Answer, Figure, Mark, Reference, Table
-from harness.settings import Settings, Spec
+from harness.scale import REBUILT, SEPARATOR, Axis, Scale
+from harness.settings import Spec
 from harness.task import Dataset, Metric, Params, Task
 
 __all__ = [
-    "FEWEST_SEEDS", "SPEC_VERSION", "Answer", "Artifact", "Axis", "Beats", "Citation", "Claim",
-    "Competitive", "Dataset", "Equivalent", "Exact", "Figure", "ImportPath", "Level", "LowerSpread",
-    "Mark", "Method", "Metric", "Name", "Paper", "Params", "Quantity", "Reference", "Scale",
-    "Suite", "Table", "Task", "Trend", "select",
+    "FEWEST_SEEDS", "REBUILT", "SEPARATOR", "SPEC_VERSION", "Answer", "Artifact", "Axis", "Beats",
+    "Citation", "Claim", "Competitive", "Dataset", "Equivalent", "Exact", "Figure", "ImportPath",
+    "Level", "LowerSpread", "Mark", "Method", "Metric", "Name", "Paper", "Params", "Quantity",
+    "Reference", "Scale", "Suite", "Table", "Task", "Trend", "select",
 ]  # fmt: skip
 
 SPEC_VERSION = 1
 """Changes when the meaning of an identity changes; part of every identity."""
 _GLOB = re.compile(r"[*?\[]")
-SEPARATOR = "+"
-"""Between the size of a scale and what a variant of it replaces; see `harness.variants`."""
 _SHOWN = 12
 """Artifacts of a long circle that a message names, the last ones."""
 
@@ -116,82 +111,12 @@ class Method(Spec):
         return self.label or self.name
 
 
-class Axis(Spec):
-    """What takes several values at a scale: the same methods along tokens, width, depth or N.
-
-    Either a setting, whose other values are variants of the scale with trials of their own, or a
-    parameter of tasks that the scale runs anyway.
-    """
-
-    name: Name
-    setting: str = ""
-    """Dotted path into the scale's settings."""
-    parameter: str = ""
-    """Parameter of tasks; the points are the tasks that have each value."""
-    values: tuple[float, ...] = Field(min_length=2)
-    """Of a setting the scale's own value is a point as well, whether it is listed or not."""
-    methods: tuple[str, ...] = ("*",)
-    tasks: tuple[str, ...] = ("*",)
-    """Names or globs of what runs at each value."""
-    paper: float | None = None
-    """The paper's value; None where it has none."""
-    label: str = ""
-    unit: str = ""
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> Self:
-        if bool(self.setting) == bool(self.parameter):
-            raise ValueError(f"axis {self.name}: give a setting of the scale or a task parameter")
-        return self
-
-
 class Quantity(Spec):
     """One way in which a scale may be far from the paper's: width of the model, tokens, epochs."""
 
     name: str
     value: str
     """Dotted path into the settings, or `package.module:function` of them as a dictionary."""
-
-
-class Scale(Spec):
-    """How big: names which trials run and hands numbers to the methods."""
-
-    name: Annotated[str, StringConstraints(pattern=r"^(smoke|laptop|gpu|paper)(\+[a-z0-9._+-]+)?$")]
-    """`smoke`, `laptop`, `gpu` or `paper`; of a variant with what it replaces behind a `+`."""
-    seeds: tuple[int, ...]
-    methods: tuple[str, ...] = ("*",)
-    tasks: tuple[str, ...] = ("*",)
-    """Names or globs."""
-    exclude: tuple[str, ...] = ()
-    """`method/task` globs that this scale leaves out, e.g. `mlp/neighbour-*`."""
-    settings: SerializeAsAny[Settings] = Settings()
-    """What the methods get: updates, nodes, widths, in a type of the suite's own. Part of every
-    identity; a method's or task's parameter of the same name takes precedence."""
-    trial_seconds: float = Field(default=3600, gt=0)
-    """A trial that runs longer is recorded as `timeout`."""
-    looks: LookSizes = (5, 10, 20, 40)
-    """Numbers of seeds at which claims may be judged where seeds are added until they are decided;
-    fixed before anything runs."""
-    expected_seconds: float = Field(gt=0)
-    """One trial on one core of a small machine; only for the estimate before anything has run."""
-    threads: int = Field(default=1, ge=1)
-    """CPU threads per trial; not part of the identity, recorded in the provenance."""
-    gpus: int = Field(default=1, ge=1)
-    """GPUs per trial where the device is one; with several a method starts its own processes, see
-    `harness.parallel`. Not part of the identity."""
-    memory_gib: float = Field(default=0, ge=0)
-    """Main memory per trial, for executors that reserve it; 0: not reserved."""
-    axes: tuple[Axis, ...] = ()
-    """Settings that are also run at other values; each value is a variant of the scale."""
-    tier: Tier | None = None
-    """Nearness to the paper's setting; by default `exact` for the paper scale, `scaled` else."""
-    deviations: tuple[str, ...] = ()
-    """How this scale differs from the paper's setting."""
-
-    @property
-    def size(self) -> str:
-        """The name of the scale that this is, or is a variant of."""
-        return self.name.partition(SEPARATOR)[0]
 
 
 T = TypeVar("T", Method, Task, Claim)
@@ -436,6 +361,14 @@ class Suite(Spec):
     def scale(self, name: str) -> Scale:
         """The scale of that name; KeyError where there is none."""
         return {str(s.name): s for s in self.scales}[name]
+
+    def datasets_at(self, scale: Scale) -> tuple[Dataset, ...]:
+        """The datasets as a scale reads them: as they are, or their rebuilt editions."""
+        return tuple(d.rebuilt for d in self.datasets) if scale.rebuilt else self.datasets
+
+    def rebuilt_of(self, scale: Scale) -> Scale | None:
+        """The scale that runs the same on rebuilt data, if there is one."""
+        return next((s for s in self.scales if s.name == f"{scale.name}{REBUILT}"), None)
 
     def known_scale(self, name: str) -> Scale:
         """The same for a name that somebody typed.

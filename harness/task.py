@@ -1,7 +1,7 @@
 """What a task is: data plus metrics, as frozen, validated, plain data."""
 
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints, model_validator
 
@@ -78,6 +78,12 @@ class Dataset(Spec):
     fetch: ImportPath | None = None
     """`fetch(dataset, folder) -> facts` gets it where that takes more than a download: a hub, or
     files that are converted. Without it and without addresses it cannot be fetched."""
+    rebuild: ImportPath | None = None
+    """`rebuild(dataset, folder) -> facts` makes an equivalent of it from its public source, where
+    nothing gives the very bytes. Only scales that say `rebuilt` read equivalents."""
+    edition: Literal["", "rebuilt"] = ""
+    """Which of the two it is, and the folder inside a data folder that its files lie in. No part
+    of any identity: the scale's name and the digests are."""
     folder: str = ""
     """Where the files lie, of a dataset that a plugin brings; empty: in one of the data folders.
     No part of any identity."""
@@ -93,6 +99,20 @@ class Dataset(Spec):
     def fetchable(self) -> bool:
         """Whether `harness data prepare` can get it."""
         return bool(self.fetch or self.urls)
+
+    @property
+    def rebuilt(self) -> Self:
+        """The edition that scales with `rebuilt` read: all of it in a folder of its own.
+
+        A dataset with `rebuild` is held to what it was when it was first built; one without is
+        the same files once more, held to the same digests.
+        """
+        if self.edition or self.folder or not self.files:
+            return self
+        update: dict[str, Any] = {"edition": "rebuilt"}
+        if self.rebuild is not None:
+            update |= {"files": dict.fromkeys(self.files), "urls": {}, "fetch": self.rebuild}
+        return self.model_copy(update=update)
 
 
 class Task(Spec):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from harness.report.page import Page
 from harness.report.verdict import Line, counted
-from harness.suite import Suite
+from harness.suite import REBUILT, Suite
 
 _LEADING = 5
 _SIZES = ("smoke", "laptop", "gpu", "paper")
@@ -56,15 +56,21 @@ def chapter(suite: Suite, pages: Sequence[Page]) -> Chapter:
     by_name = {page.scale: page for page in pages}
     statuses = []
     for scale in suite.scales:
-        if scale.name == "smoke":
+        if scale.name == "smoke" or (scale.rebuilt and scale.name not in by_name):
             continue
         page = by_name.pop(scale.name, None)
         want = suite.trial_count(scale)
         statuses.append(_status(scale.name, want, page))
     statuses += [_status(name, 0, page) for name, page in by_name.items()]
     live = [page for page in pages if page.selection.used]
-    shown = max(live, key=lambda page: _SIZES.index(page.scale), default=None)
+    shown = max(live, key=_rank, default=None)
     return Chapter(suite, tuple(statuses), shown)
+
+
+def _rank(page: Page) -> tuple[bool, int]:
+    """Recorded data before rebuilt ones, then the larger scale."""
+    size = page.scale.removesuffix(REBUILT)
+    return size == page.scale, _SIZES.index(size)
 
 
 def _status(scale: str, want: int, page: Page | None) -> Status:

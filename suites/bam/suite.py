@@ -13,7 +13,7 @@ from harness.suite import Answer, Dataset, Figure, Mark, Metric, Paper, Quantity
 from suites.bam import counts
 from suites.bam.claims import claims
 from suites.bam.data.datasets import DOMAINS, PUBLIC, TEXTS
-from suites.bam.downstream import benchmarks
+from suites.bam.downstream import benchmarks, published
 from suites.bam.methods import EXPERTS, PUBLIC_NAMES, TEXT_NAMES, artifacts, methods
 from suites.bam.scales import scales
 from suites.bam.settings import Measured
@@ -21,12 +21,21 @@ from suites.bam.settings import Measured
 _FETCH = {
     **{text.name: "suites.bam.data.hub:fetch" for text in PUBLIC},
     **dict.fromkeys(("gsm8k", "gsm8k-train"), "suites.bam.data.grade_school:fetch"),
+    "spdx-licences": "suites.bam.data.rebuild:build",
     **dict.fromkeys(
         ("hearsay", "personal-jurisdiction", "piqa", "proa"),
         "suites.bam.downstream.published:fetch",
     ),
 }
 """Dataset -> what gets it, where that takes more than a download."""
+
+_REBUILD = {
+    **{text.name: "suites.bam.data.rebuild:build" for text in TEXTS if text.name not in _FETCH},
+    **dict.fromkeys(
+        (*published.INSTRUCTIONS, *published.REDUCED), "suites.bam.downstream.published:build"
+    ),
+}
+"""Dataset -> what makes an equivalent of it, where nothing gives the very bytes."""
 
 
 def _tasks() -> tuple[Task, ...]:
@@ -258,7 +267,9 @@ def _datasets() -> tuple[Dataset, ...]:
         for text in (*TEXTS, *PUBLIC)
     )
     return tuple(
-        dataset.model_copy(update={"fetch": _FETCH.get(dataset.name)})
+        dataset.model_copy(
+            update={"fetch": _FETCH.get(dataset.name), "rebuild": _REBUILD.get(dataset.name)}
+        )
         for dataset in (*texts, *benchmarks.datasets())
     )
 

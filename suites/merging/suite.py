@@ -158,8 +158,9 @@ def _datasets() -> tuple[Dataset, ...]:
             "and linear policies of augmented random search",
             sizes="trained policies as plain arrays",
             splits="none",
-            note="Only to rebuild the policies that come with the suite: "
-            "python -m suites.merging.robots.build",
+            note="Only to rebuild the policies that come with the suite, which all trials use: "
+            "python -m suites.merging.robots.build. They were published as pickles, which the "
+            "harness does not open; the suite's README says how to convert them.",
         ),
         Dataset(
             name="d4rl",
@@ -171,6 +172,17 @@ def _datasets() -> tuple[Dataset, ...]:
             fetch="suites.merging.robots.published:fetch",
             note="Looked for when the paper scale runs: "
             "mujoco/d4rl/<environment>_<quality>-v2.hdf5, of medium and medium_expert.",
+        ),
+        Dataset(
+            name="minari",
+            files={},
+            licence="in the metadata of each set",
+            source="Minari, mujoco/<environment>/<quality>-v0 of three robots",
+            sizes="about 1,000,000 steps each, medium and expert",
+            splits="none",
+            fetch="suites.merging.robots.published:fetch_minari",
+            note="For --set source=minari. Kept in that library's own store; needs `pip install "
+            "minari[hdf5]`.",
         ),
     )
 

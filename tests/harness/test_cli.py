@@ -1,6 +1,7 @@
 """The verbs, as a user meets them: in a process of their own, over the toy suites."""
 
 import functools
+import hashlib
 import json
 import os
 import re
@@ -50,7 +51,7 @@ VERBS = {
     "export": {"--to", "--format", "--scale", "--results", "--plugin"},
     "data list": {"--data", "--plugin"},
     "data check": {"--data", "--plugin"},
-    "data prepare": {"--data", "--scale", "--plugin"},
+    "data prepare": {"--data", "--scale", "--rebuilt", "--plugin"},
     "cancel": set(),
     "doctor": {"--results", "--repair", "--shared", "--quiet", "-q", "--json"},
     "gc": {"--results", "--dry-run", "--quiet", "-q"},
@@ -804,6 +805,74 @@ def test_doctor_looks_at_the_data_that_are_here(project: Any, call: Any) -> None
     first, last = done.err.splitlines()
     assert first.startswith(f"dataset online: {path} is corrupt")
     assert last == "harness: 1 corrupt inputs; the lines above say what to do about each"
+
+
+REBUILT = """
+    from harness.suite import Dataset
+    import hashlib
+
+    def suite():
+        laptop = Scale(name="laptop", seeds=(0, 1), expected_seconds=0.2, trial_seconds=300)
+        return _walk_suite(
+            methods=(Method(name="count", run="toy_suite_package.methods:count_words"),),
+            tasks=(Task(name="words", metrics=("height",), datasets=("words",)),),
+            datasets=(
+                Dataset(
+                    name="words", files={"words/words.txt": DIGEST}, licence="CC0", source="lost",
+                    sizes="3 words", splits="none", rebuild="toy_suite_package.methods:fetch",
+                ),
+            ),
+            scales=(laptop, laptop.on_rebuilt()),
+        )
+"""
+"""A suite whose words are to be had as an equivalent alone; `DIGEST` is that of the lost file."""
+
+
+def test_trials_run_on_rebuilt_data_where_the_files_are_lost(
+    project: Any, call: Any, write_suite: Any
+) -> None:
+    env = write_suite(REBUILT.replace("DIGEST", repr("0" * 64)))
+    lines = project.run("list", env=env).out.splitlines()
+    prepare = "`harness data prepare written --scale laptop-rebuilt`"
+    assert [line for line in lines if line.startswith("written at ")] == [
+        f"written at laptop scale: nothing fetches the very files of 2 trials; {prepare} builds "
+        "equivalents, on which `harness run written --scale laptop-rebuilt` runs all",
+        f"written at laptop-rebuilt scale: {prepare} gets the data of 2 more trials",
+    ]
+    done = project.run("run", "written", "--scale", "laptop-rebuilt", env=env)
+    assert "`harness data prepare words --rebuilt` online" in done.out + done.err
+    done = project.run("data", "prepare", "written", "--scale", "laptop-rebuilt", env=env)
+    said = "words, rebuilt: fetching 3 words (1 of 1)\nwords, rebuilt: fetched\n"
+    assert (done.code, done.out, done.err) == (0, said, "")
+    done = project.run("data", "prepare", "words", "--rebuilt", env=env)
+    assert done.out == "words, rebuilt: here\n"
+    listed = project.run("data", "list", env=env | {"COLUMNS": "400"}).out
+    assert re.search(r"^written +words .* hub, rebuilt *$", listed, re.M)
+    done = project.run("data", "check", "written", env=env)
+    assert "words, rebuilt: hub, 0 of 1 digests match, 1 as when first seen\n" in done.out
+    done = project.run("run", "written", "--scale", "laptop-rebuilt", env=env)
+    assert (done.code, done.err) == (0, "")
+    records = project.records()
+    assert {(r.scale, r.data["words"]) for r in records} == {("laptop-rebuilt", "hub")}
+    assert all(r.spec["data"] == {"words": {"words/words.txt": None}} for r in records)
+    assert all("dataset words" in r.provenance.packages for r in records)
+    plan = project.run("plan", "written", "--scale", "laptop", env=env).out
+    assert "2 no data" in plan.splitlines()[0]
+    assert project.run("report", env=env).code == 0
+    index = (project.root / "reports" / "index.html").read_text()
+    assert "laptop-rebuilt" in index
+
+
+def test_a_rebuilt_set_that_is_the_lost_one_counts_as_it(project: Any, write_suite: Any) -> None:
+    digest = hashlib.sha256(b"one two three\n").hexdigest()
+    env = write_suite(REBUILT.replace("DIGEST", repr(digest)))
+    done = project.run("data", "prepare", "words", "--rebuilt", env=env)
+    assert done.out.endswith(
+        "fetched, byte for byte what the other scales read; taken for those too\n"
+    )
+    assert "words: hub, 1 of 1 digests match\n" in project.run("data", "check", env=env).out
+    plan = project.run("plan", "written", "--scale", "laptop", env=env).out
+    assert "2 to run" in plan.splitlines()[0]
 
 
 def test_data_that_cannot_be_had(project: Any, call: Any) -> None:

@@ -364,3 +364,71 @@ def test_a_missing_package_is_one_clear_line() -> None:
     with pytest.raises(DataError, match=r"^words: package no_such is not installed; run `pip"):
         library("no_such", "words")
     assert library("json", "words").dumps([]) == "[]"
+
+
+# -- rebuilt editions -----------------------------------------------------------------------------
+
+
+def rebuild(wanted, folder):
+    put(folder, rows=b"1,2\n3,4.0\n")
+    return {"made of": "its source"}
+
+
+EITHER = WHOLE.model_copy(update={"fetch": None, "rebuild": "toy:rebuild"})
+
+
+@pytest.fixture
+def rebuilding(monkeypatch):
+    monkeypatch.setattr(registry, "call", lambda path: rebuild)
+
+
+def test_a_rebuilt_edition_never_takes_the_place_of_the_files_themselves(sources, rebuilding):
+    assert EITHER.rebuilt.files == dict.fromkeys(EITHER.files)
+    with pytest.raises(DataError, match="cannot be fetched"):
+        sources.fetch(EITHER)
+    found = sources.fetch(EITHER.rebuilt)
+    assert found == Found(sources.hub / "rebuilt", "hub")
+    assert (sources.find(EITHER), sources.find(EITHER.rebuilt)) == (None, found)
+    put(sources.local)
+    assert sources.verified(EITHER) == Found(sources.local, "local")
+    assert sources.verified(EITHER.rebuilt) == found
+    assert set(sources.first_seen(EITHER.rebuilt)) == set(EITHER.files)
+    put(found.folder)
+    with pytest.raises(DataError, match="is not what it was when it was first seen"):
+        sources.verified(EITHER.rebuilt)
+
+
+def test_a_local_folder_may_have_both_editions(sources):
+    put(sources.local)
+    put(sources.local / "rebuilt", rows=b"other")
+    assert sources.verified(EITHER).folder == sources.local
+    assert sources.verified(EITHER.rebuilt).folder == sources.local / "rebuilt"
+    put(sources.local, labels=b"changed")
+    with pytest.raises(DataError, match=r"sums.labels\.csv is not what it was"):
+        sources.verified(EITHER)
+    sources.verified(EITHER.rebuilt)
+    sources.recheck(EITHER.rebuilt)
+
+
+def test_a_set_that_nothing_rebuilds_keeps_its_digests_in_either_edition(sources):
+    assert WHOLE.rebuilt.files == WHOLE.files
+    assert WHOLE.rebuilt.fetch == WHOLE.fetch
+    assert WHOLE.rebuilt.rebuilt == WHOLE.rebuilt
+    assert dataset().rebuilt.edition == ""
+    put(sources.local / "rebuilt", rows=b"other")
+    with pytest.raises(DataError, match="is corrupt"):
+        sources.verified(WHOLE.rebuilt)
+
+
+def test_what_is_missing_says_how_to_rebuild_it(sources):
+    both = EITHER.model_copy(update={"note": "A note."})
+    assert sources.missing(both).endswith(
+        "a folder that has it; `harness data prepare sums --rebuilt` builds an equivalent, which "
+        "scales `*-rebuilt` read"
+    )
+    assert sources.missing(both.rebuilt) == (
+        "rebuilt/sums/rows.csv not found; point --data or HARNESS_DATA at a folder that has it, "
+        "or `harness data prepare sums --rebuilt` online"
+    )
+    neither = both.model_copy(update={"rebuild": None})
+    assert sources.missing(neither).endswith("a folder that has it. A note.")

@@ -1,10 +1,11 @@
-"""Fetches the published trajectories of the paper scale; `harness data prepare` calls it."""
+"""Fetches published trajectories, of D4RL and of Minari; `harness data prepare` calls it."""
 
 from pathlib import Path
 
 from pydantic import JsonValue
 
 from harness import download
+from harness.data import library
 from harness.suite import Dataset
 
 ADDRESS = "http://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2/{file}"
@@ -14,6 +15,12 @@ FILES = tuple(
     for env in ("hopper", "halfcheetah", "walker2d")
     for quality in ("medium", "medium_expert")
 )
+MINARI = tuple(
+    f"mujoco/{env}/{quality}-v0"
+    for env in ("hopper", "halfcheetah", "walker2d")
+    for quality in ("medium", "expert")
+)
+"""The qualities of Minari that D4RL has too."""
 
 
 def fetch(dataset: Dataset, folder: Path) -> dict[str, JsonValue]:
@@ -36,3 +43,17 @@ def fetch(dataset: Dataset, folder: Path) -> dict[str, JsonValue]:
                 target.unlink()
                 raise
     return digests
+
+
+def fetch_minari(dataset: Dataset, folder: Path) -> dict[str, JsonValue]:
+    """Downloads the sets of Minari into that library's own store, where trials look for them.
+
+    Raises:
+        DataError: the package `minari` is missing, or its server has no such set.
+    """
+    minari = library("minari", dataset.name)
+    there = minari.list_local_datasets()
+    for name in MINARI:
+        if name not in there:
+            minari.download_dataset(name)
+    return {"sets": list(MINARI)}

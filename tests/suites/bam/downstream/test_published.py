@@ -90,3 +90,130 @@ def test_labels_that_do_not_fit_are_refused(labels: str, tmp_path: Path) -> None
     (tmp_path / "l.lst").write_text(labels)
     with pytest.raises(DataError, match="no label for each question"):
         list(published.piqa(tmp_path / "q.jsonl", tmp_path / "l.lst"))
+
+
+# -- equivalents -----------------------------------------------------------------------------------
+
+CHOICES = (*published.INSTRUCTIONS,)
+
+
+def instruction(name: str, row: dict[str, Any]) -> dict[str, str]:
+    """A row of LLM-Adapters: the inverse of what `instructions` does."""
+    choices, right = row["choices"], row["answer"]
+    if name == "mathqa":
+        options = " , ".join(
+            f"{letter} ) {text}" for letter, text in zip("ABCDE", choices, strict=True)
+        )
+        return {
+            "instruction": f"{row['question']} The options: {options}",
+            "answer": "ABCDE"[right],
+        }
+    word = "Option" if name == "winogrande" else "Answer"
+    asked = (
+        "fill in the blank to complete the given sentence" if word == "Option" else "the question"
+    )
+    shown = " ".join(f"{word}{n}: {text}" for n, text in enumerate(choices, 1))
+    allowed = "/".join(f"{word.lower()}{n}" for n in range(1, len(choices) + 1))
+    return {
+        "instruction": f"Please choose the correct answer to {asked}: {row['question']}\n\n{shown}"
+        f"\n\nAnswer format: {allowed}",
+        "answer": f"{word.lower()}{right + 1}",
+    }
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_questions_are_read_from_their_instructions(
+    name: str, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that the recorded file leaves out have options that cannot be told apart."""
+    ((file, digest),) = dataset(name).files.items()
+    rows = [json.loads(line) for line in (data_folder / file).read_text("utf-8").splitlines()]
+    there: list[dict[str, str]] = [{"instruction": "What? The options: ", "answer": "A"}] * (
+        rows[-1]["id"] + 1
+    )
+    for row in rows:
+        there[row["id"]] = instruction(name, row)
+
+    def get(address: str, target: Path) -> str:
+        assert address.endswith(f"/dataset/{published.INSTRUCTIONS[name]}/test.json")
+        target.write_text(json.dumps(there))
+        return "ab" * 32
+
+    monkeypatch.setattr(published.download, "get", get)
+    published.build(dataset(name).rebuilt, tmp_path)
+    assert file_digest(tmp_path / file) == digest
+
+
+def test_an_instruction_without_choices_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "test.json"
+    good = {
+        "instruction": "Choose: Why?\n\nAnswer1: a Answer2: b\n\nAnswer format: x",
+        "answer": "answer2",
+    }
+    bad = [
+        {"instruction": "Choose: Why?", "answer": "answer1"},
+        good | {"answer": "answer3"},
+        good | {"answer": "true"},
+        {"instruction": "Choose: Why?\n\nAnswer2: a Answer1: b", "answer": "answer1"},
+        {"instruction": "Why? The options: A ) 1 , B ) 2", "answer": "A"},
+    ]
+    path.write_text(json.dumps([*bad, good]))
+    assert list(published.instructions(path)) == [
+        (len(bad), {"question": "Why?", "choices": ["a", "b"], "answer": 1})
+    ]
+    for text in ("<html>", "{}x", '[{"instruction": 1}]', "[" * 10_000):
+        path.write_text(text)
+        with pytest.raises(DataError, match="no list of instructions"):
+            list(published.instructions(path))
+
+
+@pytest.mark.parametrize("name", published.REDUCED)
+def test_every_recorded_question_of_legalbench_is_asked(
+    name: str, data_folder: Path, tmp_path: Path
+) -> None:
+    folder = data_folder / "lm" / "task_legalbench" / published.REDUCED[name]
+    lines = (folder / "test.jsonl").read_text("utf-8").split("\n")
+    rows = [json.loads(line) for line in lines if line]
+    table = io.StringIO()
+    writer = csv.DictWriter(table, ["label", "text"], delimiter="\t", lineterminator="\n")
+    writer.writeheader()
+    there = {row["id"]: row for row in rows}
+    for number in range(rows[-1]["id"] + 1):
+        row = there.get(number, rows[0])  # what is left out was there before
+        writer.writerow({"label": row["answer"], "text": row["text"].replace('"', '""')})
+    (tmp_path / "test.tsv").write_text(table.getvalue())
+    found = published.reduced(
+        tmp_path / "test.tsv", folder / "train.tsv", folder / "base_prompt.txt"
+    )
+    assert [{"id": number, **question} for number, question in found] == rows
+
+
+def test_what_the_prompt_shows_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {
+        "test.tsv": 'label\ttext\nNo\t"an """"ask"""" first"\nYes\ttwice\nYes\ttwice\n'
+        "Yes\tan example\nNo\tin the prompt\nNo\tlast\n",
+        "train.tsv": "index\tanswer\ttext\n0\tYes\tan example\n",
+        "base_prompt.txt": "Sentence: in the prompt\nLabel: No\n",
+    }
+    asked = []
+
+    def get(address: str, target: Path) -> str:
+        asked.append(address)
+        target.write_text(files[target.name])
+        return "ab" * 32
+
+    monkeypatch.setattr(published.download, "get", get)
+    wanted = dataset("overruling").rebuilt
+    published.build(wanted, tmp_path)
+    (file,) = wanted.files
+    assert [json.loads(line) for line in (tmp_path / file).read_text().splitlines()] == [
+        {"id": 0, "text": 'an "ask" first', "answer": "No"},
+        {"id": 1, "text": "twice", "answer": "Yes"},
+        {"id": 5, "text": "last", "answer": "No"},
+    ]
+    assert ["a46c2e67" in address for address in asked] == [True, False, False]
+    files["test.tsv"] = "label\ttext\n"
+    with pytest.raises(DataError, match="no question in"):
+        published.build(wanted, tmp_path)

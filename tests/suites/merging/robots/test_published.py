@@ -1,6 +1,8 @@
 """D4RL's files: fetched once, read before they count; nothing goes over a network here."""
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from harness import registry
 from harness.data import Sources
 from harness.errors import DataError
+from harness.inventory import prepare
 from suites.merging.robots import published
 
 
@@ -54,3 +57,26 @@ def test_what_holds_no_trajectories_does_not_stay(server, tmp_path):
     with pytest.raises(DataError, match="cannot be read as HDF5"):
         published.fetch(entry(), tmp_path)
     assert list(tmp_path.rglob("*-v2.hdf5")) == []
+
+
+def test_sets_of_minari_go_into_its_own_store_once(tmp_path, monkeypatch):
+    there = {published.MINARI[0]: "here already"}
+    library = SimpleNamespace(
+        list_local_datasets=lambda: there, download_dataset=lambda name: there.update({name: "new"})
+    )
+    monkeypatch.setitem(sys.modules, "minari", library)
+    (minari,) = (d for d in registry.load("merging").datasets if d.name == "minari")
+    sources = Sources(None, tmp_path / "cache" / "data")
+    for _ in range(2):
+        sources.fetch(minari)
+    assert list(there) == list(published.MINARI)
+    assert there[published.MINARI[0]] == "here already"
+    monkeypatch.setitem(sys.modules, "minari", None)
+    with pytest.raises(DataError, match="pip install minari"):
+        sources.fetch(minari)
+
+
+def test_sets_that_no_trial_reads_are_fetched_by_name_alone(tmp_path):
+    sources = Sources(None, tmp_path / "cache" / "data")
+    said = " ".join(finding.line for finding in prepare(sources, ("merging",), "laptop"))
+    assert "minari" not in said
