@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from harness.drawing import HIDDEN, SEEDS
 from harness.report.delimited import entry
 
 _COLUMNS = ("panel", "kind", "label", "x", "y", "x2", "y2", "value")
@@ -22,6 +21,8 @@ def numbers(drawing: Any) -> str:
     `label` is that of the legend; of a tick it is the text beside it. Segments, bars and bins have
     two ends. What has no place on the axes (legends, lines across a whole panel) is left out.
     """
+    from harness.drawing import HIDDEN
+
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_COLUMNS)
@@ -67,6 +68,8 @@ def _is_error_bar(part: Any) -> bool:
 
 def _groups(axis: Any) -> Iterator[Mark]:
     from matplotlib.collections import LineCollection, PathCollection
+
+    from harness.drawing import SEEDS
 
     for group in axis.collections:
         if group in SEEDS:

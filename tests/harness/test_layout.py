@@ -162,6 +162,7 @@ ALLOWED = {
         "analysis", "arguments", "claim", "claims", "console", "errors", "looks", "margins",
         "number", "plan", "registry", "report", "suite", "summary", "terminal", "tiers", "wording",
     },
+    "gpu": {"identity", "number", "plan", "registry"},
     "rounds": {
         "analysis", "claims", "console", "data", "errors", "executors", "identity", "looks",
         "margins", "number", "options", "plan", "record", "registry", "run", "sequential", "store",
@@ -169,15 +170,15 @@ ALLOWED = {
     },
     "cli": {
         "analysis", "arguments", "claim_commands", "compare_commands", "console", "data_commands",
-        "design", "errors", "executors", "list_commands", "looks", "margins", "new", "number",
-        "options", "plan", "queue_commands", "record", "registry", "report", "rounds",
+        "design", "errors", "executors", "gpu", "list_commands", "looks", "margins", "new",
+        "number", "options", "plan", "queue_commands", "record", "registry", "report", "rounds",
         "share_commands", "store", "suite", "summary", "terminal", "trackers", "upkeep",
         "upkeep_commands", "variants", "verified",
     },
 }  # fmt: skip
 FOR_SUITES = {
     "analysis", "check", "claim", "contents", "context", "data", "digits", "download", "drawing",
-    "errors", "lazy", "number", "parallel", "plugins", "pretrained", "record", "rows", "run",
+    "errors", "gpu", "lazy", "number", "parallel", "plugins", "pretrained", "record", "rows", "run",
     "settings",
     "stats", "store", "suite", "tool", "training", "weights",
 }  # fmt: skip
