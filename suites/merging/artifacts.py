@@ -248,16 +248,16 @@ def normalisation(env: Environment, data: Trajectories, robot: Robot) -> Statist
     """What the states of a policy are normalised with, and what of them it is shown.
 
     Raises:
-        SpecError: velocities are to be hidden, and nobody knows where they are.
+        SpecError: velocities of joints are to be hidden, and nobody knows where they are.
     """
     if robot.hidden == "nothing":
         return trajectories.statistics(data)
-    if env.positions is None:
+    if env.shown is None:
         raise SpecError(
-            f"environment {env.name}: velocities cannot be hidden, since it does not say which "
-            "components of a state they are; give `positions`"
+            f"environment {env.name}: velocities of joints cannot be hidden, since it does not say "
+            "which components of a state they are; give `shown`"
         )
-    return trajectories.statistics(data, shown=env.positions)
+    return trajectories.statistics(data, shown=env.shown)
 
 
 def windows(ctx: Context, data: Trajectories, stats: Statistics, shape: Shape) -> Windows:

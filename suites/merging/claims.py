@@ -4,8 +4,8 @@ Scores are in points, 100 of which lie between a random policy and D4RL's expert
 what a merge may cost where the paper says that it costs little; two are the least that counts as
 an improvement of one merge over another. What is left of a policy is in percent of its own score.
 
-Primary claims are judged where policies are not shown the velocities, so that they need their
-attention; the same claims on the paper's own tasks are secondary.
+Primary claims are judged where policies are not shown the velocities of their joints, so that they
+need their attention; the same claims on the paper's own tasks are secondary.
 """
 
 from collections.abc import Iterator
@@ -117,31 +117,31 @@ def _hidden() -> Iterator[Claim]:
     """Where policies need their attention: the primary claims, and rules that might save it."""
     yield _blind_competitive(
         "attention",
-        "Where velocities are hidden and attention is needed, averaging the attention of policies "
-        "with different random initialisations costs less than 10 points.",
+        "Where attention is needed (joint velocities hidden), averaging that of policies with "
+        "different random initialisations costs less than 10 points.",
         "average-attn",
         "merging subsets of parameters",
     )
     yield _blind_competitive(
         "attention-other",
-        "Where velocities are hidden and attention is needed, another robot's attention costs a "
+        "Where attention is needed (joint velocities hidden), another robot's attention costs a "
         "policy less than 10 points: attention is interchangeable.",
         "attention-other",
         "analysis of attention",
     )
-    yield _destroyed("hidden-mlp", "hidden-average-mlp", ", velocities hidden", HIDDEN)
-    yield _repaired("hidden-pretrained-repairs", BLIND, ", velocities hidden", HIDDEN)
+    yield _destroyed("hidden-mlp", "hidden-average-mlp", ", joint velocities hidden", HIDDEN)
+    yield _repaired("hidden-pretrained-repairs", BLIND, ", joint velocities hidden", HIDDEN)
     yield _blind_competitive(
         "mff",
         "Merge, freeze, finetune recovers the score of the individual policies to within 10 "
-        "points, velocities hidden.",
+        "points, joint velocities hidden.",
         "mff",
         "merge-freeze-finetune",
     )
     for start in ("common", "pretrained"):
         yield _blind_competitive(
             f"attention-{start}",
-            "Where velocities are hidden and attention is needed, averaging the attention of "
+            "Where attention is needed (joint velocities hidden), averaging that of "
             f"policies that start from {_START[start]} costs less than 10 points.",
             f"average-attn-{start}",
             "merging subsets of parameters",
@@ -150,7 +150,7 @@ def _hidden() -> Iterator[Claim]:
     for rule, words in RULES.items():
         yield _blind_competitive(
             f"rule-{rule}",
-            f"Where velocities are hidden and attention is needed, merging it by {words} costs "
+            f"Where attention is needed (joint velocities hidden), merging it by {words} costs "
             "less than 10 points.",
             rule,
             CONTROL,
@@ -158,7 +158,7 @@ def _hidden() -> Iterator[Claim]:
         )
     yield _blind_competitive(
         "control-attention-ensemble",
-        "Where velocities are hidden, averaging the actions of policies with each robot's "
+        "Where joint velocities are hidden, averaging the actions of policies with each robot's "
         "attention in turn costs less than 10 points.",
         "ensemble-attn",
         CONTROL,
@@ -166,7 +166,7 @@ def _hidden() -> Iterator[Claim]:
     for name, words in (("random", "random attention"), ("off", "no attention")):
         yield _beats(
             f"hidden-control-attention-{name}",
-            f"Where velocities are hidden, averaged attention is better than {words}.",
+            f"Where joint velocities are hidden, averaged attention is better than {words}.",
             "hidden-average-attn",
             f"hidden-attention-{name}",
             IMPROVED,
@@ -175,8 +175,8 @@ def _hidden() -> Iterator[Claim]:
     for name, words in (("random", "a random one"), ("other", "another robot's")):
         yield _beats(
             f"hidden-control-frozen-{name}",
-            "Where velocities are hidden, finetuning the rest works better on a merged frozen "
-            f"backbone than on {words}.",
+            "Where joint velocities are hidden, finetuning the rest works better on a merged "
+            f"frozen backbone than on {words}.",
             "hidden-mff",
             f"hidden-frozen-{name}",
             IMPROVED,

@@ -19,7 +19,7 @@ THREE: tuple[Name, ...] = ("hopper", "halfcheetah", "walker2d")
 """The paper's environments."""
 FOUR: tuple[Name, ...] = (*THREE, "ant")
 HIDDEN = tuple(f"{env}-hidden" for env in THREE)
-"""The same environments, of which policies are not shown the velocities."""
+"""The same environments, of which policies are not shown the velocities of the joints."""
 BLIND = "hidden-"
 """Begins the names of the methods that meet these tasks."""
 RATES = (2e-4, 5e-4, 2e-3)
@@ -52,7 +52,7 @@ KINDS: tuple[Information, ...] = ("paper", "empirical", "true")
 _GROUPS = (("attn",), ("mlp",), ("attn", "mlp"))
 _DIFFERENT, _COMMON, _FINETUNED = "policy-{}-different", "policy-{}-common", "finetuned-{}"
 _BLIND_STARTS = ("different", "common", "pretrained")
-"""How policies that are not shown the velocities start."""
+"""How policies that are not shown the velocities of joints start."""
 _TASK_VECTORS = ("task-arithmetic", "ties", "dare", "tsv-m", "iso-c")
 """Rules that look at what has changed since a common start."""
 _ON_DATA = ("regmean", "regmean-plus", "fisher", *_TASK_VECTORS)
@@ -93,7 +93,7 @@ def _policies() -> Iterator[Artifact]:
             yield _policy(env, variant)
     for variant in _BLIND_STARTS:
         for env in THREE:
-            yield _policy(env, variant, hidden="velocities")
+            yield _policy(env, variant, hidden="joint-velocities")
 
 
 def _policy(env: Name, variant: str, **more: Any) -> Artifact:
@@ -239,7 +239,7 @@ def _rule(
 
 
 def _blind() -> Iterator[Method]:
-    """What is done with policies that are not shown the velocities and so need their attention."""
+    """What is done with policies that need their attention: joint velocities are hidden."""
     shown = {m.name: m for m in (*_averages(), *_frozen(), *_changed())}
     for variant in _BLIND_STARTS:
         kinds = ("individual", "average-attn", "average-mlp", "average-attn-mlp")
@@ -269,7 +269,7 @@ def _blind() -> Iterator[Method]:
 
 
 def _unseen(method: Method) -> Method:
-    """The same with the policies that are not shown the velocities."""
+    """The same with the policies that are not shown the velocities of joints."""
 
     def of(name: str) -> str:
         return name.replace("policy-", f"policy-{BLIND}")
@@ -278,7 +278,7 @@ def _unseen(method: Method) -> Method:
     return method.model_copy(
         update={
             "name": f"{BLIND}{method.name}",
-            "label": f"{method.label}, velocities hidden",
+            "label": f"{method.label}, joint velocities hidden",
             "params": method.params | {"policies": of(policies)},
             "needs": tuple(map(of, method.needs)),
         }

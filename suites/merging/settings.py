@@ -167,9 +167,9 @@ class Robot(Settings):
 
     environment: str
     """Name in `suites.merging.robots.environments.ENVIRONMENTS`, or of a task of a plugin."""
-    hidden: Literal["nothing", "velocities"] = "nothing"
-    """What of a state the policy is not shown, in training and after. Without velocities a single
-    state does not say how the robot moves: the policy has to look back."""
+    hidden: Literal["nothing", "joint-velocities"] = "nothing"
+    """What of a state the policy is not shown, in training and after. Without the velocities of
+    the joints a single state does not say how they move: the policy has to look back."""
 
 
 class Finetuned(Robot):

@@ -19,13 +19,19 @@ _LABELS = {"hopper": "Hopper", "halfcheetah": "HalfCheetah", "walker2d": "Walker
 def _tasks() -> tuple[Task, ...]:
     note = "The scale says which data the policies are trained on."
     blind = (
-        f"{note} The policy is shown positions and angles, not their velocities, so that it has "
-        "to look back."
+        f"{note} The policy is shown positions, angles and how the torso moves, but not the "
+        "velocities of the joints, so that it has to look back."
     )
     return (
         *(_task(env, env, _LABELS[env], note) for env in FOUR),
         *(
-            _task(name, env, f"{_LABELS[env]}, velocities hidden", blind, hidden="velocities")
+            _task(
+                name,
+                env,
+                f"{_LABELS[env]}, joint velocities hidden",
+                blind,
+                hidden="joint-velocities",
+            )
             for name, env in zip(HIDDEN, THREE, strict=True)
         ),
     )
@@ -78,9 +84,9 @@ def _tables() -> tuple[Table, ...]:
     return (
         table(
             "hidden",
-            "Averages of three policies that are not shown the velocities",
+            "Averages of three policies that are not shown the velocities of joints",
             *("hidden-individual*", "hidden-average-*", "hidden-attention-*"),
-            note="Without velocities a policy has to look back, through its attention. Unmerged "
+            note="Without them a policy has to look back, through its attention. Unmerged "
             "parameter groups are taken from the task's own policy.",
             tasks=HIDDEN,
         ),
@@ -106,7 +112,7 @@ def _tables() -> tuple[Table, ...]:
         ),
         table(
             "hidden-frozen",
-            "Merge, freeze, finetune the rest, velocities hidden",
+            "Merge, freeze, finetune the rest, joint velocities hidden",
             *("hidden-individual", "hidden-average-attn-mlp", "hidden-mff", "hidden-frozen-*"),
             note="As many updates after freezing as a policy has.",
             tasks=HIDDEN,
@@ -190,7 +196,7 @@ def _figures() -> tuple[Figure, ...]:
         ),
         Figure(
             name="hidden",
-            title="Merged against individual, velocities hidden",
+            title="Merged against individual, joint velocities hidden",
             draw="suites.merging.figures:hidden",
             caption="Bars are means with 95 % intervals, points are seeds; hatched are controls.",
         ),
@@ -286,9 +292,9 @@ def suite() -> Suite:
             "A byte-level language model, one for each seed, takes the place of ChibiT, which is "
             "not on any package index. It is trained on books and encyclopedia articles of the "
             "data folder, at smoke scale on Python's reference manual.",
-            "The tasks `*-hidden` are additions: policies are not shown the velocities, so that "
-            "they need their attention. Whether averages work is decided there; the paper's own "
-            "tasks show all, and their claims are secondary.",
+            "The tasks `*-hidden` are additions: policies are not shown the velocities of their "
+            "joints, so that they need their attention. Whether averages work is decided there; "
+            "the paper's own tasks show all, and their claims are secondary.",
             "One episode in twenty is held out of every training. Scales of merged task vectors "
             "and the learning rate of fine-tuning are chosen by the loss on these episodes, never "
             "by returns.",

@@ -38,7 +38,7 @@ def test_loading_the_suite_imports_nothing_heavy() -> None:
 def test_tasks_are_environments_that_there_are(merging: Suite) -> None:
     assert [t.params["environment"] for t in merging.tasks] == [*THREE, "ant", *THREE]
     assert {t.params["environment"] for t in merging.tasks} <= set(ENVIRONMENTS)
-    blind = {t.name for t in merging.tasks if t.params["hidden"] == "velocities"}
+    blind = {t.name for t in merging.tasks if t.params["hidden"] == "joint-velocities"}
     assert blind == set(HIDDEN)
 
 

@@ -134,19 +134,19 @@ def test_what_is_left_of_a_score_is_in_points_and_in_percent(
         assert found.get("kept") == kept
 
 
-def test_hidden_velocities_are_hidden_in_training_and_after(smoke: World) -> None:
-    metrics, ctx = smoke.run("hidden-average-attn", "hopper-hidden")
+def test_hidden_joint_velocities_are_hidden_in_training_and_after(smoke: World) -> None:
+    metrics, ctx = smoke.run("hidden-regmean-attn", "hopper-hidden")
     env = environment("hopper")
     for robot in OTHERS:
         policy, stats = files.load(ctx.artifact(f"policy-hidden-{robot}-different"))
-        shown = environment(robot).positions
+        shown = environment(robot).shown
         assert [math.isfinite(x) for x in stats.std_S] == [
             n < shown for n in range(policy.shape.state_dim)
         ]
     assert set(metrics) <= set(ctx.task.reports)
     # What a policy makes of its input cannot depend on what it is not shown.
     batch = artifacts.windows(ctx, artifacts.read_data(ctx, env), stats_of(ctx), policy.shape)
-    assert not batch.at(torch.arange(3)).states_BKS[..., env.positions :].any()
+    assert not batch.at(torch.arange(3)).states_BKS[..., env.shown :].any()
 
 
 def stats_of(ctx: Context) -> Any:
@@ -161,7 +161,7 @@ def test_an_individual_record_shows_how_its_held_out_loss_came_to_rest(smoke: Wo
 
 
 def test_nothing_is_trained_on_what_is_held_out(smoke: World) -> None:
-    ctx = smoke.context("individual")
+    ctx = smoke.context("mff")
     env = environment("hopper")
     train, held = artifacts._data(ctx, env)
     assert held.count >= 1
