@@ -5,6 +5,7 @@ A policy's folder holds `model.safetensors` and `config.json` as `files.save` wr
 """
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -75,6 +76,7 @@ def make_policy(ctx: Context) -> dict[str, JsonValue]:
     policy = fresh(ctx, env, wanted.init, wanted.size).to(ctx.device)
     recipe = settings.trainings.policy
     played = evenly(recipe, settings.evaluations) if wanted.watched else [recipe.updates]
+    play = functools.partial(returns, ctx, policy, env, stats)
     curve = training.fit(
         ctx,
         {env.name: policy},
@@ -82,7 +84,7 @@ def make_policy(ctx: Context) -> dict[str, JsonValue]:
         recipe,
         settings.optimizer,
         terms=[_term(ctx, extra, env, policy) for extra in wanted.extras],
-        evaluate=watching(ctx, policy, env, stats, played),
+        evaluate=watching(play, ctx, policy, env, stats, played),
         evaluate_at=sorted({*played, *evenly(recipe, TENTHS)}),
     )
     files.save(policy, stats, ctx.out)
@@ -135,6 +137,7 @@ def make_finetuned(ctx: Context) -> dict[str, JsonValue]:
     policy, stats = files.load(ctx.artifact("multitask") / env.name)
     policy.to(ctx.device)
     recipe = settings.trainings.finetuned.model_copy(update={"lr": wanted.lr})
+    play = functools.partial(returns, ctx, policy, env, stats)
     curve = training.fit(
         ctx,
         {env.name: policy},
@@ -143,7 +146,7 @@ def make_finetuned(ctx: Context) -> dict[str, JsonValue]:
         settings.optimizer,
         frozen=("ln_f.*", "embed_time.*"),
         terms=[training.toward_start(policy, settings.start_strength)],
-        evaluate=watching(ctx, policy, env, stats, [recipe.updates]),
+        evaluate=watching(play, ctx, policy, env, stats, [recipe.updates]),
         evaluate_at=evenly(recipe, TENTHS),
     )
     files.save(policy, stats, ctx.out)
@@ -229,6 +232,7 @@ def held_out_loss(
 
 
 def watching(
+    play: Callable[[], list[float]],
     ctx: Context,
     policy: DecisionTransformer,
     env: Environment,
@@ -239,7 +243,7 @@ def watching(
 
     def evaluate(done: int) -> training.Returns:
         found = {training.HELD_OUT: [held_out_loss(ctx, policy, env, stats)]}
-        return found | ({env.name: returns(ctx, policy, env, stats)} if done in played else {})
+        return found | ({env.name: play()} if done in played else {})
 
     return evaluate
 

@@ -5,6 +5,7 @@ merge is that environment's own and supplies everything outside the merged group
 """
 
 import copy
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -134,6 +135,7 @@ def frozen(ctx: Context) -> dict[str, float]:
         _replace(policy, _donor(ctx, backbone, policies), FROZEN)
     recipe = settings.trainings.frozen
     played = [0, *evenly(recipe, settings.frozen_evaluations)]
+    play = functools.partial(returns, ctx, policy, env, stats)
     policy.to(ctx.device)
     curve = training.fit(
         ctx,
@@ -142,7 +144,7 @@ def frozen(ctx: Context) -> dict[str, float]:
         recipe,
         settings.optimizer,
         frozen=FROZEN,
-        evaluate=watching(ctx, policy, env, stats, played),
+        evaluate=watching(play, ctx, policy, env, stats, played),
         evaluate_at=sorted({*played, *evenly(recipe, TENTHS)}),
     )
     _note_losses(ctx, curve)
