@@ -252,16 +252,17 @@ def normalisation(env: Environment, data: Trajectories, robot: Robot) -> Statist
     """What the states of a policy are normalised with, and what of them it is shown.
 
     Raises:
-        SpecError: velocities of joints are to be hidden, and nobody knows where they are.
+        SpecError: velocities are to be hidden, and nobody knows where they are.
     """
     if robot.hidden == "nothing":
         return trajectories.statistics(data)
-    if env.shown is None:
+    if env.positions is None or env.torso is None:
         raise SpecError(
-            f"environment {env.name}: velocities of joints cannot be hidden, since it does not say "
-            "which components of a state they are; give `shown`"
+            f"environment {env.name}: velocities cannot be hidden, since it does not say which "
+            "components of a state they are; give `positions` and `torso`"
         )
-    return trajectories.statistics(data, shown=env.shown)
+    shown = env.positions + (env.torso if robot.hidden == "joint-velocities" else 0)
+    return trajectories.statistics(data, shown=shown)
 
 
 def windows(ctx: Context, data: Trajectories, stats: Statistics, shape: Shape) -> Windows:

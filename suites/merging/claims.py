@@ -4,8 +4,8 @@ Scores are in points, 100 of which lie between a random policy and D4RL's expert
 what a merge may cost where the paper says that it costs little; two are the least that counts as
 an improvement of one merge over another. What is left of a policy is in percent of its own score.
 
-Primary claims are judged where policies are not shown the velocities of their joints, so that they
-need their attention; the same claims on the paper's own tasks are secondary.
+Primary claims are judged where policies are not shown velocities, so that they need their
+attention; the same claims on the paper's own tasks are secondary.
 """
 
 from collections.abc import Iterator
@@ -50,6 +50,7 @@ RULES = {
 
 def claims() -> tuple[Claim, ...]:
     """All claims, then the controls."""
+    used = _used(BLIND, HIDDEN)
     found = declared(
         (*_hidden(), *_shown()),
         primary=tuple(f"hidden-{name}" for name in PRIMARY),
@@ -61,12 +62,12 @@ def claims() -> tuple[Claim, ...]:
                     *("attention", "attention-common", "fisher-*", "size-attention"),
                     "control-attention-*",
                 ),
-                (_used(""),),
+                _used("", THREE),
             ),
             "hidden-*": _able(f"{BLIND}individual"),
             "hidden-*pretrained*": _able(f"{BLIND}individual-pretrained"),
-            "hidden-*attention*": (_used(BLIND),),
-            "hidden-rule-*": (_used(BLIND),),
+            "hidden-*attention*": used,
+            "hidden-rule-*": used,
             "hidden-mff": (_steady("hidden-mff"),),
             "mff": (_steady("mff"),),
         },
@@ -85,14 +86,18 @@ def claims() -> tuple[Claim, ...]:
     return tuple(claim.model_copy(update={"version": VERSION}) for claim in found)
 
 
-def _used(family: str) -> Check:
-    """Without attention the individual policies lose at least what a merge may cost."""
-    return Active(
-        method=f"{family}individual",
-        without=f"{family}attention-off",
-        metric="score",
-        at_least=LITTLE,
-        label="points lost without attention",
+def _used(family: str, tasks: tuple[str, ...]) -> tuple[Check, ...]:
+    """Without attention the individual policies lose what a merge may cost, on every task."""
+    return tuple(
+        Active(
+            method=f"{family}individual",
+            without=f"{family}attention-off",
+            metric="score",
+            at_least=LITTLE,
+            label=f"points lost without attention on {task}",
+            tasks=(task,),
+        )
+        for task in tasks
     )
 
 
@@ -117,31 +122,31 @@ def _hidden() -> Iterator[Claim]:
     """Where policies need their attention: the primary claims, and rules that might save it."""
     yield _blind_competitive(
         "attention",
-        "Where attention is needed (joint velocities hidden), averaging that of policies with "
+        "Where attention is needed (velocities hidden), averaging that of policies with "
         "different random initialisations costs less than 10 points.",
         "average-attn",
         "merging subsets of parameters",
     )
     yield _blind_competitive(
         "attention-other",
-        "Where attention is needed (joint velocities hidden), another robot's attention costs a "
+        "Where attention is needed (velocities hidden), another robot's attention costs a "
         "policy less than 10 points: attention is interchangeable.",
         "attention-other",
         "analysis of attention",
     )
-    yield _destroyed("hidden-mlp", "hidden-average-mlp", ", joint velocities hidden", HIDDEN)
-    yield _repaired("hidden-pretrained-repairs", BLIND, ", joint velocities hidden", HIDDEN)
+    yield _destroyed("hidden-mlp", "hidden-average-mlp", ", velocities hidden", HIDDEN)
+    yield _repaired("hidden-pretrained-repairs", BLIND, ", velocities hidden", HIDDEN)
     yield _blind_competitive(
         "mff",
         "Merge, freeze, finetune recovers the score of the individual policies to within 10 "
-        "points, joint velocities hidden.",
+        "points, velocities hidden.",
         "mff",
         "merge-freeze-finetune",
     )
     for start in ("common", "pretrained"):
         yield _blind_competitive(
             f"attention-{start}",
-            "Where attention is needed (joint velocities hidden), averaging that of "
+            "Where attention is needed (velocities hidden), averaging that of "
             f"policies that start from {_START[start]} costs less than 10 points.",
             f"average-attn-{start}",
             "merging subsets of parameters",
@@ -150,7 +155,7 @@ def _hidden() -> Iterator[Claim]:
     for rule, words in RULES.items():
         yield _blind_competitive(
             f"rule-{rule}",
-            f"Where attention is needed (joint velocities hidden), merging it by {words} costs "
+            f"Where attention is needed (velocities hidden), merging it by {words} costs "
             "less than 10 points.",
             rule,
             CONTROL,
@@ -158,7 +163,7 @@ def _hidden() -> Iterator[Claim]:
         )
     yield _blind_competitive(
         "control-attention-ensemble",
-        "Where joint velocities are hidden, averaging the actions of policies with each robot's "
+        "Where velocities are hidden, averaging the actions of policies with each robot's "
         "attention in turn costs less than 10 points.",
         "ensemble-attn",
         CONTROL,
@@ -166,7 +171,7 @@ def _hidden() -> Iterator[Claim]:
     for name, words in (("random", "random attention"), ("off", "no attention")):
         yield _beats(
             f"hidden-control-attention-{name}",
-            f"Where joint velocities are hidden, averaged attention is better than {words}.",
+            f"Where velocities are hidden, averaged attention is better than {words}.",
             "hidden-average-attn",
             f"hidden-attention-{name}",
             IMPROVED,
@@ -175,7 +180,7 @@ def _hidden() -> Iterator[Claim]:
     for name, words in (("random", "a random one"), ("other", "another robot's")):
         yield _beats(
             f"hidden-control-frozen-{name}",
-            "Where joint velocities are hidden, finetuning the rest works better on a merged "
+            "Where velocities are hidden, finetuning the rest works better on a merged "
             f"frozen backbone than on {words}.",
             "hidden-mff",
             f"hidden-frozen-{name}",

@@ -42,7 +42,7 @@ def merged(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing |
 
 
 def hidden(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
-    """The same where policies are not shown the velocities of joints."""
+    """The same where policies are not shown velocities."""
     return _bars(records, suite, [task for task in suite.tasks if task.name in HIDDEN])
 
 

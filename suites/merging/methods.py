@@ -7,6 +7,7 @@ from harness.suite import Artifact, Kind, Method
 from suites.merging.settings import (
     Chosen,
     Finetuned,
+    Hidden,
     Information,
     Merge,
     Multitask,
@@ -19,7 +20,13 @@ THREE: tuple[Name, ...] = ("hopper", "halfcheetah", "walker2d")
 """The paper's environments."""
 FOUR: tuple[Name, ...] = (*THREE, "ant")
 HIDDEN = tuple(f"{env}-hidden" for env in THREE)
-"""The same environments, of which policies are not shown the velocities of the joints."""
+"""The same environments, of which policies are not shown velocities."""
+HIDES: dict[Name, Hidden] = {
+    "hopper": "velocities",
+    "halfcheetah": "joint-velocities",
+    "walker2d": "joint-velocities",
+}
+"""Which: as many as a policy can do without, so that it needs its attention and has enough."""
 BLIND = "hidden-"
 """Begins the names of the methods that meet these tasks."""
 RATES = (2e-4, 5e-4, 2e-3)
@@ -52,7 +59,7 @@ KINDS: tuple[Information, ...] = ("paper", "empirical", "true")
 _GROUPS = (("attn",), ("mlp",), ("attn", "mlp"))
 _DIFFERENT, _COMMON, _FINETUNED = "policy-{}-different", "policy-{}-common", "finetuned-{}"
 _BLIND_STARTS = ("different", "common", "pretrained")
-"""How policies that are not shown the velocities of joints start."""
+"""How policies that are not shown velocities start."""
 _TASK_VECTORS = ("task-arithmetic", "ties", "dare", "tsv-m", "iso-c")
 """Rules that look at what has changed since a common start."""
 _ON_DATA = ("regmean", "regmean-plus", "fisher", *_TASK_VECTORS)
@@ -93,7 +100,7 @@ def _policies() -> Iterator[Artifact]:
             yield _policy(env, variant)
     for variant in _BLIND_STARTS:
         for env in THREE:
-            yield _policy(env, variant, hidden="joint-velocities")
+            yield _policy(env, variant, hidden=HIDES[env])
 
 
 def _policy(env: Name, variant: str, **more: Any) -> Artifact:
@@ -239,7 +246,7 @@ def _rule(
 
 
 def _blind() -> Iterator[Method]:
-    """What is done with policies that need their attention: joint velocities are hidden."""
+    """What is done with policies that need their attention: velocities are hidden."""
     shown = {m.name: m for m in (*_averages(), *_frozen(), *_changed())}
     for variant in _BLIND_STARTS:
         kinds = ("individual", "average-attn", "average-mlp", "average-attn-mlp")
@@ -269,7 +276,7 @@ def _blind() -> Iterator[Method]:
 
 
 def _unseen(method: Method) -> Method:
-    """The same with the policies that are not shown the velocities of joints."""
+    """The same with the policies that are not shown velocities."""
 
     def of(name: str) -> str:
         return name.replace("policy-", f"policy-{BLIND}")
@@ -278,7 +285,7 @@ def _unseen(method: Method) -> Method:
     return method.model_copy(
         update={
             "name": f"{BLIND}{method.name}",
-            "label": f"{method.label}, joint velocities hidden",
+            "label": f"{method.label}, velocities hidden",
             "params": method.params | {"policies": of(policies)},
             "needs": tuple(map(of, method.needs)),
         }

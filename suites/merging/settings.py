@@ -9,6 +9,7 @@ from harness.settings import AdamW, Settings, factor
 Init = Literal["different", "common", "pretrained"]
 Extra = Literal["start", "centres", "early-centres", "text"]
 Information = Literal["paper", "empirical", "true"]
+Hidden = Literal["nothing", "velocities", "joint-velocities"]
 SizeName = Literal["standard", "narrow", "multi"]
 
 
@@ -167,9 +168,10 @@ class Robot(Settings):
 
     environment: str
     """Name in `suites.merging.robots.environments.ENVIRONMENTS`, or of a task of a plugin."""
-    hidden: Literal["nothing", "joint-velocities"] = "nothing"
-    """What of a state the policy is not shown, in training and after. Without the velocities of
-    the joints a single state does not say how they move: the policy has to look back."""
+    hidden: Hidden = "nothing"
+    """What of a state the policy is not shown, in training and after: all velocities, or those of
+    the joints. A single state then does not say how the robot moves: the policy has to look
+    back."""
 
 
 class Finetuned(Robot):

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.suite import Dataset, Figure, Metric, Paper, Quantity, Suite, Table, Task
 from suites.merging.claims import claims
-from suites.merging.methods import FOUR, HIDDEN, THREE, artifacts, methods
+from suites.merging.methods import FOUR, HIDDEN, HIDES, THREE, artifacts, methods
 from suites.merging.robots.mixtures import FILES, TEXTS
 from suites.merging.scales import scales
 from suites.merging.settings import Robot
@@ -16,21 +16,21 @@ from suites.merging.settings import Robot
 _LABELS = {"hopper": "Hopper", "halfcheetah": "HalfCheetah", "walker2d": "Walker2d", "ant": "Ant"}
 
 
+_HIDES = {"velocities": "any velocity", "joint-velocities": "the velocities of its joints"}
+
+
 def _tasks() -> tuple[Task, ...]:
     note = "The scale says which data the policies are trained on."
-    blind = (
-        f"{note} The policy is shown positions, angles and how the torso moves, but not the "
-        "velocities of the joints, so that it has to look back."
-    )
+    blind = f"{note} The policy is not shown {{}}, so that it has to look back."
     return (
         *(_task(env, env, _LABELS[env], note) for env in FOUR),
         *(
             _task(
                 name,
                 env,
-                f"{_LABELS[env]}, joint velocities hidden",
-                blind,
-                hidden="joint-velocities",
+                f"{_LABELS[env]}, velocities hidden",
+                blind.format(_HIDES[HIDES[env]]),
+                hidden=HIDES[env],
             )
             for name, env in zip(HIDDEN, THREE, strict=True)
         ),
@@ -84,7 +84,7 @@ def _tables() -> tuple[Table, ...]:
     return (
         table(
             "hidden",
-            "Averages of three policies that are not shown the velocities of joints",
+            "Averages of three policies that are not shown velocities",
             *("hidden-individual*", "hidden-average-*", "hidden-attention-*"),
             note="Without them a policy has to look back, through its attention. Unmerged "
             "parameter groups are taken from the task's own policy.",
@@ -112,7 +112,7 @@ def _tables() -> tuple[Table, ...]:
         ),
         table(
             "hidden-frozen",
-            "Merge, freeze, finetune the rest, joint velocities hidden",
+            "Merge, freeze, finetune the rest, velocities hidden",
             *("hidden-individual", "hidden-average-attn-mlp", "hidden-mff", "hidden-frozen-*"),
             note="As many updates after freezing as a policy has.",
             tasks=HIDDEN,
@@ -196,7 +196,7 @@ def _figures() -> tuple[Figure, ...]:
         ),
         Figure(
             name="hidden",
-            title="Merged against individual, joint velocities hidden",
+            title="Merged against individual, velocities hidden",
             draw="suites.merging.figures:hidden",
             caption="Bars are means with 95 % intervals, points are seeds; hatched are controls.",
         ),
@@ -292,8 +292,9 @@ def suite() -> Suite:
             "A byte-level language model, one for each seed, takes the place of ChibiT, which is "
             "not on any package index. It is trained on books and encyclopedia articles of the "
             "data folder, at smoke scale on Python's reference manual.",
-            "The tasks `*-hidden` are additions: policies are not shown the velocities of their "
-            "joints, so that they need their attention. Whether averages work is decided there; "
+            "The tasks `*-hidden` are additions: policies are not shown velocities (of "
+            "HalfCheetah's and Walker2d's joints, all of Hopper's), so that they need their "
+            "attention. Whether averages work is decided there; "
             "the paper's own tasks show all, and their claims are secondary.",
             "One episode in twenty is held out of every training. Scales of merged task vectors "
             "and the learning rate of fine-tuning are chosen by the loss on these episodes, never "
