@@ -17,7 +17,7 @@ from suites.merging.methods import BLIND, HIDDEN, THREE
 LITTLE = 10.0
 IMPROVED = 2.0
 HALF = 50.0
-ABLE = 60.0
+ABLE = 50.0
 """Least score of an individual policy, of which something can be lost."""
 STEADY = 0.05
 """Most that the held-out loss may still change, as a share of the last one."""

@@ -22,7 +22,7 @@ FOUR: tuple[Name, ...] = (*THREE, "ant")
 HIDDEN = tuple(f"{env}-hidden" for env in THREE)
 """The same environments, of which policies are not shown velocities."""
 HIDES: dict[Name, Hidden] = {
-    "hopper": "velocities",
+    "hopper": "angular-velocities",
     "halfcheetah": "joint-velocities",
     "walker2d": "joint-velocities",
 }

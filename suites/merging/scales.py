@@ -93,7 +93,7 @@ def _smoke(exclude: tuple[str, ...]) -> Scale:
 
 
 def _laptop(exclude: tuple[str, ...]) -> Scale:
-    policy = Training(updates=3500, batch=64, lr=4e-3, warmup=300)
+    policy = Training(updates=4000, batch=64, lr=4e-3, warmup=300)
     return Scale(
         name="laptop",
         seeds=tuple(range(10)),
@@ -122,7 +122,7 @@ def _laptop(exclude: tuple[str, ...]) -> Scale:
         trial_seconds=3600,
         expected_seconds=30,
         deviations=(
-            "Policies of 2 x 64 with a context of 10 and no dropout, 3,500 updates at a "
+            "Policies of 2 x 64 with a context of 10 and no dropout, 4,000 updates at a "
             "learning rate of 4e-3 with a cosine; the paper has 3 x 128, 20, 0.1 and 100,000 "
             "updates at 1e-4. As many updates after freezing; 20 evaluation episodes.",
             "A multi-task policy has the others' width and updates and 4 heads, each "
