@@ -256,14 +256,12 @@ def normalisation(env: Environment, data: Trajectories, robot: Robot) -> Statist
     """
     if robot.hidden == "nothing":
         return trajectories.statistics(data)
-    if env.positions is None or env.linear is None or env.angular is None:
+    if env.positions is None or env.torso is None:
         raise SpecError(
             f"environment {env.name}: velocities cannot be hidden, since it does not say which "
-            "components of a state they are; give `positions`, `linear` and `angular`"
+            "components of a state they are; give `positions` and `torso`"
         )
-    shown = env.positions + env.linear
-    if robot.hidden == "joint-velocities":
-        shown += env.angular
+    shown = env.positions + (env.torso if robot.hidden == "joint-velocities" else 0)
     return trajectories.statistics(data, shown=shown)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from harness.check import Active, Check, Converged, Floor
 from harness.claim import Basis, Beats, Citation, Claim, Competitive, Level, declared
-from suites.merging.methods import BLIND, HIDDEN, THREE
+from suites.merging.methods import BLIND, NEEDED, THREE
 
 LITTLE = 10.0
 IMPROVED = 2.0
@@ -50,7 +50,7 @@ RULES = {
 
 def claims() -> tuple[Claim, ...]:
     """All claims, then the controls."""
-    used = _used(BLIND, HIDDEN)
+    used = _used(BLIND, NEEDED)
     found = declared(
         (*_hidden(), *_shown()),
         primary=tuple(f"hidden-{name}" for name in PRIMARY),
@@ -134,8 +134,8 @@ def _hidden() -> Iterator[Claim]:
         "attention-other",
         "analysis of attention",
     )
-    yield _destroyed("hidden-mlp", "hidden-average-mlp", ", velocities hidden", HIDDEN)
-    yield _repaired("hidden-pretrained-repairs", BLIND, ", velocities hidden", HIDDEN)
+    yield _destroyed("hidden-mlp", "hidden-average-mlp", ", velocities hidden", NEEDED)
+    yield _repaired("hidden-pretrained-repairs", BLIND, ", velocities hidden", NEEDED)
     yield _blind_competitive(
         "mff",
         "Merge, freeze, finetune recovers the score of the individual policies to within 10 "
@@ -175,7 +175,7 @@ def _hidden() -> Iterator[Claim]:
             "hidden-average-attn",
             f"hidden-attention-{name}",
             IMPROVED,
-            tasks=HIDDEN,
+            tasks=NEEDED,
         )
     for name, words in (("random", "a random one"), ("other", "another robot's")):
         yield _beats(
@@ -185,7 +185,7 @@ def _hidden() -> Iterator[Claim]:
             "hidden-mff",
             f"hidden-frozen-{name}",
             IMPROVED,
-            tasks=HIDDEN,
+            tasks=NEEDED,
         )
 
 
@@ -396,7 +396,7 @@ def _competitive(
 def _blind_competitive(
     name: str, text: str, a: str, source: str, b: str = "individual"
 ) -> Competitive:
-    return _competitive(f"hidden-{name}", text, f"{BLIND}{a}", f"{BLIND}{b}", source, tasks=HIDDEN)
+    return _competitive(f"hidden-{name}", text, f"{BLIND}{a}", f"{BLIND}{b}", source, tasks=NEEDED)
 
 
 def _destroyed(name: str, method: str, where: str, tasks: tuple[str, ...]) -> Level:

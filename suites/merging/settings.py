@@ -9,7 +9,7 @@ from harness.settings import AdamW, Settings, factor
 Init = Literal["different", "common", "pretrained"]
 Extra = Literal["start", "centres", "early-centres", "text"]
 Information = Literal["paper", "empirical", "true"]
-Hidden = Literal["nothing", "angular-velocities", "joint-velocities"]
+Hidden = Literal["nothing", "velocities", "joint-velocities"]
 SizeName = Literal["standard", "narrow", "multi"]
 
 
@@ -169,9 +169,9 @@ class Robot(Settings):
     environment: str
     """Name in `suites.merging.robots.environments.ENVIRONMENTS`, or of a task of a plugin."""
     hidden: Hidden = "nothing"
-    """What of a state the policy is not shown, in training and after: the angular velocities of
-    torso and joints, or those of the joints alone. A single state then does not say how the robot
-    moves: the policy has to look back."""
+    """What of a state the policy is not shown, in training and after: all velocities, or those of
+    the joints. A single state then does not say how the robot moves: the policy has to look
+    back."""
 
 
 class Finetuned(Robot):

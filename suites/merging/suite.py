@@ -16,10 +16,7 @@ from suites.merging.settings import Robot
 _LABELS = {"hopper": "Hopper", "halfcheetah": "HalfCheetah", "walker2d": "Walker2d", "ant": "Ant"}
 
 
-_HIDES = {
-    "angular-velocities": "the angular velocities of its torso and joints",
-    "joint-velocities": "the velocities of its joints",
-}
+_HIDES = {"velocities": "any velocity", "joint-velocities": "the velocities of its joints"}
 
 
 def _tasks() -> tuple[Task, ...]:
@@ -296,9 +293,9 @@ def suite() -> Suite:
             "not on any package index. It is trained on books and encyclopedia articles of the "
             "data folder, at smoke scale on Python's reference manual.",
             "The tasks `*-hidden` are additions: policies are not shown velocities (of "
-            "HalfCheetah's and Walker2d's joints, of Hopper's torso and joints), so that they need "
-            "their attention. Whether averages work is decided there; the paper's own tasks show "
-            "all, and their claims are secondary.",
+            "HalfCheetah's and Walker2d's joints, all of Hopper's), so that they need their "
+            "attention. Whether averages of three work is decided there, on HalfCheetah and "
+            "Walker2d; the paper's own tasks show all, and their claims are secondary.",
             "One episode in twenty is held out of every training. Scales of merged task vectors "
             "and the learning rate of fine-tuning are chosen by the loss on these episodes, never "
             "by returns.",

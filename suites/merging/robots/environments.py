@@ -47,32 +47,17 @@ class Environment:
     max_steps: int = 1000
     positions: int | None = None
     """How many components of a state, its first, are positions and angles. None: not known."""
-    linear: int | None = None
-    """How many components behind them are linear velocities of the torso."""
-    angular: int | None = None
-    """How many behind those are its angular velocities; the rest are the joints'."""
+    torso: int | None = None
+    """How many components behind them are velocities of the torso; the rest are the joints'."""
 
 
 _ROWS = (
+    Environment("hopper", "Hopper-v5", 11, 3, 3600, -20.272305, 3234.3, positions=5, torso=3),
     Environment(
-        "hopper", "Hopper-v5", 11, 3, 3600, -20.272305, 3234.3, positions=5, linear=2, angular=1
+        "halfcheetah", "HalfCheetah-v5", 17, 6, 12000, -280.178953, 12135.0, positions=8, torso=3
     ),
-    Environment(
-        "halfcheetah",
-        "HalfCheetah-v5",
-        17,
-        6,
-        12000,
-        -280.178953,
-        12135.0,
-        positions=8,
-        linear=2,
-        angular=1,
-    ),
-    Environment(
-        "walker2d", "Walker2d-v5", 17, 6, 5000, 1.629008, 4592.3, positions=8, linear=2, angular=1
-    ),
-    Environment("ant", "Ant-v5", 27, 8, 5000, -325.6, 3879.7, positions=13, linear=3, angular=3),
+    Environment("walker2d", "Walker2d-v5", 17, 6, 5000, 1.629008, 4592.3, positions=8, torso=3),
+    Environment("ant", "Ant-v5", 27, 8, 5000, -325.6, 3879.7, positions=13, torso=6),
 )
 
 ENVIRONMENTS: Mapping[str, Environment] = MappingProxyType({row.name: row for row in _ROWS})

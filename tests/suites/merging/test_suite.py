@@ -8,7 +8,7 @@ import pytest
 
 from harness import registry
 from harness.suite import Suite
-from suites.merging.methods import HIDDEN, THREE
+from suites.merging.methods import HIDDEN, NEEDED, THREE
 from suites.merging.robots.environments import ENVIRONMENTS
 from suites.merging.settings import MergingSettings
 
@@ -69,7 +69,7 @@ def test_primary_claims_are_judged_where_attention_is_needed(merging: Suite) -> 
     primary = [c for c in merging.claims if c.role == "primary"]
     assert len(primary) == 5
     for claim in primary:
-        assert claim.tasks == HIDDEN
+        assert claim.tasks == NEEDED
         kinds = {check.kind for check in claim.checks}
         assert {"floor", "converged"} <= kinds, claim.name
         assert ("active" in kinds) == ("attention" in claim.name), claim.name
