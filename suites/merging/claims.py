@@ -418,8 +418,7 @@ def _repaired(name: str, family: str, where: str, tasks: tuple[str, ...]) -> Bea
     return _beats(
         name,
         "After averaging attention and MLPs, policies initialised from one language model keep "
-        "more of their own score than policies with different random initialisations, by at least "
-        f"10 %{where}.",
+        f"more of their own score than policies with different random initialisations{where}.",
         f"{family}average-attn-mlp-pretrained",
         f"{family}average-attn-mlp",
         LITTLE,
