@@ -35,17 +35,26 @@ class Style(NamedTuple):
 def styles(names: Iterable[str]) -> dict[str, Style]:
     """A style of its own for each name, by its place: colour, marker and line all differ in turn.
 
-    Seven colours, eleven markers: 77 names before a pair repeats. Give the suite's methods in the
-    suite's order, so that a method keeps its look whatever else a figure shows.
+    Seven colours, eleven markers: 77 names before a pair repeats, then as many in muted colours.
+    Give the suite's methods in the suite's order, so that a method keeps its look whatever else a
+    figure shows.
     """
     return {
         name: Style(
-            COLOURS[place % len(COLOURS)],
+            _color(place),
             _MARKERS[place % len(_MARKERS)],
             _LINES[place // len(COLOURS) % len(_LINES)],
         )
         for place, name in enumerate(names)
     }
+
+
+def _color(place: int) -> str:
+    color = COLOURS[place % len(COLOURS)]
+    if place // (len(COLOURS) * len(_MARKERS)) % 2 == 0:
+        return color
+    halfway = [(int(color[n : n + 2], 16) + 0x80) // 2 for n in (1, 3, 5)]
+    return f"#{bytes(halfway).hex()}"
 
 
 def shown(suite: Suite, figure: Figure) -> tuple[Method, ...]:

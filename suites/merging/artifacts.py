@@ -1,23 +1,26 @@
-"""What trials share: the language model, trained policies, multi-task policies.
+"""What trials share: the language models, trained policies, multi-task policies.
 
 A policy's folder holds `model.safetensors` and `config.json` as `files.save` writes them, and
 `curve.json`: returns of evaluation episodes by environment, with the number of updates.
 """
 
 import dataclasses
+import functools
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from pydantic import JsonValue
 from safetensors.torch import save as to_bytes
 
-from harness.errors import SpecError, unknown
+from harness.errors import MethodError, SpecError, unknown
 from harness.run import Context
 from harness.store import write_atomic
 from harness.training import read_tensors
 from suites.merging.policy import files, language, training
+from suites.merging.policy.ensemble import Ensemble
 from suites.merging.policy.evaluation import evaluate
 from suites.merging.policy.fast import FastDecisionTransformer
 from suites.merging.policy.model import DecisionTransformer, Shape
@@ -31,7 +34,9 @@ from suites.merging.robots.environments import (
 )
 from suites.merging.robots.trajectories import Statistics, Trajectories, Windows
 from suites.merging.settings import (
+    Chosen,
     Extra,
+    Finetuned,
     MergingSettings,
     Multitask,
     OwnRobot,
@@ -42,6 +47,8 @@ from suites.merging.settings import (
 
 BACKBONE = ("blocks.", "ln_f.", "embed_time.")
 """What of a policy does not depend on the environment's dimensions."""
+TENTHS = 10
+"""Parts of a training after each of which the loss on held-out episodes is measured."""
 FADES = {"centres": 0.15, "early-centres": 0.05}
 """Share of the training after which each k-means term has gone; the released code has 15,000 of
 100,000 updates where it trains on text too, and 5,000 where it does not."""
@@ -51,13 +58,13 @@ def make_language_model(ctx: Context) -> dict[str, JsonValue]:
     """Artifact: ChibiT's substitute, a byte-level model with the policies' backbone."""
     settings = ctx.settings(MergingSettings)
     generator = ctx.torch_generator("init", "language")
-    language.note_text(ctx)
+    text_N = language.read(ctx, settings.text)
     network = language.LanguageModel(_shape(ctx, 1, 1), settings.positions, generator)
     recipe = settings.trainings.language
-    late = language.fit(ctx, network.to(ctx.device), recipe, settings.optimizer)
+    late = language.fit(ctx, network.to(ctx.device), text_N, recipe, settings.optimizer)
     tensors = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
     write_atomic(ctx.out / "model.safetensors", to_bytes(tensors))
-    return {"nats_per_byte": late, "bytes": len(language.text())}
+    return {"nats_per_byte": late, "bytes": len(text_N)}
 
 
 def make_policy(ctx: Context) -> dict[str, JsonValue]:
@@ -65,11 +72,11 @@ def make_policy(ctx: Context) -> dict[str, JsonValue]:
     wanted, settings = ctx.settings(PolicyOf), ctx.settings(MergingSettings)
     env = world(ctx, wanted.environment)
     data = read_data(ctx, env)
-    stats = trajectories.statistics(data)
+    stats = normalisation(env, data, wanted)
     policy = fresh(ctx, env, wanted.init, wanted.size).to(ctx.device)
     recipe = settings.trainings.policy
-    if "text" in wanted.extras:
-        language.note_text(ctx)
+    played = evenly(recipe, settings.evaluations) if wanted.watched else [recipe.updates]
+    play = functools.partial(returns, ctx, policy, env, stats)
     curve = training.fit(
         ctx,
         {env.name: policy},
@@ -77,8 +84,8 @@ def make_policy(ctx: Context) -> dict[str, JsonValue]:
         recipe,
         settings.optimizer,
         terms=[_term(ctx, extra, env, policy) for extra in wanted.extras],
-        evaluate=lambda: {env.name: returns(ctx, policy, env, stats)},
-        evaluate_at=evenly(recipe, settings.evaluations) if wanted.watched else [recipe.updates],
+        evaluate=watching(play, ctx, policy, env, stats, played),
+        evaluate_at=sorted({*played, *evenly(recipe, TENTHS)}),
     )
     files.save(policy, stats, ctx.out)
     return keep_curve(ctx, curve)
@@ -111,7 +118,7 @@ def make_multitask(ctx: Context) -> dict[str, JsonValue]:
         {n: windows(ctx, data[n], stats[n], policies[n].shape) for n in policies},
         recipe,
         settings.optimizer,
-        evaluate=lambda: {e.name: returns(ctx, policies[e.name], e, stats[e.name]) for e in envs},
+        evaluate=lambda _: {e.name: returns(ctx, policies[e.name], e, stats[e.name]) for e in envs},
         evaluate_at=[recipe.updates],
     )
     for name, policy in policies.items():
@@ -120,16 +127,17 @@ def make_multitask(ctx: Context) -> dict[str, JsonValue]:
 
 
 def make_finetuned(ctx: Context) -> dict[str, JsonValue]:
-    """Artifact: the multi-task policy trained further on one environment's better data.
+    """Artifact: the multi-task policy trained further on one environment's data, at one rate.
 
     Final norm and time embedding stay frozen, the blocks are held near where they were, states
     are still normalised as they were (released code).
     """
-    settings = ctx.settings(MergingSettings)
-    env = world(ctx, ctx.settings(Robot).environment)
+    settings, wanted = ctx.settings(MergingSettings), ctx.settings(Finetuned)
+    env = world(ctx, wanted.environment)
     policy, stats = files.load(ctx.artifact("multitask") / env.name)
     policy.to(ctx.device)
-    recipe = settings.trainings.finetuned
+    recipe = settings.trainings.finetuned.model_copy(update={"lr": wanted.lr})
+    play = functools.partial(returns, ctx, policy, env, stats)
     curve = training.fit(
         ctx,
         {env.name: policy},
@@ -138,11 +146,29 @@ def make_finetuned(ctx: Context) -> dict[str, JsonValue]:
         settings.optimizer,
         frozen=("ln_f.*", "embed_time.*"),
         terms=[training.toward_start(policy, settings.start_strength)],
-        evaluate=lambda: {env.name: returns(ctx, policy, env, stats)},
-        evaluate_at=[recipe.updates],
+        evaluate=watching(play, ctx, policy, env, stats, [recipe.updates]),
+        evaluate_at=evenly(recipe, TENTHS),
     )
     files.save(policy, stats, ctx.out)
     return keep_curve(ctx, curve)
+
+
+def choose(ctx: Context) -> dict[str, JsonValue]:
+    """Artifact: of several policies of one environment that with the least held-out loss."""
+    wanted = ctx.settings(Chosen)
+    env = world(ctx, wanted.environment)
+    losses: dict[str, JsonValue] = {}
+    best, least = "", math.inf
+    for name in wanted.candidates:
+        policy, stats = files.load(ctx.artifact(name))
+        losses[name] = loss = held_out_loss(ctx, policy.to(ctx.device), env, stats)
+        if loss < least:
+            best, least = name, loss
+    if not best:
+        raise MethodError(f"{ctx.subject.name}: no candidate has a finite loss: {losses}")
+    files.save(*files.load(ctx.artifact(best)), ctx.out)
+    kept = keep_curve(ctx, read_curve(ctx.artifact(best)))
+    return kept | {"chosen": best, "held_out_losses": losses}
 
 
 # -- what methods use too --------------------------------------------------------------------------
@@ -174,13 +200,69 @@ def _brought(ctx: Context, name: str, max_steps: int) -> Environment:
 
 def worlds(ctx: Context, template: str) -> list[Environment]:
     """The environments whose artifact of that name is needed, e.g. `policy-{}-common`."""
-    names = (str(task.params["environment"]) for task in ctx.suite.tasks)
+    names = dict.fromkeys(str(task.params["environment"]) for task in ctx.suite.tasks)
     return [world(ctx, name) for name in names if template.format(name) in ctx.subject.needs]
 
 
 def read_data(ctx: Context, env: Environment, suffix: str = "") -> Trajectories:
-    """The dataset of an environment."""
-    return trajectories.load(ctx.artifact(f"data-{env.name}{suffix}") / TRAJECTORIES)
+    """The episodes of an environment's dataset that may be trained on."""
+    return _data(ctx, env, suffix)[0]
+
+
+def _data(ctx: Context, env: Environment, suffix: str = "") -> tuple[Trajectories, Trajectories]:
+    whole = trajectories.load(ctx.artifact(f"data-{env.name}{suffix}") / TRAJECTORIES)
+    return trajectories.split(whole, ctx.settings(MergingSettings).held_out)
+
+
+def held_out_loss(
+    ctx: Context, policy: DecisionTransformer, env: Environment, stats: Statistics
+) -> float:
+    """Mean squared error of the actions on episodes that nothing was trained on.
+
+    The same windows for whatever policy of the environment, drawn from the stream `held-out`.
+    """
+    settings = ctx.settings(MergingSettings)
+    source = windows(ctx, _data(ctx, env)[1], stats, policy.shape)
+    generator = ctx.torch_generator("held-out", env.name)
+    batches = (
+        source.sample(settings.merge_batch, generator)
+        for _ in range(settings.merge_batches.held_out)
+    )
+    return training.error(policy, batches)
+
+
+def watching(
+    play: Callable[[], list[float]],
+    ctx: Context,
+    policy: DecisionTransformer,
+    env: Environment,
+    stats: Statistics,
+    played: Sequence[int],
+) -> Callable[[int], training.Returns]:
+    """What `training.fit` calls: the held-out loss, and returns after the updates in `played`."""
+
+    def evaluate(done: int) -> training.Returns:
+        found = {training.HELD_OUT: [held_out_loss(ctx, policy, env, stats)]}
+        return found | ({env.name: play()} if done in played else {})
+
+    return evaluate
+
+
+def normalisation(env: Environment, data: Trajectories, robot: Robot) -> Statistics:
+    """What the states of a policy are normalised with, and what of them it is shown.
+
+    Raises:
+        SpecError: velocities are to be hidden, and nobody knows where they are.
+    """
+    if robot.hidden == "nothing":
+        return trajectories.statistics(data)
+    if env.positions is None or env.torso is None:
+        raise SpecError(
+            f"environment {env.name}: velocities cannot be hidden, since it does not say which "
+            "components of a state they are; give `positions` and `torso`"
+        )
+    shown = env.positions + (env.torso if robot.hidden == "joint-velocities" else 0)
+    return trajectories.statistics(data, shown=shown)
 
 
 def windows(ctx: Context, data: Trajectories, stats: Statistics, shape: Shape) -> Windows:
@@ -208,7 +290,7 @@ def fresh(ctx: Context, env: Environment, init: str, size: str) -> DecisionTrans
 
 
 def returns(
-    ctx: Context, policy: DecisionTransformer, env: Environment, stats: Statistics
+    ctx: Context, policy: DecisionTransformer | Ensemble, env: Environment, stats: Statistics
 ) -> list[float]:
     """Returns of the scale's number of evaluation episodes; their seeds are the trial's alone."""
     episodes = ctx.settings(MergingSettings).episodes
@@ -282,6 +364,7 @@ def _term(
             _language(ctx),
             batch=settings.text_batch,
             weight=settings.text_weight,
+            text_N=language.read(ctx, settings.text),
             generator=generator,
         )
     raise SpecError(unknown("extra term", extra, ("start", *FADES, "text")))

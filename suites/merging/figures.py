@@ -16,6 +16,7 @@ from harness.drawing import bounds, interval_line, legend, panels, points, style
 from harness.record import Record
 from harness.stats import mean_interval
 from harness.suite import Figure, Method, Suite, Task
+from suites.merging.methods import BLIND, HIDDEN
 
 GROUPS = ("attn", "mlp", "ln")
 """Groups of parameters whose Fisher information is recorded."""
@@ -37,14 +38,21 @@ def path(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | N
 
 def merged(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
     """One bar per method, one column per environment: mean, interval, every seed."""
+    return _bars(records, suite, [task for task in suite.tasks if task.name not in HIDDEN])
+
+
+def hidden(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
+    """The same where policies are not shown velocities."""
+    return _bars(records, suite, [task for task in suite.tasks if task.name in HIDDEN])
+
+
+def _bars(records: Sequence[Record], suite: Suite, among: Sequence[Task]) -> Drawing | None:
     grouped, look = cells(frame(records, suite)), styles(m.name for m in suite.methods)
     scores = {
-        (m.name, t.name): grouped[(m.name, t.name, "score")]
-        for m in suite.methods
-        for t in suite.tasks
+        (m.name, t.name): grouped[(m.name, t.name, "score")] for m in suite.methods for t in among
     }
-    methods = [m for m in suite.methods if any(scores[m.name, t.name].seeds for t in suite.tasks)]
-    tasks = [t for t in suite.tasks if any(scores[m.name, t.name].seeds for m in suite.methods)]
+    methods = [m for m in suite.methods if any(scores[m.name, t.name].seeds for t in among)]
+    tasks = [t for t in among if any(scores[m.name, t.name].seeds for m in suite.methods)]
     if not methods:
         return None
     drawing = Drawing(figsize=(2.1 * len(tasks) + 4, 0.19 * len(methods) + 0.8))
@@ -110,9 +118,10 @@ def recovery(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing
     drawing, axes = panels(len(tasks), len(tasks), (2.7, 2.7), more=(0.3, 0.4))
     for axis, task in zip(axes, tasks, strict=True):
         _lines(axis, records, suite, task, "recovery")
-        individual = grouped[("individual", task.name, "score")].values
+        name = f"{BLIND if task.name in HIDDEN else ''}individual"
+        individual = grouped[(name, task.name, "score")].values
         if len(individual):
-            label = suite.method("individual").title
+            label = suite.method(name).title
             axis.axhline(
                 digits.mean(individual.tolist()), color="#6b7280", linestyle=":", label=label
             )

@@ -4,12 +4,36 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from harness.suite import Artifact, Kind, Method
-from suites.merging.settings import Merge, Multitask, PolicyOf, Robot
+from suites.merging.settings import (
+    Chosen,
+    Finetuned,
+    Hidden,
+    Information,
+    Merge,
+    Multitask,
+    PolicyOf,
+    Robot,
+)
 
 Name = Literal["hopper", "halfcheetah", "walker2d", "ant"]
 THREE: tuple[Name, ...] = ("hopper", "halfcheetah", "walker2d")
 """The paper's environments."""
 FOUR: tuple[Name, ...] = (*THREE, "ant")
+HIDDEN = tuple(f"{env}-hidden" for env in THREE)
+"""The same environments, of which policies are not shown velocities."""
+HIDES: dict[Name, Hidden] = {
+    "hopper": "velocities",
+    "halfcheetah": "joint-velocities",
+    "walker2d": "joint-velocities",
+}
+"""Which: a Hopper needs its attention only if it is shown none at all."""
+NEEDED = tuple(f"{env}-hidden" for env in ("halfcheetah", "walker2d"))
+"""Those on which policies are able and need their attention, whatever the seed: claims are judged
+there. A Hopper without velocities lends its attention to the merges, but is not able every time."""
+BLIND = "hidden-"
+"""Begins the names of the methods that meet these tasks."""
+RATES = (2e-4, 5e-4, 2e-3)
+"""Learning rates at which copies of a multi-task policy are fine-tuned."""
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "different": {"init": "different", "watched": True},
@@ -33,15 +57,28 @@ STARTS = {
 }
 """How tables call them."""
 
+KINDS: tuple[Information, ...] = ("paper", "empirical", "true")
+"""Definitions of Fisher information."""
 _GROUPS = (("attn",), ("mlp",), ("attn", "mlp"))
 _DIFFERENT, _COMMON, _FINETUNED = "policy-{}-different", "policy-{}-common", "finetuned-{}"
+_BLIND_STARTS = ("different", "common", "pretrained")
+"""How policies that are not shown velocities start."""
+_TASK_VECTORS = ("task-arithmetic", "ties", "dare", "tsv-m", "iso-c")
+"""Rules that look at what has changed since a common start."""
+_ON_DATA = ("regmean", "regmean-plus", "fisher", *_TASK_VECTORS)
+"""Rules that measure something on the environments' data."""
 _NOT_IN_PAPER = ("Not in the paper.",)
 
 
 def artifacts() -> tuple[Artifact, ...]:
     """The language model, data, policies, multi-task policies and their fine-tuned copies."""
     return (
-        Artifact(name="language-model", make="suites.merging.artifacts:make_language_model"),
+        Artifact(
+            name="language-model",
+            make="suites.merging.artifacts:make_language_model",
+            datasets=("general-text",),
+            over=("seed",),
+        ),
         *_data(),
         *_policies(),
         *_multitask_policies(),
@@ -61,16 +98,28 @@ def _data() -> Iterator[Artifact]:
 
 
 def _policies() -> Iterator[Artifact]:
-    for variant, settings in VARIANTS.items():
-        language = ("language-model",) if settings["init"] == "pretrained" else ()
+    for variant in VARIANTS:
         for env in FOUR if variant == "different" else THREE:
-            yield Artifact(
-                name=f"policy-{env}-{variant}",
-                make="suites.merging.artifacts:make_policy",
-                params=PolicyOf(environment=env, **settings).plain(),
-                needs=(f"data-{env}", *language),
-                over=("seed",),
-            )
+            yield _policy(env, variant)
+    for variant in _BLIND_STARTS:
+        for env in THREE:
+            yield _policy(env, variant, hidden=HIDES[env])
+
+
+def _policy(env: Name, variant: str, **more: Any) -> Artifact:
+    settings = VARIANTS[variant] | ({"watched": False} | more if more else {})
+    return Artifact(
+        name=f"policy-{BLIND if more else ''}{env}-{variant}",
+        make="suites.merging.artifacts:make_policy",
+        params=PolicyOf(environment=env, **settings).plain(),
+        needs=(f"data-{env}", *_language(settings["init"])),
+        datasets=("general-text",) if "text" in settings.get("extras", ()) else (),
+        over=("seed",),
+    )
+
+
+def _language(init: str | None) -> tuple[str, ...]:
+    return ("language-model",) if init == "pretrained" else ()
 
 
 def _multitask_policies() -> Iterator[Artifact]:
@@ -83,11 +132,20 @@ def _multitask_policies() -> Iterator[Artifact]:
             over=("seed",),
         )
     for env in THREE:
+        candidates = tuple(f"finetuned-{env}-{rate:g}" for rate in RATES)
+        for name, rate in zip(candidates, RATES, strict=True):
+            yield Artifact(
+                name=name,
+                make="suites.merging.artifacts:make_finetuned",
+                params=Finetuned(environment=env, lr=rate).plain(),
+                needs=("multitask", f"data-{env}"),
+                over=("seed",),
+            )
         yield Artifact(
             name=f"finetuned-{env}",
-            make="suites.merging.artifacts:make_finetuned",
-            params=Robot(environment=env).plain(),
-            needs=("multitask", f"data-{env}"),
+            make="suites.merging.artifacts:choose",
+            params=Chosen(environment=env, candidates=candidates).plain(),
+            needs=(*candidates, f"data-{env}"),
             over=("seed",),
         )
 
@@ -102,6 +160,7 @@ def methods() -> tuple[Method, ...]:
         *_changed(),
         *_multitask(),
         *_four(),
+        *_blind(),
     )
 
 
@@ -158,40 +217,82 @@ def _paths() -> Iterator[Method]:
 
 
 def _rules() -> Iterator[Method]:
-    data = _each("data-{}")
-    for kind in ("paper", "empirical", "true"):
-        yield _method(
-            f"fisher-{kind}-attn-common",
-            "merged",
-            _COMMON,
-            f"Fisher ({kind}) average of attn: {STARTS['common']}",
-            needs=data,
-            rule="fisher",
-            information=kind,
+    for kind in KINDS:
+        yield _rule("fisher", ("attn",), "common", kind)
+    rules = ("task-arithmetic", "ties", "dare", "slerp", "regmean", "regmean-plus")
+    for rule in (*rules, "tsv-m", "iso-c"):
+        yield _rule(rule, ("attn", "mlp"), "common")
+    yield _rule("aligned", ("attn", "mlp"), "different")
+
+
+def _rule(
+    rule: str, groups: tuple[str, ...], variant: str, kind: Information | None = None
+) -> Method:
+    """The policies of one start merged by one rule."""
+    title = f"Fisher ({kind}) average" if kind else rule
+    return _method(
+        f"{'-'.join((rule, *([kind] if kind else ()), *groups))}{_suffix(variant)}",
+        "merged",
+        f"policy-{{}}-{variant}",
+        f"{title} of {' and '.join(groups)}: {STARTS[variant]}",
+        "proposed" if kind else "baseline",
+        (
+            *(_each("data-{}") if rule in _ON_DATA else ()),
+            *(_language(variant) if rule in _TASK_VECTORS else ()),
+        ),
+        () if kind else _NOT_IN_PAPER,
+        rule=rule,
+        information=kind,
+        groups=groups,
+        start=variant if rule in _TASK_VECTORS else None,
+    )
+
+
+def _blind() -> Iterator[Method]:
+    """What is done with policies that need their attention: velocities are hidden."""
+    shown = {m.name: m for m in (*_averages(), *_frozen(), *_changed())}
+    for variant in _BLIND_STARTS:
+        kinds = ("individual", "average-attn", "average-mlp", "average-attn-mlp")
+        for kind in kinds:
+            yield _unseen(shown[f"{kind}{_suffix(variant)}"])
+    for name in ("attention-other", "attention-random", "attention-off", "mff", "frozen-random"):
+        yield _unseen(shown[name])
+    yield _unseen(shown["frozen-other"])
+    for variant in ("different", "pretrained"):
+        yield _unseen(_rule("fisher", ("attn",), variant, "paper"))
+        for rule in ("regmean", "regmean-plus"):
+            yield _unseen(_rule(rule, ("attn",), variant))
+    yield _unseen(_rule("aligned", ("attn",), "different"))
+    for rule in ("slerp", *_TASK_VECTORS):
+        yield _unseen(_rule(rule, ("attn",), "pretrained"))
+    yield _unseen(
+        _method(
+            "ensemble-attn",
+            "ensemble",
+            _DIFFERENT,
+            f"mean action of policies with each attn in turn: {STARTS['different']}",
+            "control",
+            deviations=_NOT_IN_PAPER,
             groups=("attn",),
         )
-    for rule, variant in (
-        ("task-arithmetic", "common"),
-        ("ties", "common"),
-        ("dare", "common"),
-        ("slerp", "common"),
-        ("regmean", "common"),
-        ("regmean-plus", "common"),
-        ("tsv-m", "common"),
-        ("iso-c", "common"),
-        ("aligned", "different"),
-    ):
-        yield _method(
-            f"{rule}-attn-mlp{_suffix(variant)}",
-            "merged",
-            f"policy-{{}}-{variant}",
-            f"{rule} of attn and mlp: {STARTS[variant]}",
-            "baseline",
-            data if rule.startswith("regmean") else (),
-            _NOT_IN_PAPER,
-            rule=rule,
-            groups=("attn", "mlp"),
-        )
+    )
+
+
+def _unseen(method: Method) -> Method:
+    """The same with the policies that are not shown velocities."""
+
+    def of(name: str) -> str:
+        return name.replace("policy-", f"policy-{BLIND}")
+
+    policies = str(method.params["policies"])
+    return method.model_copy(
+        update={
+            "name": f"{BLIND}{method.name}",
+            "label": f"{method.label}, velocities hidden",
+            "params": method.params | {"policies": of(policies)},
+            "needs": tuple(map(of, method.needs)),
+        }
+    )
 
 
 def _frozen() -> Iterator[Method]:

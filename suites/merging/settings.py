@@ -8,6 +8,8 @@ from harness.settings import AdamW, Settings, factor
 
 Init = Literal["different", "common", "pretrained"]
 Extra = Literal["start", "centres", "early-centres", "text"]
+Information = Literal["paper", "empirical", "true"]
+Hidden = Literal["nothing", "velocities", "joint-velocities"]
 SizeName = Literal["standard", "narrow", "multi"]
 
 
@@ -80,6 +82,8 @@ class MergeBatches(Settings):
     """True Fisher information."""
     grams: int = Field(ge=1)
     """Gram matrices of RegMean."""
+    held_out: int = Field(default=10, ge=1)
+    """The loss on held-out episodes, by which coefficients and learning rates are chosen."""
 
     def of(self, use: str) -> int:
         """Those of one use."""
@@ -89,12 +93,11 @@ class MergeBatches(Settings):
 class Rules(Settings):
     """Coefficients of the rules of merging."""
 
-    task_scale: float = Field(default=1 / 3, gt=0)
-    """Of summed task vectors, in task arithmetic and DARE."""
+    scales: tuple[Annotated[float, Field(gt=0)], ...] = (0.1, 0.2, 1 / 3, 0.5, 0.7, 1.0, 1.5)
+    """What the merged task vector may be multiplied by, in task arithmetic, TIES, DARE, TSV-M and
+    Iso-C; the one with the least behaviour-cloning loss on held-out episodes is taken."""
     ties_density: float = Field(default=0.2, gt=0, le=1)
     """Share of a task vector that TIES keeps."""
-    ties_scale: float = Field(default=1.0, gt=0)
-    """Of the task vector that TIES elects."""
     dare_drop: float = Field(default=0.5, ge=0, lt=1)
     """Share of a task vector that DARE drops."""
     fisher_floor: float = Field(default=1e-6, gt=0)
@@ -113,6 +116,11 @@ class MergingSettings(Settings):
     """Of the data."""
     steps: int = Field(ge=0)
     """Environment steps of a rolled-out dataset; 0 where it is read."""
+    held_out: float = Field(default=0.05, gt=0, lt=1)
+    """Share of the episodes that nothing is trained on; at least one is held out."""
+    text: Literal["manual", "general"] = "manual"
+    """What the language model reads: Python's reference manual, which every machine has, or books
+    and encyclopedia articles of the data folder."""
     max_steps: int = Field(default=1000, ge=1)
     """Longest episode, environment steps."""
     sizes: Sizes
@@ -160,6 +168,24 @@ class Robot(Settings):
 
     environment: str
     """Name in `suites.merging.robots.environments.ENVIRONMENTS`, or of a task of a plugin."""
+    hidden: Hidden = "nothing"
+    """What of a state the policy is not shown, in training and after: all velocities, or those of
+    the joints. A single state then does not say how the robot moves: the policy has to look
+    back."""
+
+
+class Finetuned(Robot):
+    """An artifact: a copy of the multi-task policy, fine-tuned at one learning rate."""
+
+    lr: float = Field(gt=0)
+    """Peak learning rate, in place of the scale's."""
+
+
+class Chosen(Robot):
+    """An artifact: of several policies of one environment that with the least held-out loss."""
+
+    candidates: tuple[str, ...]
+    """Names of their artifacts."""
 
 
 class OwnRobot(Robot):
@@ -209,8 +235,10 @@ class Merge(Settings):
     """Groups of parameters that are merged, replaced or interpolated."""
     rule: str | None = None
     """Rule of merging."""
-    information: Literal["paper", "empirical", "true"] | None = None
+    information: Information | None = None
     """Definition of Fisher information."""
+    start: Init | None = None
+    """What all policies began as, for rules that look at what has changed since."""
     change: Literal["attention-off", "norm-identity", "random", "other"] | None = None
     """What is taken out or replaced."""
     body: Literal["merged", "random", "other"] | None = None

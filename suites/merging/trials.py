@@ -4,6 +4,8 @@ Every function evaluates on the task's environment with the same episodes; the f
 merge is that environment's own and supplies everything outside the merged groups.
 """
 
+import copy
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,19 +16,24 @@ from torch import Tensor, nn
 from harness.errors import SpecError, unknown
 from harness.run import Context
 from suites.merging.artifacts import (
+    TENTHS,
     evenly,
     fresh,
+    held_out_loss,
     read_curve,
     read_data,
     returns,
+    watching,
     windows,
     world,
     worlds,
 )
 from suites.merging.merge import alignment, rules, spectral, statistics
 from suites.merging.policy import files, training
+from suites.merging.policy.ensemble import Ensemble
 from suites.merging.policy.groups import matches, select
 from suites.merging.policy.model import Attention, DecisionTransformer
+from suites.merging.policy.training import HELD_OUT
 from suites.merging.robots.environments import ENVIRONMENTS, Environment, make, normalised
 from suites.merging.robots.trajectories import Batch, Statistics
 from suites.merging.settings import Merge, MergingSettings, Robot, Rules
@@ -36,10 +43,13 @@ Curve = Sequence[tuple[int, dict[str, list[float]]]]
 
 FROZEN = ("attn", "mlp")
 """Groups that merge-freeze-finetune merges and freezes (released code)."""
+LEAST = 1.0
+"""Points below which an individual policy's score is nothing to take a percentage of."""
 
 
 def individual(ctx: Context) -> dict[str, float]:
     """A policy as it was trained: its last evaluation, and its best one."""
+    _note_losses(ctx, _own_curve(ctx))
     return _measured(ctx, _own_curve(ctx))
 
 
@@ -47,10 +57,24 @@ def merged(ctx: Context) -> dict[str, float]:
     """Own policy with the parameters of some groups merged with the other environments'."""
     policies = _policies(ctx)
     policy, stats = policies[0]
-    states: list[State] = [p.state_dict() for p, _ in policies]
+    states: list[State] = [_copy(p) for p, _ in policies]
     keys = select(states[0], _groups(ctx))
     policy.load_state_dict(_rule(ctx)(ctx, policies, states, keys))
     return _evaluated(ctx, policy, stats)
+
+
+def ensemble(ctx: Context) -> dict[str, float]:
+    """Own policy with some groups of every environment's in turn; their actions are averaged."""
+    policies = _policies(ctx)
+    stats = policies[0][1]
+    own = _copy(policies[0][0])
+    keys = select(own, _groups(ctx))
+    members = []
+    for other, _ in policies:
+        member = copy.deepcopy(policies[0][0])
+        member.load_state_dict(own | {key: other.state_dict()[key] for key in keys})
+        members.append(member)
+    return _evaluated(ctx, Ensemble(members), stats)
 
 
 def path(ctx: Context) -> dict[str, float]:
@@ -110,6 +134,8 @@ def frozen(ctx: Context) -> dict[str, float]:
     else:
         _replace(policy, _donor(ctx, backbone, policies), FROZEN)
     recipe = settings.trainings.frozen
+    played = [0, *evenly(recipe, settings.frozen_evaluations)]
+    play = functools.partial(returns, ctx, policy, env, stats)
     policy.to(ctx.device)
     curve = training.fit(
         ctx,
@@ -118,13 +144,13 @@ def frozen(ctx: Context) -> dict[str, float]:
         recipe,
         settings.optimizer,
         frozen=FROZEN,
-        evaluate=lambda: {env.name: returns(ctx, policy, env, stats)},
-        evaluate_at=[0, *evenly(recipe, settings.frozen_evaluations)],
+        evaluate=watching(play, ctx, policy, env, stats, played),
+        evaluate_at=sorted({*played, *evenly(recipe, TENTHS)}),
     )
-    metrics = _measured(ctx, curve)
-    metrics["retained"] = metrics["score"] - _own_score(ctx)
-    scores = [normalised(env, _mean(by_name[env.name])) for _, by_name in curve]
-    ctx.series("recovery", [update for update, _ in curve], scores, "updates")
+    _note_losses(ctx, curve)
+    metrics = _compared(ctx, _measured(ctx, curve))
+    scores = [normalised(env, _mean(found[env.name])) for _, found in curve if env.name in found]
+    ctx.series("recovery", played, scores, "updates")
     return metrics
 
 
@@ -169,35 +195,75 @@ def _regmean(ctx: Context, policies: Policies, states: list[State], keys: list[s
     return rules.regmean(states, keys, grams)
 
 
-def _task_arithmetic(ctx: Context, _p: Policies, states: list[State], keys: list[str]) -> State:
-    return rules.task_arithmetic(states, keys, _base(ctx), _coefficients(ctx).task_scale)
-
-
-def _ties(ctx: Context, _policies: Policies, states: list[State], keys: list[str]) -> State:
-    chosen = _coefficients(ctx)
-    return rules.ties(
-        states, keys, _base(ctx), density=chosen.ties_density, scale=chosen.ties_scale
+def _task_arithmetic(
+    ctx: Context, policies: Policies, states: list[State], keys: list[str]
+) -> State:
+    base = _base(ctx)
+    return _scaled(
+        ctx, policies, states, keys, lambda s: rules.task_arithmetic(states, keys, base, s)
     )
 
 
-def _dare(ctx: Context, _policies: Policies, states: list[State], keys: list[str]) -> State:
-    chosen, generator = _coefficients(ctx), ctx.torch_generator("merge")
-    return rules.dare(
-        states,
-        keys,
-        _base(ctx),
-        drop=chosen.dare_drop,
-        scale=chosen.task_scale,
-        generator=generator,
-    )
+def _ties(ctx: Context, policies: Policies, states: list[State], keys: list[str]) -> State:
+    base, density = _base(ctx), _coefficients(ctx).ties_density
+
+    def merge(scale: float) -> State:
+        return rules.ties(states, keys, base, density=density, scale=scale)
+
+    return _scaled(ctx, policies, states, keys, merge)
 
 
-def _iso_c(ctx: Context, _policies: Policies, states: list[State], keys: list[str]) -> State:
-    return spectral.iso_c(states, keys, _base(ctx))
+def _dare(ctx: Context, policies: Policies, states: list[State], keys: list[str]) -> State:
+    base, drop = _base(ctx), _coefficients(ctx).dare_drop
+
+    def merge(scale: float) -> State:
+        generator = ctx.torch_generator("merge")
+        return rules.dare(states, keys, base, drop=drop, scale=scale, generator=generator)
+
+    return _scaled(ctx, policies, states, keys, merge)
 
 
-def _tsv_m(ctx: Context, _policies: Policies, states: list[State], keys: list[str]) -> State:
-    return spectral.tsv_m(states, keys, _base(ctx))
+def _iso_c(ctx: Context, policies: Policies, states: list[State], keys: list[str]) -> State:
+    base = _base(ctx)
+    return _scaled(ctx, policies, states, keys, lambda s: spectral.iso_c(states, keys, base, s))
+
+
+def _tsv_m(ctx: Context, policies: Policies, states: list[State], keys: list[str]) -> State:
+    base = _base(ctx)
+    return _scaled(ctx, policies, states, keys, lambda s: spectral.tsv_m(states, keys, base, s))
+
+
+def _scaled(
+    ctx: Context,
+    policies: Policies,
+    states: list[State],
+    keys: list[str],
+    merge: Callable[[float], State],
+) -> State:
+    """The merge whose scale gives the least loss on held-out episodes; no return is looked at.
+
+    The mean over environments of the loss of each one's policy with the merged groups, as a
+    multiple of its own loss: no environment outweighs the others. Losses are kept as `scales`.
+    """
+    scales = list(_coefficients(ctx).scales)
+    envs = _order(ctx)
+
+    def losses(groups: State) -> list[float]:
+        found = []
+        for env, (policy, stats), state in zip(envs, policies, states, strict=True):
+            policy.load_state_dict(state | groups)
+            found.append(held_out_loss(ctx, policy, env, stats))
+        return found
+
+    own = losses({})
+    merges = [merge(scale) for scale in scales]
+    ratios = []
+    for merged in merges:
+        found = losses({key: merged[key] for key in keys})
+        ratios.append(_mean([a / b for a, b in zip(found, own, strict=True)]))
+    ctx.series("scales", scales, ratios, "scale of the merged task vector")
+    best = min(range(len(scales)), key=ratios.__getitem__)
+    return merges[best]
 
 
 def _regmean_plus(ctx: Context, policies: Policies, states: list[State], keys: list[str]) -> State:
@@ -309,8 +375,15 @@ def _replace(
 
 
 def _base(ctx: Context) -> State:
-    """Where all policies of a common initialisation began."""
-    return fresh(ctx, _own_environment(ctx), "common", "standard").state_dict()
+    """Where all policies of the merge began.
+
+    Raises:
+        SpecError: the method's line does not say.
+    """
+    start = ctx.settings(Merge).start
+    if start is None:
+        raise SpecError(f"{ctx.subject.name}: a rule about changes needs `start`")
+    return fresh(ctx, _own_environment(ctx), start, "standard").to(ctx.device).state_dict()
 
 
 def _batches(
@@ -334,11 +407,31 @@ def _copy(policy: DecisionTransformer) -> State:
     return {key: value.clone() for key, value in policy.state_dict().items()}
 
 
-def _evaluated(ctx: Context, policy: DecisionTransformer, stats: Statistics) -> dict[str, float]:
+def _note_losses(ctx: Context, curve: Curve) -> None:
+    """Keeps the losses on held-out episodes along a training, as multiples of the last one."""
+    points = [(done, found[HELD_OUT][0]) for done, found in curve if found.get(HELD_OUT)]
+    if points:
+        updates, losses = zip(*points, strict=True)
+        relative = [loss / losses[-1] for loss in losses]
+        ctx.series(HELD_OUT, list(updates), relative, "updates")
+
+
+def _evaluated(
+    ctx: Context, policy: DecisionTransformer | Ensemble, stats: Statistics
+) -> dict[str, float]:
     env = _own_environment(ctx)
     metrics = _measured(ctx, [(0, {env.name: returns(ctx, policy.eval(), env, stats)})])
     del metrics["score-best"]  # nothing was trained: there is nothing to choose from
-    return metrics | {"retained": metrics["score"] - _own_score(ctx)}
+    return _compared(ctx, metrics)
+
+
+def _compared(ctx: Context, metrics: dict[str, float]) -> dict[str, float]:
+    """The metrics with what is left of the individual policy's score: in points and in percent."""
+    own = _own_score(ctx)
+    compared = metrics | {"retained": metrics["score"] - own}
+    if own >= LEAST:
+        compared["kept"] = 100 * metrics["score"] / own
+    return compared
 
 
 def _own_curve(ctx: Context) -> list[tuple[int, dict[str, list[float]]]]:
@@ -355,7 +448,7 @@ def _own_score(ctx: Context) -> float:
 def _measured(ctx: Context, curve: Curve) -> dict[str, float]:
     """Metrics of evaluations in the order they were made."""
     env = _own_environment(ctx)
-    lines = [by_name[env.name] for _, by_name in curve]
+    lines = [by_name[env.name] for _, by_name in curve if env.name in by_name]
     last = _mean(lines[-1])
     variance = _mean([(value - last) ** 2 for value in lines[-1]])
     return {

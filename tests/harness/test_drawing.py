@@ -51,10 +51,10 @@ def test_bounds_are_those_of_the_interval_or_none_at_all():
 
 
 def test_every_method_has_a_look_of_its_own_that_others_do_not_change():
-    names = [f"method-{n}" for n in range(40)]
+    names = [f"method-{n}" for n in range(154)]
     found = styles(names)
-    assert len(set(found.values())) == 40
-    assert len({(style.color, style.marker) for style in found.values()}) == 40
+    assert len({(style.color, style.marker) for style in found.values()}) == 154
+    assert {style.color for style in styles(names[:77]).values()} == set(COLOURS)
     assert styles(names[:3]) == {name: found[name] for name in names[:3]}
 
 

@@ -48,7 +48,7 @@ SUITES: dict[str, tuple[Callable[[Task], dict[str, Series]], tuple[str, ...], st
     "gate": (_gate, ("self-er8-l*", "minesweeper-l5*"), "gat"),
     "bam": (_bam, ("general", "law", "mean"), "btx"),
     "mixup": (_mixup, ("sst-2-n*",), "vanilla"),
-    "merging": (_merging, ("hopper", "walker2d"), "individual"),
+    "merging": (_merging, ("hopper", "hopper-hidden"), "individual"),
 }
 """What its methods leave in a record, some tasks, and a method that is there already."""
 

@@ -37,13 +37,6 @@ def before(spec: dict[str, Any]) -> dict[str, Any]:
 
 JOINED = {
     "gate": {"gate-leaky", "gat-relu", "gat-zero", "gat-residual-tuned"},
-    "merging": {
-        *(
-            f"{kind}-recommended"
-            for kind in ("individual", "average-attn", "average-mlp", "average-attn-mlp")
-        ),
-        *(f"{rule}-attn-mlp-common" for rule in ("regmean-plus", "tsv-m", "iso-c")),
-    },
     "mixup": {"probe", "lp-ft", "wise-ft", "bit-fit", "sam", "ema"},
 }
 """Methods that came later."""

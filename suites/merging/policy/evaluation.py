@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from harness.errors import MethodError
+from suites.merging.policy.ensemble import Ensemble
 from suites.merging.policy.model import DecisionTransformer
 from suites.merging.robots.environments import Environment, LockStep
 from suites.merging.robots.single import begin
@@ -45,7 +46,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    policy: DecisionTransformer,
+    policy: DecisionTransformer | Ensemble,
     env: Environment,
     statistics: Statistics,
     *,
@@ -95,7 +96,7 @@ def evaluate(
 
 
 @contextmanager
-def _acting(policy: DecisionTransformer) -> Iterator[None]:
+def _acting(policy: DecisionTransformer | Ensemble) -> Iterator[None]:
     """Without dropout, and torch does its work in the thread that asks for it."""
     mode, threads = policy.training, torch.get_num_threads()
     policy.train(False)
@@ -108,7 +109,7 @@ def _acting(policy: DecisionTransformer) -> Iterator[None]:
 
 
 def play(
-    policy: DecisionTransformer,
+    policy: DecisionTransformer | Ensemble,
     env: Environment,
     statistics: Statistics,
     world: LockStep,
@@ -153,7 +154,7 @@ class _Memory:
 
     def __init__(
         self,
-        policy: DecisionTransformer,
+        policy: DecisionTransformer | Ensemble,
         episodes: int,
         target: float,
         context: int,

@@ -1,6 +1,7 @@
 """Policies on disk: `model.safetensors`, and `config.json` with shape and normalisation."""
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,7 +24,10 @@ def save(policy: DecisionTransformer, statistics: Statistics, folder: Path) -> N
     config = {
         "shape": asdict(policy.shape),
         "state_mean": statistics.mean_S.tolist(),
-        "state_std": statistics.std_S.tolist(),
+        # JSON has no infinity: null is the standard deviation of a hidden component.
+        "state_std": [
+            value if math.isfinite(value) else None for value in statistics.std_S.tolist()
+        ],
     }
     tensors = {k: v.detach().cpu().contiguous() for k, v in policy.state_dict().items()}
     write_atomic(folder / "model.safetensors", to_bytes(tensors))
@@ -39,8 +43,9 @@ def load(folder: Path) -> tuple[FastDecisionTransformer, Statistics]:
     try:
         config = json.loads((folder / "config.json").read_text())
         shape = Shape(**config["shape"])
+        std = [math.inf if value is None else value for value in config["state_std"]]
         statistics = Statistics(
-            np.array(config["state_mean"], np.float32), np.array(config["state_std"], np.float32)
+            np.array(config["state_mean"], np.float32), np.array(std, np.float32)
         )
         if any(array.shape != (shape.state_dim,) for array in statistics):
             raise ValueError(f"statistics of other sizes than {shape.state_dim} states")

@@ -1,26 +1,31 @@
 """A small causal language model with the blocks of the policies, to start them from.
 
-It replaces ChibiT (Reid et al., 2022), a model trained on Wikipedia: it reads bytes, and its
-text is the reference manual that ships with every Python. What it shares with a policy is the
+It replaces ChibiT (Reid et al., 2022), a model trained on Wikipedia: it reads bytes, of books and
+encyclopedia articles of the data folder, or of the reference manual that ships with every Python.
+What it shares with a policy is the
 backbone: blocks, final norm, and a table of positions that can become the policy's time embedding.
 
 Shape suffixes: B batch, T tokens, D width, V vocabulary, C centres, N bytes of the text.
 """
 
+import json
 import platform
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from harness.errors import DataError, brief
 from harness.run import Context
 from harness.settings import AdamW
 from harness.training import State, adamw, clip, parameters, set_rate
 from suites.merging.policy.fast import FastBlock, dropout
 from suites.merging.policy.model import DecisionTransformer, Shape, init_backbone
 from suites.merging.policy.training import Batches, Term
+from suites.merging.robots.mixtures import TEXTS
 from suites.merging.settings import Training
 
 VOCABULARY = 256
@@ -55,18 +60,42 @@ class LanguageModel(nn.Module):
         return logits_BTV
 
 
-def note_text(ctx: Context) -> None:
-    """Notes for the record which text it is: it differs between versions of Python."""
-    content = text().numpy().tobytes().decode()
-    ctx.texts("pydoc topics", f"Python {platform.python_version()}", [content])
+GENERAL = "general-text"
+"""The dataset of general text; a document per line, `{"text": ...}`."""
 
 
-def text() -> Tensor:
-    """Python's reference manual as bytes, [N]; about half a million of them."""
+def read(ctx: Context, which: str) -> Tensor:
+    """The text as bytes, [N], noted for the record.
+
+    `manual` is half a megabyte and differs between versions of Python; `general` is 12 MB.
+
+    Raises:
+        DataError: a file of the data folder is missing or holds something else.
+    """
+    if which == "manual":
+        content = manual()
+        ctx.texts("pydoc topics", f"Python {platform.python_version()}", [content])
+    else:
+        content = "\n\n".join(_documents(ctx.dataset_file(GENERAL, file)) for file in TEXTS)
+    return torch.from_numpy(np.frombuffer(content.encode(), np.uint8).copy())
+
+
+def manual() -> str:
+    """Python's reference manual."""
     from pydoc_data.topics import topics
 
-    joined = "\n\n".join(topics[name] for name in sorted(topics))
-    return torch.from_numpy(np.frombuffer(joined.encode(), np.uint8).copy())
+    return "\n\n".join(topics[name] for name in sorted(topics))
+
+
+def _documents(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8") as lines:
+            return "\n\n".join(json.loads(line)["text"] for line in lines)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path}: cannot be read as documents ({brief(error)}); replace it by the original, or "
+            "train the language model on Python's manual with --set text=manual"
+        ) from None
 
 
 def loss(model: LanguageModel, text_N: Tensor, batch: int, generator: torch.Generator) -> Tensor:
@@ -79,9 +108,10 @@ def loss(model: LanguageModel, text_N: Tensor, batch: int, generator: torch.Gene
     return F.cross_entropy(logits_BTV.flatten(0, 1), pieces_BT[:, 1:].flatten())
 
 
-def fit(ctx: Context, model: LanguageModel, recipe: Training, settings: AdamW) -> float:
+def fit(
+    ctx: Context, model: LanguageModel, text_N: Tensor, recipe: Training, settings: AdamW
+) -> float:
     """Trains in place, resumably; returns the mean loss of the last tenth, in nats per byte."""
-    text_N = text()
     generator = ctx.torch_generator("batch", "language")
     optimizer = adamw(model.named_parameters(), settings, decayed=lambda _name, _parameter: True)
     state = State(
@@ -133,6 +163,7 @@ def co_training(
     *,
     batch: int,
     weight: float,
+    text_N: Tensor,
     generator: torch.Generator,
 ) -> Term:
     """The language model's loss on the policy's own blocks, as a further term.
@@ -144,7 +175,6 @@ def co_training(
     model.load_state_dict(dict(language))
     model.blocks, model.ln_f = policy.blocks, policy.ln_f
     model.to(policy.embed_time.weight.device).train()
-    text_N = text()
 
     def term(_done: int, _batches: Batches) -> Tensor:
         return weight * loss(model, text_N, batch, generator)

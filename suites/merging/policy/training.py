@@ -9,7 +9,7 @@ C centres.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -45,7 +45,8 @@ class Term(NamedTuple):
 
 
 Returns = dict[str, list[float]]
-"""Returns of evaluation episodes by environment."""
+"""Returns of evaluation episodes by environment; the loss on held-out episodes as `HELD_OUT`."""
+HELD_OUT = "held-out"
 
 
 def fit(
@@ -57,7 +58,7 @@ def fit(
     *,
     frozen: Sequence[str] = (),
     terms: Sequence[Term] = (),
-    evaluate: Callable[[], Returns] | None = None,
+    evaluate: Callable[[int], Returns] | None = None,
     evaluate_at: Sequence[int] = (),
 ) -> list[tuple[int, Returns]]:
     """Trains in place, resumably; the loss is the sum over policies.
@@ -73,7 +74,7 @@ def fit(
         frozen: groups or globs of parameters that stay as they are, besides those that ask for no
             gradient.
         terms: what the loss has besides.
-        evaluate: called after the numbers of updates in `evaluate_at`.
+        evaluate: called with the number of updates, at those in `evaluate_at`.
 
     Returns:
         What `evaluate` returned, with the numbers of updates.
@@ -98,7 +99,7 @@ def fit(
         module.train()
     for done in ctx.steps(recipe.updates, state):
         if done == 0 and evaluate and 0 in evaluate_at:
-            _evaluated(state).append([0, evaluate()])
+            _evaluated(state).append([0, evaluate(0)])
         optimizer.zero_grad()
         batches = {
             name: windows[name].sample(recipe.batch, generators[f"batch-{name}"])
@@ -114,7 +115,7 @@ def fit(
         set_rate(optimizer, recipe.rate(done))
         optimizer.step()
         if evaluate and done + 1 in evaluate_at:
-            _evaluated(state).append([done + 1, evaluate()])
+            _evaluated(state).append([done + 1, evaluate(done + 1)])
     optimizer.zero_grad()
     for policy in policies.values():
         policy.eval().requires_grad_()
@@ -147,6 +148,16 @@ def squared_error(policy: DecisionTransformer, batch: Batch) -> Tensor:
     """Sum of squared errors of the actions that are not padded."""
     error_BKA: Tensor = (policy(*batch.inputs) - batch.actions_BKA) * batch.mask_BK[..., None]
     return error_BKA.square().sum()
+
+
+@torch.no_grad()
+def error(policy: DecisionTransformer, batches: Iterable[Batch]) -> float:
+    """Mean squared error over all dimensions of the actions that are not padded."""
+    total, scored = 0.0, 0
+    for batch in batches:
+        total += float(squared_error(policy, batch))
+        scored += int(batch.mask_BK.sum()) * policy.shape.action_dim
+    return total / scored
 
 
 def toward_start(policy: DecisionTransformer, strength: float) -> Term:

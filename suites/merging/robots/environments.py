@@ -45,13 +45,19 @@ class Environment:
     expert_return: float
     """Scores 100 (D4RL's reference maximum)."""
     max_steps: int = 1000
+    positions: int | None = None
+    """How many components of a state, its first, are positions and angles. None: not known."""
+    torso: int | None = None
+    """How many components behind them are velocities of the torso; the rest are the joints'."""
 
 
 _ROWS = (
-    Environment("hopper", "Hopper-v5", 11, 3, 3600, -20.272305, 3234.3),
-    Environment("halfcheetah", "HalfCheetah-v5", 17, 6, 12000, -280.178953, 12135.0),
-    Environment("walker2d", "Walker2d-v5", 17, 6, 5000, 1.629008, 4592.3),
-    Environment("ant", "Ant-v5", 27, 8, 5000, -325.6, 3879.7),
+    Environment("hopper", "Hopper-v5", 11, 3, 3600, -20.272305, 3234.3, positions=5, torso=3),
+    Environment(
+        "halfcheetah", "HalfCheetah-v5", 17, 6, 12000, -280.178953, 12135.0, positions=8, torso=3
+    ),
+    Environment("walker2d", "Walker2d-v5", 17, 6, 5000, 1.629008, 4592.3, positions=8, torso=3),
+    Environment("ant", "Ant-v5", 27, 8, 5000, -325.6, 3879.7, positions=13, torso=6),
 )
 
 ENVIRONMENTS: Mapping[str, Environment] = MappingProxyType({row.name: row for row in _ROWS})

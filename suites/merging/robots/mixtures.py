@@ -1,4 +1,5 @@
-"""Who rolls out the datasets, as plain data: policies, noise, shares, digests, licences.
+"""What data are made of, as plain data: policies that roll them out, with noise, shares, digests
+and licences; files of text.
 
 The numbers of `FOLDER` imitate D4RL's four qualities with policies that others have trained; those
 of `SHIPPED` do the same with the small policies that come with the suite. Importing this module
@@ -180,3 +181,9 @@ FILES: Mapping[str, str] = MappingProxyType(
     }
 )
 """The data folder's policies that the recipes name: path -> sha256."""
+
+TEXTS = (
+    "lm/general_wikitext2_valid/docs-00.jsonl",
+    *(f"lm/general_standardebooks/docs-0{n}.jsonl" for n in range(3)),
+)
+"""The data folder's general text that language models are trained on."""

@@ -104,6 +104,18 @@ class Trajectories:
             whole.update(array.data)
         return whole.hexdigest()
 
+    def take(self, which: NDArray[np.int64]) -> Self:
+        """Some of the trajectories, in the order of their numbers in `which`."""
+        ends_T = self.starts_T + self.lengths_T
+        steps = np.concatenate([np.arange(self.starts_T[n], ends_T[n]) for n in which])
+        return type(self)(
+            self.states_NS[steps],
+            self.actions_NA[steps],
+            self.rewards_N[steps],
+            np.cumsum([0, *self.lengths_T[which][:-1]]).astype(np.int64),
+            self.terminated_T[which],
+        )
+
     def save(self, path: Path, facts: Mapping[str, JsonValue] | None = None) -> None:
         """Writes a safetensors file, whole or not at all; `facts` go into its header as JSON.
 
@@ -308,18 +320,36 @@ def read_minari(dataset_id: str) -> Trajectories:
         ) from None
 
 
+def split(whole: Trajectories, share: float) -> tuple[Trajectories, Trajectories]:
+    """Episodes to train on, and those held out: evenly spread over the data, at least one.
+
+    Raises:
+        DataError: there are fewer than two episodes.
+    """
+    if whole.count < 2:
+        raise DataError(
+            f"trajectories: {whole.count} episode, of which none can be held out; give two or more"
+        )
+    count = min(max(1, round(share * whole.count)), whole.count - 1)
+    held = (np.arange(count) * whole.count) // count
+    return whole.take(np.setdiff1d(np.arange(whole.count), held)), whole.take(held)
+
+
 class Statistics(NamedTuple):
     """What states are normalised with: `(states - mean_S) / std_S`."""
 
     mean_S: Floats
     std_S: Floats
-    """Standard deviation plus 1e-6."""
+    """Standard deviation plus 1e-6; infinite where a component is hidden, which then always is 0
+    to the policy."""
 
 
-def statistics(trajectories: Trajectories) -> Statistics:
-    """Mean and standard deviation over all states."""
+def statistics(trajectories: Trajectories, shown: int | None = None) -> Statistics:
+    """Mean and standard deviation over all states; components from `shown` on are hidden."""
     states_NS = trajectories.states_NS.astype(np.float64)
     std_S = states_NS.std(0) + 1e-6
+    if shown is not None:
+        std_S[shown:] = np.inf
     return Statistics(states_NS.mean(0).astype(np.float32), std_S.astype(np.float32))
 
 

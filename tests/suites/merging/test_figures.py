@@ -12,7 +12,7 @@ from harness.suite import Suite
 from suites.merging import figures
 
 RecordOf = Callable[..., Record]
-NAMES = ["path", "merged", "information", "recovery"]
+NAMES = ["path", "merged", "hidden", "information", "recovery"]
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,8 @@ def merging() -> Suite:
 @pytest.fixture
 def records(merging: Suite, record_of: RecordOf) -> list[Record]:
     methods = ("individual", "average-attn", "path-*", "fisher-*", "mff", "frozen-random")
-    wanted = plan.Filters(methods, ("hopper", "walker2d"), (0, 1, 2))
+    methods = (*methods, "hidden-individual", "hidden-mff")
+    wanted = plan.Filters(methods, ("hopper", "walker2d", "hopper-hidden"), (0, 1, 2))
     trials = plan.trials(merging, merging.scale("laptop"), "cpu", wanted)[0]
     return [_record(record_of, trial) for trial in trials]
 
@@ -75,7 +76,8 @@ def test_bars_show_every_seed_and_controls_are_hatched(
     drawing = figures.merged(records, merging, figure)
     assert drawing is not None
     axis = drawing.axes[0]
-    shown = [m for m in merging.methods if m.name in {r.method for r in records}]
+    names = {r.method for r in records if not r.task.endswith("-hidden")}
+    shown = [m for m in merging.methods if m.name in names]
     assert [label.get_text() for label in axis.get_yticklabels()] == [m.label for m in shown]
     scores = [r.metrics["score"] for r in records if (r.method, r.task) == ("individual", "hopper")]
     bars: Any = axis.patches
@@ -84,6 +86,17 @@ def test_bars_show_every_seed_and_controls_are_hatched(
     assert sorted(marks.get_offsets()[:, 0]) == sorted(scores)
     hatched = {m.name for m, bar in zip(shown, bars, strict=True) if bar.get_hatch()}
     assert hatched == {"frozen-random"}
+
+
+def test_bars_of_hidden_velocities_stand_in_a_picture_of_their_own(
+    merging: Suite, records: list[Record]
+) -> None:
+    figure = next(f for f in merging.figures if f.name == "hidden")
+    drawing = figures.hidden(records, merging, figure)
+    assert drawing is not None
+    assert [axis.get_title() for axis in drawing.axes] == ["Hopper, velocities hidden"]
+    names = [label.get_text() for label in drawing.axes[0].get_yticklabels()]
+    assert names == [merging.method(m).label for m in ("hidden-individual", "hidden-mff")]
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 from harness import registry
 from harness.suite import Suite
-from suites.merging.methods import THREE
+from suites.merging.methods import HIDDEN, NEEDED, THREE
 from suites.merging.robots.environments import ENVIRONMENTS
 from suites.merging.settings import MergingSettings
 
@@ -35,14 +36,61 @@ def test_loading_the_suite_imports_nothing_heavy() -> None:
 
 
 def test_tasks_are_environments_that_there_are(merging: Suite) -> None:
-    assert [t.params["environment"] for t in merging.tasks] == [*THREE, "ant"]
-    assert {t.name for t in merging.tasks} <= set(ENVIRONMENTS)
+    assert [t.params["environment"] for t in merging.tasks] == [*THREE, "ant", *THREE]
+    assert {t.params["environment"] for t in merging.tasks} <= set(ENVIRONMENTS)
+    blind = {t.name for t in merging.tasks if t.params["hidden"] != "nothing"}
+    assert blind == set(HIDDEN)
+
+
+def test_methods_and_tasks_agree_on_what_is_hidden(merging: Suite) -> None:
+    """A policy meets the task that it was trained for, and is merged with its like."""
+    hidden = {a.name: a.params.get("hidden", "nothing") for a in merging.artifacts}
+    for scale in merging.scales:
+        for method, task in merging.pairs(scale):
+            policies = [name for name in method.needs if name.startswith("policy-")]
+            shown = {hidden[name] == "nothing" for name in policies}
+            assert shown <= {task.params["hidden"] == "nothing"}, method.name
+            own = str(method.params["policies"]).format(task.params["environment"])
+            assert hidden.get(own, "nothing") == task.params["hidden"], method.name
+
+
+def test_rules_about_changes_know_the_start_of_their_policies(merging: Suite) -> None:
+    for method in merging.methods:
+        start = method.params.get("start")
+        assert (start is not None) == (
+            method.params.get("rule") in ("task-arithmetic", "ties", "dare", "tsv-m", "iso-c")
+        ), method.name
+        if start is not None:
+            assert str(method.params["policies"]).endswith(f"-{start}")
+            assert (start == "pretrained") == ("language-model" in method.needs)
+
+
+def test_primary_claims_are_judged_where_attention_is_needed(merging: Suite) -> None:
+    primary = [c for c in merging.claims if c.role == "primary"]
+    assert len(primary) == 5
+    for claim in primary:
+        assert claim.tasks == NEEDED
+        kinds = {check.kind for check in claim.checks}
+        assert {"floor", "converged"} <= kinds, claim.name
+        assert ("active" in kinds) == ("attention" in claim.name), claim.name
+
+
+def test_seeds_are_added_up_to_twenty_at_least(merging: Suite) -> None:
+    scale = merging.scale("laptop")
+    assert scale.looks[0] >= 10
+    assert scale.looks[-1] >= 20
+
+
+def test_a_frozen_backbone_is_followed_by_as_many_updates_as_a_policy_has(merging: Suite) -> None:
+    settings: Any = merging.scale("laptop").settings
+    for name in ("frozen", "multitask"):
+        assert getattr(settings.trainings, name).updates == settings.trainings.policy.updates
 
 
 def test_methods_need_the_policies_of_all_environments(merging: Suite) -> None:
     for method in merging.methods:
         template = str(method.params["policies"])
-        names = [*THREE, "ant"] if method.name.startswith("four-") else THREE
+        names = (*THREE, "ant") if method.name.startswith("four-") else THREE
         assert {template.format(name) for name in names} <= set(method.needs), method.name
 
 
@@ -80,9 +128,14 @@ def test_laptop_has_the_experiments_that_must_be_there(merging: Suite) -> None:
     assert {"average-mlp-pretrained", "individual-pretrained"} <= names
     assert {"path-attn", "path-mlp"} <= names
     assert {"mff", "frozen-random", "frozen-other", "attention-other", "attention-random"} <= names
+    assert {
+        "regmean-plus-attn-mlp-common",
+        "tsv-m-attn-mlp-common",
+        "iso-c-attn-mlp-common",
+    } <= names
     assert {"fisher-paper-attn-common", "fisher-true-attn-common", "average-attn-common"} <= names
     assert scale.settings.plain()["points"] == [0.0, 0.25, 0.5, 0.75, 1.0]
-    assert len(scale.seeds) == 5
+    assert len(scale.seeds) == 10
     assert int(str(scale.settings.plain()["episodes"])) >= 20
 
 

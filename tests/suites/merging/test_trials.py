@@ -80,7 +80,7 @@ def test_records_name_the_robots_and_the_text_that_they_rest_on(smoke: World) ->
     version, digest = ctx.contents["gymnasium"].split(" sha256:")
     assert version == gymnasium.__version__
     assert len(digest) == 64
-    language.note_text(ctx)
+    language.read(ctx, "manual")
     assert ctx.contents["pydoc topics"].startswith(f"Python {platform.python_version()} sha256:")
 
 
@@ -105,6 +105,8 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, torch.Tensor]]:
 def test_an_individual_policy_is_its_last_evaluation(smoke: World) -> None:
     metrics, ctx = smoke.run("individual")
     curve = json.loads((ctx.artifact("policy-hopper-different") / "curve.json").read_text())
+    assert len(curve) == 10
+    curve = [(update, by_name) for update, by_name in curve if "hopper" in by_name]
     assert [update for update, _ in curve] == [15, 30]
     means = [sum(by_name["hopper"]) / 2 for _, by_name in curve]
     env = environment("hopper")
@@ -119,6 +121,140 @@ def test_the_recorded_evaluation_is_that_of_the_saved_weights(smoke: World) -> N
     policy, stats = files.load(ctx.artifact("policy-hopper-different"))
     again = artifacts.returns(ctx, policy, artifacts.world(ctx, "hopper"), stats)
     assert sum(again) / len(again) == metrics["return"]
+
+
+def test_what_is_left_of_a_score_is_in_points_and_in_percent(
+    smoke: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctx = smoke.context("average-mlp")
+    for own, kept in ((80.0, 25.0), (0.5, None), (-3.0, None)):
+        monkeypatch.setattr(methods, "_own_score", lambda _, own=own: own)
+        found = methods._compared(ctx, {"score": 20.0})
+        assert found["retained"] == 20.0 - own
+        assert found.get("kept") == kept
+
+
+def test_hidden_velocities_are_hidden_in_training_and_after(smoke: World) -> None:
+    metrics, ctx = smoke.run("hidden-regmean-attn", "hopper-hidden")
+    env = environment("hopper")
+    for robot in OTHERS:
+        policy, stats = files.load(ctx.artifact(f"policy-hidden-{robot}-different"))
+        own = environment(robot)
+        shown = own.positions + (0 if robot == "hopper" else own.torso)
+        assert [math.isfinite(x) for x in stats.std_S] == [
+            n < shown for n in range(policy.shape.state_dim)
+        ]
+    assert set(metrics) <= set(ctx.task.reports)
+    # What a policy makes of its input cannot depend on what it is not shown.
+    batch = artifacts.windows(ctx, artifacts.read_data(ctx, env), stats_of(ctx), policy.shape)
+    assert not batch.at(torch.arange(3)).states_BKS[..., env.positions :].any()
+
+
+def stats_of(ctx: Context) -> Any:
+    return files.load(ctx.artifact("policy-hidden-hopper-different"))[1]
+
+
+def test_an_individual_record_shows_how_its_held_out_loss_came_to_rest(smoke: World) -> None:
+    _, ctx = smoke.run("hidden-individual", "hopper-hidden")
+    series = ctx.finished_series()["held-out"]
+    assert series.x == tuple(range(3, 31, 3))
+    assert series.y[-1] == 1
+
+
+def test_nothing_is_trained_on_what_is_held_out(smoke: World) -> None:
+    ctx = smoke.context("mff")
+    env = environment("hopper")
+    train, held = artifacts._data(ctx, env)
+    assert held.count >= 1
+    first = {states.tobytes() for states in held.states_NS}
+    assert not first & {states.tobytes() for states in train.states_NS}
+    policy, stats = files.load(ctx.artifact("policy-hopper-different"))
+    source = artifacts.windows(ctx, held, stats, policy.shape)
+    batch = source.sample(8, ctx.torch_generator("held-out", "hopper"))
+    error = (policy(*batch.inputs) - batch.actions_BKA)[batch.mask_BK].square().mean().item()
+    assert artifacts.held_out_loss(ctx, policy, env, stats) == pytest.approx(error, rel=1e-5)
+
+
+def test_the_scale_of_task_vectors_is_that_of_the_least_held_out_loss(
+    smoke: World, monkeypatch: pytest.MonkeyPatch, evaluated: list[dict[str, torch.Tensor]]
+) -> None:
+    """Whatever the returns are: losses alone are looked at, those of all environments."""
+    seen: list[str] = []
+    start = {}
+
+    def loss(ctx: Context, policy: DecisionTransformer, env: Any, stats: Any) -> float:
+        seen.append(env.name)
+        moved = policy.state_dict()[KEY] - start["base"]
+        whole = sum(state(ctx, e, "common")[KEY] - start["base"] for e in OTHERS)
+        return 1 + abs(float((moved * whole).sum() / (whole * whole).sum()) - 0.5)
+
+    ctx = smoke.context("task-arithmetic-attn-mlp-common")
+    start["base"] = artifacts.fresh(ctx, environment("hopper"), "common", "standard").state_dict()[
+        KEY
+    ]
+    monkeypatch.setattr(methods, "held_out_loss", loss)
+    _, ctx = smoke.run("task-arithmetic-attn-mlp-common")
+    (found,) = evaluated
+    moves = [state(ctx, env, "common")[KEY] - start["base"] for env in OTHERS]
+    torch.testing.assert_close(found[KEY], start["base"] + 0.5 * sum(moves))
+    series = ctx.finished_series()["scales"]
+    assert min(zip(series.y, series.x, strict=True))[1] == 0.5
+    assert set(seen) == set(OTHERS)
+
+
+KEY = "blocks.0.mlp.up.weight"
+
+
+def test_an_ensemble_averages_the_actions_of_its_members(
+    smoke: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(
+        methods, "returns", lambda _ctx, policy, *_: seen.append(policy) or [1.0, 2.0]
+    )
+    _, ctx = smoke.run("hidden-ensemble-attn", "hopper-hidden")
+    (found,) = seen
+    own = state(ctx, "hidden-hopper")
+    assert len(found.members) == 3
+    for member, env in zip(found.members, OTHERS, strict=True):
+        theirs = state(ctx, f"hidden-{env}")
+        for name, value in member.state_dict().items():
+            expected = theirs if ".attn." in name else own
+            assert torch.equal(value, expected[name]), name
+    x = torch.randn(2, 8, 16, generator=torch.Generator().manual_seed(0))
+    actions = torch.stack([member.act(x) for member in found.members])
+    torch.testing.assert_close(found.act(x), actions.mean(0))
+    assert not torch.equal(actions[0], actions[1])
+
+
+def test_of_the_fine_tuned_copies_that_with_the_least_held_out_loss_is_taken(smoke: World) -> None:
+    trial, nodes = smoke.trial("finetuned", "hopper")
+    smoke.context("finetuned", "hopper")
+    node = next(n for n in nodes.values() if n.artifact.name == "finetuned-hopper")
+    ctx = Context(trial, smoke.store, Sources(None, smoke.store.cache), node=node)
+    losses = {}
+    for name in node.artifact.params["candidates"]:
+        policy, stats = files.load(ctx.artifact(name))
+        losses[name] = artifacts.held_out_loss(ctx, policy, environment("hopper"), stats)
+    assert len(set(losses.values())) == 3
+    best = load_file(ctx.artifact(min(losses, key=losses.__getitem__)) / "model.safetensors")
+    chosen = load_file(
+        ctx_of(smoke, "finetuned").artifact("finetuned-hopper") / "model.safetensors"
+    )
+    assert all(torch.equal(chosen[name], value) for name, value in best.items())
+
+
+def ctx_of(smoke: World, method: str) -> Context:
+    return smoke.context(method, "hopper", make=False)
+
+
+def test_a_language_model_is_made_for_every_seed() -> None:
+    suite = registry.load("merging")
+    scale = suite.scale("laptop")
+    wanted = plan.Filters(("individual-pretrained",), ("hopper",), (0, 1))
+    _, nodes = plan.trials(suite, scale, "cpu", wanted)
+    models = [n for n in nodes.values() if n.artifact.name == "language-model"]
+    assert {n.seed for n in models} == {0, 1}
 
 
 @pytest.mark.parametrize("task", ["hopper", "halfcheetah"])

@@ -34,6 +34,14 @@ def test_a_saved_policy_is_the_same_policy(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.std_S, stats.std_S)
 
 
+def test_hidden_components_stay_hidden_in_plain_json(tmp_path: Path) -> None:
+    std = np.array([1, 2, np.inf, np.inf, np.inf], np.float32)
+    files.save(policy(), Statistics(np.zeros(5, np.float32), std), tmp_path)
+    assert "Infinity" not in (tmp_path / "config.json").read_text()
+    _, found = files.load(tmp_path)
+    np.testing.assert_array_equal(found.std_S, std)
+
+
 def corrupt(folder: Path, how: str) -> None:
     config, weights = folder / "config.json", folder / "model.safetensors"
     if how == "no config":

@@ -1,5 +1,6 @@
 """The language model, and what policies take from it."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from harness import plan, registry
 from harness.data import Sources
+from harness.errors import DataError
 from harness.run import Context
 from harness.settings import AdamW
 from harness.store import Store
@@ -17,6 +19,7 @@ from suites.merging.policy import language
 from suites.merging.policy.fast import FastDecisionTransformer
 from suites.merging.policy.language import LanguageModel
 from suites.merging.policy.model import Shape
+from suites.merging.robots.mixtures import TEXTS
 from suites.merging.settings import Training
 
 SHAPE = Shape(3, 2, width=32, layers=2, context=4, max_steps=50, dropout=0.0)
@@ -38,9 +41,50 @@ def model(positions: int = 16) -> LanguageModel:
 
 
 def test_the_text_is_long_and_english() -> None:
-    text = bytes(language.text().tolist()).decode()
+    text = language.manual()
     assert len(text) > 200_000
     assert text.count(" the ") > 2000
+
+
+@pytest.fixture
+def general(tmp_path: Path) -> Callable[[], Context]:
+    """The context of a language model that reads the data folder in `tmp_path`."""
+    suite = registry.load("merging")
+    wanted = plan.Filters(("average-attn-pretrained",), ("hopper",), (0,))
+    trials, nodes = plan.trials(suite, suite.scale("smoke"), "cpu", wanted)
+    node = next(n for n in nodes.values() if n.artifact.name == "language-model")
+
+    def make() -> Context:
+        store = Store(tmp_path / "r", tmp_path / "c")
+        return Context(trials[0], store, Sources(tmp_path, tmp_path), node=node)
+
+    return make
+
+
+def test_general_text_is_read_from_the_data_folder(
+    general: Callable[[], Context], tmp_path: Path
+) -> None:
+    for n, file in enumerate(TEXTS):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        lines = [json.dumps({"id": i, "text": f"é{n}{i}"}) for i in range(2)]
+        (tmp_path / file).write_text("\n".join(lines), encoding="utf-8")
+    ctx = general()
+    found = bytes(language.read(ctx, "general").tolist()).decode()
+    assert found == "é00\n\né01\n\né10\n\né11\n\né20\n\né21\n\né30\n\né31"
+    assert sum(name.startswith("dataset general-text: ") for name in ctx.contents) == len(TEXTS)
+
+
+@pytest.mark.parametrize("content", ["{", '{"id": 1}', "[1]", None])
+def test_general_text_that_cannot_be_read_is_one_line(
+    general: Callable[[], Context], tmp_path: Path, content: str | None
+) -> None:
+    if content is not None:
+        (tmp_path / TEXTS[0]).parent.mkdir(parents=True)
+        (tmp_path / TEXTS[0]).write_text(content)
+    with pytest.raises(DataError) as caught:
+        language.read(general(), "general")
+    assert "\n" not in str(caught.value)
+    assert "docs-00.jsonl" in str(caught.value)
 
 
 def test_nothing_looks_ahead() -> None:
@@ -69,8 +113,10 @@ def test_the_loss_is_of_the_next_byte() -> None:
 
 def test_training_beats_the_frequencies_of_bytes(context: Any) -> None:
     recipe = Training(updates=120, batch=16, lr=1e-2, warmup=10)
-    late = language.fit(context(), model(32), recipe, AdamW(weight_decay=1e-4, clip=0.25))
-    counts = torch.bincount(language.text().long()).double()
+    ctx = context()
+    text = language.read(ctx, "manual")
+    late = language.fit(ctx, model(32), text, recipe, AdamW(weight_decay=1e-4, clip=0.25))
+    counts = torch.bincount(text.long()).double()
     shares = counts[counts > 0] / counts.sum()
     entropy = -(shares * shares.log()).sum().item()
     assert late < entropy - 0.05
@@ -97,8 +143,9 @@ def test_a_policy_starts_from_the_body(context: Any) -> None:
 def test_co_training_moves_the_policys_own_blocks() -> None:
     network, policy = model(), FastDecisionTransformer(SHAPE, torch.Generator().manual_seed(9))
     generator = torch.Generator().manual_seed(2)
+    text = torch.arange(200, dtype=torch.uint8)
     term = language.co_training(
-        policy, network.state_dict(), batch=3, weight=0.5, generator=generator
+        policy, network.state_dict(), batch=3, weight=0.5, text_N=text, generator=generator
     )
     assert term.module is not None
     assert term.module.blocks is policy.blocks
@@ -107,7 +154,7 @@ def test_co_training_moves_the_policys_own_blocks() -> None:
     assert policy.blocks[0].mlp.up.weight.grad is not None
     assert policy.embed_state.weight.grad is None
     network.blocks, network.ln_f = policy.blocks, policy.ln_f
-    again = language.loss(network, language.text(), 3, torch.Generator().manual_seed(2))
+    again = language.loss(network, text, 3, torch.Generator().manual_seed(2))
     assert loss.item() == pytest.approx(0.5 * again.item(), rel=1e-5)
 
 

@@ -139,7 +139,7 @@ def test_an_interrupted_training_goes_on_bit_for_bit(
             RECIPE,
             ADAMW,
             terms=[noise, training.toward_start(policy, 0.1)],
-            evaluate=lambda: {"hopper": [float(policy.ln_f.weight.detach().sum())]},
+            evaluate=lambda done: {"hopper": [done, float(policy.ln_f.weight.detach().sum())]},
             evaluate_at=(0, 6, 12),
         )
         return policy.state_dict(), curve, ctx

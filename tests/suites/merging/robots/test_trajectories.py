@@ -221,6 +221,37 @@ def test_statistics_of_a_hand_made_case() -> None:
     np.testing.assert_allclose(std_S, [1 + 1e-6, 1e-6], rtol=1e-6)
 
 
+def test_a_hidden_component_is_always_zero_to_the_policy() -> None:
+    t = _tiny((3, 5))
+    stats = trajectories.statistics(t, shown=1)
+    assert np.isfinite(stats.std_S).tolist() == [True] + [False] * (t.states_NS.shape[1] - 1)
+    states = Windows(t, stats, 2).at(torch.arange(8)).states_BKS
+    assert not states[..., 1:].any()
+    assert states[..., 0].any()
+
+
+@pytest.mark.parametrize(("count", "share", "held"), [(2, 0.05, 1), (20, 0.05, 1), (40, 0.1, 4)])
+def test_episodes_are_held_out_whole_and_spread_over_the_data(
+    count: int, share: float, held: int
+) -> None:
+    t = _tiny(tuple(range(1, count + 1)))
+    train, rest = trajectories.split(t, share)
+    assert rest.count == held
+    assert sorted([*train.lengths_T, *rest.lengths_T]) == [*range(1, count + 1)]
+    assert np.diff(rest.lengths_T).tolist() == [count // held] * (held - 1)
+    for part in (train, rest):
+        for start, length in zip(part.starts_T, part.lengths_T, strict=True):
+            own = int(t.starts_T[length - 1])
+            for name in ("states_NS", "actions_NA", "rewards_N"):
+                taken = getattr(part, name)[start : start + length]
+                np.testing.assert_array_equal(taken, getattr(t, name)[own : own + length])
+
+
+def test_of_one_episode_none_can_be_held_out() -> None:
+    with pytest.raises(DataError, match="1 episode, of which none can be held out"):
+        trajectories.split(_tiny((4,)), 0.5)
+
+
 def _plain(t: Trajectories, stats: Statistics, context: int, first: int) -> tuple[Any, ...]:
     """The window that begins at one step, as the definition says it."""
     which = int(np.searchsorted(t.starts_T, first, side="right")) - 1
