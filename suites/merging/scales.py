@@ -97,7 +97,7 @@ def _laptop(exclude: tuple[str, ...]) -> Scale:
     return Scale(
         name="laptop",
         seeds=tuple(range(10)),
-        looks=(10, 15, 20),
+        looks=(5, 10, 20),
         exclude=exclude,
         settings=MergingSettings(
             steps=100_000,
