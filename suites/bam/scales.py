@@ -4,10 +4,12 @@ from harness.settings import Schedule
 from harness.suite import Scale
 from suites.bam.data.datasets import DOMAINS
 from suites.bam.downstream import benchmarks
-from suites.bam.methods import EXPERTS, methods
-from suites.bam.settings import BamSettings, Evaluation, ModelSize, Phases
+from suites.bam.methods import EXPERTS, SHORTER, methods
+from suites.bam.settings import BamSettings, Evaluation, MixturePhase, ModelSize, Phases
 
 PERPLEXITIES = (*DOMAINS, "mean")
+LENGTHS = ("mean-half", "mean-quarter", "mean-eighth")
+"""The mean over domains after shorter mixture phases."""
 QUESTIONS = tuple(
     f"downstream-{group}" for group in benchmarks.GROUPS if group not in ("code", "generated")
 )
@@ -18,12 +20,13 @@ ANSWERED = ("seed", *EXPERTS, "btx", "bam", "bam-shared-kv")
 def scales() -> tuple[Scale, ...]:
     """Smoke for CI, laptop for two cores, gpu from a pretrained seed, paper as published."""
     trained = [m.name for m in methods() if m.name != "counts"]
-    others = (*PERPLEXITIES, "cost", "*-public", "*-installed", "downstream-*")
+    others = (*PERPLEXITIES, *LENGTHS, "cost", "*-public", "*-installed", "downstream-*")
     # Counts are of the paper's models alone, and have no other task; the ensemble is not trained.
     exclude = (
         *(f"{name}/count-*" for name in trained),
         *(f"counts/{name}" for name in others),
         "btm/cost*",
+        *(f"{name}/{length}*" for name in trained if name not in SHORTER for length in LENGTHS),
     )
     unanswered = tuple(f"{name}/downstream-*" for name in trained if name not in ANSWERED)
     return (
@@ -38,11 +41,19 @@ def _phase(*, steps: int, peak: float, warmup: int) -> Schedule:
     return Schedule(steps=steps, peak=peak, warmup=warmup, floor=0.1)
 
 
+def _mixing(
+    *, steps: int, peak: float, warmup: int, cooldown: float | None = None, halvings: int = 0
+) -> MixturePhase:
+    return MixturePhase(
+        steps=steps, peak=peak, warmup=warmup, floor=0.1, cooldown=cooldown, halvings=halvings
+    )
+
+
 def _smoke(exclude: tuple[str, ...]) -> Scale:
     return Scale(
         name="smoke",
         seeds=(0,),
-        tasks=("mean-installed", "cost-installed", "downstream-generated", "count-*"),
+        tasks=("mean-*installed", "cost-installed", "downstream-generated", "count-*"),
         exclude=exclude,
         settings=BamSettings(
             model=ModelSize(
@@ -58,7 +69,7 @@ def _smoke(exclude: tuple[str, ...]) -> Scale:
                 seed=_phase(steps=20, peak=0.01, warmup=2),
                 expert=_phase(steps=10, peak=0.005, warmup=2),
                 dense=_phase(steps=30, peak=0.005, warmup=2),
-                mixture=_phase(steps=10, peak=0.005, warmup=2),
+                mixture=_mixing(steps=16, peak=0.01, warmup=1, cooldown=0.25, halvings=3),
             ),
             evaluation=Evaluation(tokens=1000, questions=8),
         ),
@@ -73,23 +84,21 @@ def _laptop(exclude: tuple[str, ...]) -> Scale:
     return Scale(
         name="laptop",
         seeds=tuple(range(5)),
-        tasks=(*PERPLEXITIES, "cost", *QUESTIONS, "count-*"),
+        tasks=(*PERPLEXITIES, *LENGTHS, "cost", *QUESTIONS, "count-*"),
         methods=tuple(m.name for m in methods() if m.name not in left_out),
         exclude=exclude,
         settings=BamSettings(
-            model=ModelSize(
-                hidden_size=128, intermediate_size=256, num_hidden_layers=4, num_attention_heads=4
-            ),
-            vocabulary=4096,
+            model=ModelSize(hidden_size=64, num_hidden_layers=2, num_attention_heads=4),
+            vocabulary=6144,
             characters=8_000_000,
-            context=128,
+            context=64,
             batch=32,
             micro_batch=32,
             phases=Phases(
-                seed=_phase(steps=480, peak=0.003, warmup=24),
-                expert=_phase(steps=240, peak=0.0015, warmup=12),
-                dense=_phase(steps=720, peak=0.0015, warmup=36),
-                mixture=_phase(steps=200, peak=0.0015, warmup=10),
+                seed=_phase(steps=600, peak=0.006, warmup=30),
+                expert=_phase(steps=200, peak=0.003, warmup=10),
+                dense=_phase(steps=600, peak=0.003, warmup=30),
+                mixture=_mixing(steps=400, peak=0.006, warmup=20, cooldown=0.2, halvings=3),
             ),
             evaluation=Evaluation(tokens=16_000, questions=100),
         ),
@@ -125,7 +134,7 @@ def _gpu(exclude: tuple[str, ...]) -> Scale:
             micro_batch=32,
             phases=Phases(
                 expert=_phase(steps=240, peak=0.0003, warmup=12),
-                mixture=_phase(steps=200, peak=0.0003, warmup=10),
+                mixture=_mixing(steps=200, peak=0.0003, warmup=10),
             ),
             evaluation=Evaluation(tokens=100_000, questions=200),
         ),
@@ -164,7 +173,7 @@ def _paper(exclude: tuple[str, ...]) -> Scale:
                 seed=_phase(steps=381_470, peak=0.00012, warmup=1500),
                 expert=_phase(steps=95_367, peak=0.00006, warmup=1500),
                 dense=_phase(steps=286_102, peak=0.00006, warmup=1500),
-                mixture=_phase(steps=95_367, peak=0.00012, warmup=1500),
+                mixture=_mixing(steps=95_367, peak=0.00012, warmup=1500),
             ),
             evaluation=Evaluation(tokens=10_000_000, document=100_000, questions=None, shots=None),
         ),

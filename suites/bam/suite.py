@@ -27,6 +27,8 @@ _FETCH = {
     ),
 }
 """Dataset -> what gets it, where that takes more than a download."""
+_LENGTHS = {"half": "half", "quarter": "a quarter", "eighth": "an eighth"}
+"""Shorter mixture phases: one halving, two, three."""
 
 
 def _tasks() -> tuple[Task, ...]:
@@ -48,6 +50,17 @@ def _tasks() -> tuple[Task, ...]:
                     fallback=fallback,
                 )
             )
+        tasks += [
+            Task(
+                name=f"mean-{length}{suffix}",
+                label=f"mean after {words_of} of the mixture phase{words}",
+                params=Measured(domains=DOMAINS, halvings=halvings).plain(),
+                metrics=("perplexity", "nats", "bits-per-byte"),
+                datasets=texts,
+                fallback=fallback,
+            )
+            for halvings, (length, words_of) in enumerate(_LENGTHS.items(), 1)
+        ]
         tasks.append(
             Task(
                 name=f"cost{suffix}",
