@@ -21,7 +21,7 @@ from suites.bam.model.causal_lm import BamForCausalLM
 from suites.bam.settings import BamSettings
 
 POINTS = 40
-"""Points of a curve: each is the mean of a fortieth of the updates, or of what is left of one."""
+"""Points of a curve at most: each is the mean over equally many updates."""
 
 
 class Segment(NamedTuple):
@@ -86,7 +86,6 @@ def fit(
         modules={"model": trunk.model, **({"branch": branch.model} if branch != trunk else {})},
         optimizers={"adamw": trunk.adamw, **({"branch": branch.adamw} if branch != trunk else {})},
     )
-    state.values = {"updates": 0, "sums": {}}
     places = [(part, step) for part in parts for step in range(part.first, part.last)]
     for place in ctx.steps(len(places), state):
         part, step = places[place]
@@ -100,8 +99,8 @@ def fit(
             own.network, own.adamw, ids_BT, settings.micro_batch, settings.optimizer.clip
         )
         finite(losses["loss"], step + 1)
-        every = max(1, parts[-1].end // POINTS)
-        whole = (step + 1 - part.first) % every == 0 or step + 1 == part.last
+        every = -(-parts[-1].end // POINTS)
+        whole = (step + 1) % every == 0 or step + 1 == part.end
         _log(ctx, state, step + 1, losses, f"{part.point}/" if branches else "", whole=whole)
         if branches and step + 1 == part.last:
             weights = own.model.state_dict().items()
@@ -134,15 +133,13 @@ class _Copy:
 def _log(
     ctx: Context, state: State, step: int, losses: dict[str, float], prefix: str, *, whole: bool
 ) -> None:
-    """Adds to the running means, and logs them where a point of the curve is whole."""
-    values: Any = state.values
-    values["updates"] += 1
-    for name, loss in losses.items():
-        values["sums"][name] = values["sums"].get(name, 0.0) + loss
+    """Adds to the running means of trunk or branch; logs them where a point of a curve is whole."""
+    sums: Any = state.values.setdefault(prefix, {})
+    for name, loss in {**losses, "updates": 1}.items():
+        sums[name] = sums.get(name, 0) + loss
     if whole:
-        means = {prefix + name: total / values["updates"] for name, total in values["sums"].items()}
-        ctx.log(step, **means)
-        values["updates"], values["sums"] = 0, {}
+        ctx.log(step, **{prefix + name: sums[name] / sums["updates"] for name in losses})
+        state.values[prefix] = {}
 
 
 def update(

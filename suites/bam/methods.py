@@ -14,10 +14,8 @@ _EQUAL: Shares = dict.fromkeys(DOMAINS, 0.25)
 MIXTURES = {
     "btx": Mixture(method="btx", weights=_EQUAL, shorter=True),
     "bam": Mixture(method="bam", weights=_EQUAL, shorter=True, matched=True),
-    "bam-shared-kv": Mixture(method="bam-shared-kv", weights=_EQUAL, shorter=True, matched=True),
-    "bam-uniform": Mixture(
-        method="bam", weights=_EQUAL, attention_routing="uniform", shorter=True
-    ),
+    "bam-shared-kv": Mixture(method="bam-shared-kv", weights=_EQUAL, matched=True),
+    "bam-uniform": Mixture(method="bam", weights=_EQUAL, attention_routing="uniform", shorter=True),
     "btx-top2": Mixture(method="btx", weights=_EQUAL, ffn_top_k=2, norm_topk_prob=True),
     **{f"btx-{n}": Mixture(method="btx", weights=_EQUAL, num_ffn_experts=n) for n in (5, 6, 7, 8)},
     "btx-6-top3": Mixture(method="btx", weights=_EQUAL, num_ffn_experts=6, ffn_top_k=3),

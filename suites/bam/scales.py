@@ -1,7 +1,7 @@
 """How big: which methods meet which tasks at each scale, and the settings that they get."""
 
 from harness.settings import Schedule
-from harness.suite import Scale
+from harness.suite import Axis, Scale
 from suites.bam.data.datasets import DOMAINS
 from suites.bam.downstream import benchmarks
 from suites.bam.methods import EXPERTS, SHORTER, methods
@@ -34,6 +34,19 @@ def scales() -> tuple[Scale, ...]:
         _laptop((*exclude, *unanswered)),
         _gpu((*exclude, *unanswered)),
         _paper((*exclude, "btm/downstream-*")),
+    )
+
+
+def _width(*values: float, suffix: str = "") -> Axis:
+    """The width of the dense model; experts, their heads and hidden layers grow with it."""
+    return Axis(
+        name="width",
+        setting="model.hidden_size",
+        values=values,
+        methods=("btx", "bam", "bam-cm", "bam-shared-kv", "bam-uniform"),
+        tasks=tuple(f"{name}{suffix}" for name in DOMAINS),
+        paper=1024,
+        label="width",
     )
 
 
@@ -89,21 +102,23 @@ def _laptop(exclude: tuple[str, ...]) -> Scale:
         exclude=exclude,
         settings=BamSettings(
             model=ModelSize(hidden_size=64, num_hidden_layers=2, num_attention_heads=4),
-            vocabulary=6144,
+            vocabulary=5120,
             characters=8_000_000,
             context=64,
-            batch=32,
-            micro_batch=32,
+            batch=16,
+            micro_batch=16,
             phases=Phases(
-                seed=_phase(steps=600, peak=0.006, warmup=30),
-                expert=_phase(steps=200, peak=0.003, warmup=10),
-                dense=_phase(steps=600, peak=0.003, warmup=30),
-                mixture=_mixing(steps=400, peak=0.006, warmup=20, cooldown=0.2, halvings=3),
+                seed=_phase(steps=1000, peak=0.004, warmup=40),
+                expert=_phase(steps=400, peak=0.002, warmup=20),
+                dense=_phase(steps=1200, peak=0.002, warmup=40),
+                mixture=_mixing(steps=960, peak=0.004, warmup=20, cooldown=0.3, halvings=3),
             ),
             evaluation=Evaluation(tokens=16_000, questions=100),
         ),
         trial_seconds=3600,
         expected_seconds=12,
+        looks=(5, 10, 20),
+        axes=(_width(32.0, 128.0),),
         deviations=(
             "A model of width 128 with 4 layers, 4,096 tokens and 1.7 million parameters in "
             "place of 590 million; 2 million training tokens for the seed, 1 million for each "

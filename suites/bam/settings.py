@@ -1,5 +1,6 @@
 """What the scales, methods and artifacts of the suite hand out, with units and ranges."""
 
+import math
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -46,12 +47,14 @@ class MixturePhase(Schedule):
 
     The rate is then constant until the cooldown, so that a shorter training is a branch of the
     longer one: the same updates, and a cooldown of its own. Source of the schedule: Hu et al.,
-    MiniCPM, arXiv 2404.06395, section 4 (warm-up, stable, decay).
+    MiniCPM, arXiv 2404.06395, section 4 (warm-up, stable, decay); shape of the cooldown, 1 - sqrt:
+    Hägele et al., arXiv 2405.18392, section 3.
     """
 
     cooldown: float | None = Field(default=None, gt=0, lt=1)
-    """Share of the updates, at the end, in which the rate falls linearly to the floor; None: it
-    falls from the warm-up on, as `decay` says, and every length is a training of its own."""
+    """Share of the updates, at the end, in which the rate falls to the floor, first fast and then
+    slowly; None: it falls from the warm-up on, as `decay` says, and every length is a training of
+    its own."""
     halvings: int = Field(default=0, ge=0)
     """Methods that are compared along tokens are also stopped after 1/2, 1/4, ... of the updates:
     so many lengths."""
@@ -87,7 +90,8 @@ class MixturePhase(Schedule):
         first = self.stable(end)
         if step < max(first, self.warmup):
             return self.peak * factor(step, end, self.warmup, decay="constant")
-        return self.peak * (self.floor + (1 - self.floor) * (end - 1 - step) / (end - first))
+        left = 1 - math.sqrt((step + 1 - first) / (end - first))
+        return self.peak * (self.floor + (1 - self.floor) * left)
 
 
 class Phases(Settings):
