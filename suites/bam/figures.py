@@ -16,13 +16,16 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from harness.analysis import cells, frame
-from harness.drawing import bounds, legend, points, shown, styles, threads
+from harness.drawing import bounds, interval_line, legend, points, shown, styles, threads
 from harness.record import Record, Series
-from harness.stats import column_means
+from harness.stats import column_means, mean_interval
 from harness.suite import Figure, Method, Suite
 
 EXPERTS = ("code", "law", "math", "seed")
 """The order in which dense models become experts; further ones are copies of the seed."""
+
+PAPER_TOKENS = 100e9
+"""Of the mixture phase of the paper's small models (section 4.1)."""
 
 _ROUTING = re.compile(r"(?P<kind>load|gate)-(?P<domain>[a-z]+)-layer(?P<layer>\d+)")
 _ENTROPY = re.compile(r"gate-entropy-(?P<domain>[a-z]+)")
@@ -134,6 +137,45 @@ def loss(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | N
                 axis.set_xlabel({"flops": "FLOPs"}.get(lines[0].x_label, lines[0].x_label))
     axes[0].set_ylabel("training loss, nats per token")
     legend(drawing, axes, 1, loc="outside right upper", fontsize=8)
+    return drawing
+
+
+def tokens(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
+    """Lead over BTX in nats against the tokens of the mixture phase, by seed and in the mean."""
+    found: dict[tuple[str, int], dict[int, float]] = {}
+    for record in records:
+        if record.task.startswith("mean") and "nats" in record.metrics and record.counts:
+            place = (record.method, record.counts.get("tokens", 0))
+            found.setdefault(place, {})[record.seed] = record.metrics["nats"]
+    lengths = sorted({tokens for method, tokens in found if method == "btx" and tokens})
+    look = styles(m.name for m in suite.methods)
+    drawing = Drawing(figsize=(5.2, 3.4))
+    axis = drawing.subplots()
+    drawn = False
+    for method in ("bam", "bam-uniform"):
+        leads = []
+        for length in lengths:
+            btx, own = found["btx", length], found.get((method, length), {})
+            leads.append([btx[seed] - own[seed] for seed in sorted(btx.keys() & own.keys())])
+        there = [(x, lead) for x, lead in zip(lengths, leads, strict=True) if lead]
+        if len(there) < 2:
+            continue
+        drawn = True
+        x, values = zip(*there, strict=True)
+        intervals = [mean_interval(np.array(lead)) for lead in values]
+        interval_line(axis, x, intervals, look[method], suite.method(method).title, values)
+    if not drawn:
+        return None
+    axis.axhline(0, color="#6b7280", linewidth=0.8)
+    axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    doublings = math.log2(PAPER_TOKENS / lengths[-1])
+    axis.set_xlabel(
+        f"tokens of the mixture phase; the paper's {PAPER_TOKENS / 1e9:.0f} billion lie "
+        f"{doublings:.0f} doublings to the right"
+    )
+    axis.set_ylabel("lead over BTX, nats per token")
+    legend(drawing, [axis], 2, fontsize=8)
     return drawing
 
 
