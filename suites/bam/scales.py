@@ -37,14 +37,14 @@ def scales() -> tuple[Scale, ...]:
     )
 
 
-def _width(*values: float, suffix: str = "") -> Axis:
+def _width(*values: float, methods: tuple[str, ...], tasks: tuple[str, ...]) -> Axis:
     """The width of the dense model; experts, their heads and hidden layers grow with it."""
     return Axis(
         name="width",
         setting="model.hidden_size",
         values=values,
-        methods=("btx", "bam", "bam-cm", "bam-shared-kv", "bam-uniform"),
-        tasks=tuple(f"{name}{suffix}" for name in DOMAINS),
+        methods=methods,
+        tasks=tasks,
         paper=1024,
         label="width",
     )
@@ -69,9 +69,7 @@ def _smoke(exclude: tuple[str, ...]) -> Scale:
         tasks=("mean-*installed", "cost-installed", "downstream-generated", "count-*"),
         exclude=exclude,
         settings=BamSettings(
-            model=ModelSize(
-                hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2
-            ),
+            model=ModelSize(hidden_size=32, num_hidden_layers=2, num_attention_heads=2),
             vocabulary=384,
             characters=600_000,
             held_out=0.25,
@@ -88,6 +86,7 @@ def _smoke(exclude: tuple[str, ...]) -> Scale:
         ),
         trial_seconds=120,
         expected_seconds=0.5,
+        axes=(_width(16.0, 32.0, methods=("btx", "bam"), tasks=("mean-installed",)),),
         deviations=("Tiny models, ten updates: it shows that everything runs, nothing else.",),
     )
 
@@ -118,7 +117,14 @@ def _laptop(exclude: tuple[str, ...]) -> Scale:
         trial_seconds=3600,
         expected_seconds=12,
         looks=(5, 10, 20),
-        axes=(_width(32.0, 128.0),),
+        axes=(
+            _width(
+                32.0,
+                128.0,
+                methods=("btx", "bam", "bam-cm", "bam-shared-kv", "bam-uniform"),
+                tasks=DOMAINS,
+            ),
+        ),
         deviations=(
             "A model of width 64 with 2 layers, 5,120 tokens and 0.7 million parameters in place "
             "of 590 million, of which 88 % are embeddings, as 89 % are in the paper; 1.0 million "
