@@ -127,7 +127,7 @@ def _laptop(exclude: tuple[str, ...]) -> Scale:
         ),
         deviations=(
             "A model of width 64 with 2 layers, 5,120 tokens and 0.7 million parameters in place "
-            "of 590 million, of which 88 % are embeddings, as 89 % are in the paper; 1.0 million "
+            "of 590 million, of which 89 % are embeddings, as in the paper; 1.0 million "
             "training tokens for the seed, 0.4 million for each expert, 1.0 million for each "
             "mixture, in place of 400, 100 and 100 billion.",
             "Peak learning rates 0.004, 0.002 and 0.004, in the paper's ratio (its small models "

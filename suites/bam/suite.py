@@ -143,7 +143,7 @@ def _tables() -> tuple[Table, ...]:
             tasks=perplexities,
             note="The paper's column `Pretrain` is `general` here. Published numbers belong to "
             "another tokenizer and other texts: compare orders, not values. At laptop scale each "
-            "seed has a seed model and experts of its own; a token costs BAM 1.30 times BTX's "
+            "seed has a seed model and experts of its own; a token costs BAM 1.29 times BTX's "
             "FLOPs, 1.25 times in the paper's 590M model.",
         ),
         Table(
