@@ -1,7 +1,7 @@
 """What the scales, methods and artifacts of the suite hand out, with units and ranges."""
 
 import math
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -21,7 +21,7 @@ class ModelSize(Settings):
     """Heads of one attention expert."""
 
     @property
-    def sizes(self) -> dict[str, int]:
+    def sizes(self) -> dict[str, Any]:
         """All of them, as `BamConfig` takes them."""
         return {**self.model_dump(), "intermediate_size": self.inner}
 

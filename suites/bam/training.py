@@ -203,10 +203,14 @@ def finish(
         points: Names of lengths -> updates, `FINAL` among them: a checkpoint is kept at each.
     """
     points = points or {FINAL: schedule.steps}
-    if isinstance(schedule, MixturePhase):
-        stable, rate = schedule.stable, schedule.rate_of
-    else:
-        stable, rate = (lambda _: 0), (lambda step, _: schedule.rate(step))
+    mixing = schedule if isinstance(schedule, MixturePhase) else None
+
+    def stable(end: int) -> int:
+        return mixing.stable(end) if mixing else 0
+
+    def rate(step: int, end: int) -> float:
+        return mixing.rate_of(step, end) if mixing else schedule.rate(step)
+
     parts = branches.segments(points, FINAL, stable)
     kept = branches.fit(ctx, model, stream, parts, rate)
     model.cpu()

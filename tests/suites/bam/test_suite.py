@@ -83,8 +83,8 @@ def test_a_token_costs_what_it_costs_in_the_paper(bam: Suite) -> None:
 
 def test_laptop_has_four_lengths_and_three_widths(bam: Suite) -> None:
     scale = bam.scale("laptop")
-    phase = scale.settings.plain()["phases"]["mixture"]  # type: ignore[index, call-overload]
-    assert phase["halvings"] == 3
+    assert isinstance(scale.settings, BamSettings)
+    assert scale.settings.phases.mixture.halvings == 3
     lengths = {
         (m.name, t.params["halvings"]) for m, t in bam.pairs(scale) if "halvings" in t.params
     }
