@@ -75,7 +75,7 @@ class MixturePhase(Schedule):
 
     def halved(self, times: int) -> int:
         """Updates of the phase halved so often."""
-        return max(1, self.steps // 2**times)
+        return max(1, self.steps >> times)
 
     def stable(self, end: int) -> int:
         """Updates of a training of `end` updates that the longest training shares with it."""
