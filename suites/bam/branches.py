@@ -63,11 +63,13 @@ def fit(
     stream: tokens.Stream,
     parts: Sequence[Segment],
     rate: Callable[[int, int], float],
+    probe_BT: Tensor | None = None,
 ) -> dict[str, dict[str, Tensor]]:
     """Trains in place, resumable at every update; returns the weights at the end of each branch.
 
     The curves are means of the language-model loss and, apart from it, of the unweighted auxiliary
-    losses; those of a branch have its name before them.
+    losses, and the loss on the probe as it is at that point; those of a branch have its name before
+    them.
 
     Args:
         ctx: Of the artifact.
@@ -75,6 +77,7 @@ def fit(
         stream: Of sequences; update n reads the same ones in trunk and branches.
         parts: See `segments`.
         rate: Learning rate of an update in a training of so many updates.
+        probe_BT: Held-out sequences on which the loss is followed; None: it is not.
 
     Raises:
         Diverged: a loss is not finite.
@@ -101,7 +104,10 @@ def fit(
         finite(losses["loss"], step + 1)
         every = -(-parts[-1].end // POINTS)
         whole = (step + 1) % every == 0 or step + 1 == part.end
-        _log(ctx, state, step + 1, losses, f"{part.point}/" if branches else "", whole=whole)
+        prefix = f"{part.point}/" if branches else ""
+        _log(ctx, state, step + 1, losses, prefix, whole=whole)
+        if whole and probe_BT is not None:
+            ctx.log(step + 1, **{f"{prefix}held-out": own.loss(probe_BT.to(ctx.device))})
         if branches and step + 1 == part.last:
             weights = own.model.state_dict().items()
             state.tensors |= {f"{part.point}/{k}": v.detach().cpu().clone() for k, v in weights}
@@ -122,6 +128,15 @@ class _Copy:
         self.adamw = adamw(model.named_parameters(), settings.optimizer)
         compiled = settings.compile and ctx.device.startswith("cuda")
         self.network: Any = torch.compile(model) if compiled else model
+
+    @torch.no_grad()
+    def loss(self, ids_BT: Tensor) -> float:
+        """The language-model loss on sequences."""
+        self.model.train(False)
+        with torch.autocast("cuda", torch.bfloat16, enabled=ids_BT.is_cuda):
+            found = float(self.model(ids_BT, labels=ids_BT, skip_logits=True).loss)
+        self.model.train()
+        return found
 
     def become(self, other: "_Copy") -> None:
         """Takes over all that another one has learnt."""

@@ -21,8 +21,8 @@ BEYOND = "a question beyond the paper"
 AXIS = "width"
 """Along it the primary claims are measured too."""
 AT_REST = 0.07
-"""Nats by which the training loss may still change between the last two tenths of the phase: a tenth
-of what the whole phase brings in pilots."""
+"""Nats by which the held-out loss may still change between the last two tenths of the phase: about
+a tenth of what the whole phase brings in pilots."""
 MARGIN_PER_HALVING = 0.002
 """Nats by which a lead must change for each doubling of the tokens to count as a trend."""
 
@@ -116,7 +116,7 @@ def _settled(a: str, b: str) -> Measured:
     """The lead itself has come to rest: it changes by less than the margin."""
     return Measured(
         function="suites.bam.leads:change",
-        label=f"last change of the lead of {a} over {b} in training",
+        label=f"last change of the lead of {a} over {b} on held-out text",
         methods=(a, b),
         at_most=MARGIN,
         tasks=("cost*",),
@@ -125,7 +125,7 @@ def _settled(a: str, b: str) -> Measured:
 
 def _at_rest(*methods: str) -> Converged:
     """The mixture phase no longer repairs what the merge broke."""
-    return Converged(methods=methods, series="loss", within=AT_REST, tasks=("cost*",))
+    return Converged(methods=methods, series="held-out", within=AT_REST, tasks=("cost*",))
 
 
 def _bam() -> list[Claim]:
@@ -260,6 +260,7 @@ def _along_tokens() -> list[Claim]:
         )
         for name, label, a, b in (
             ("data", "BAM over BTX at equal tokens", "bam", "btx"),
+            ("compute", "BAM over BTX at equal compute", "bam-cm", "btx"),
             ("uniform", "BAM over uniform attention gates", "bam", "bam-uniform"),
         )
     ]

@@ -142,36 +142,38 @@ def loss(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | N
 
 def tokens(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
     """Lead over BTX in nats against the tokens of the mixture phase, by seed and in the mean."""
-    found: dict[tuple[str, int], dict[int, float]] = {}
+    found: dict[tuple[str, str], dict[int, float]] = {}
+    read: dict[str, int] = {}
     for record in records:
         if record.task.startswith("mean") and "nats" in record.metrics and record.counts:
-            place = (record.method, record.counts.get("tokens", 0))
-            found.setdefault(place, {})[record.seed] = record.metrics["nats"]
-    lengths = sorted({tokens for method, tokens in found if method == "btx" and tokens})
+            found.setdefault((record.method, record.task), {})[record.seed] = record.metrics["nats"]
+            if record.method == "btx":
+                read[record.task] = record.counts.get("tokens", 0)
+    lengths = sorted(read, key=lambda task: read[task])
     look = styles(m.name for m in suite.methods)
     drawing = Drawing(figsize=(5.2, 3.4))
     axis = drawing.subplots()
     drawn = False
-    for method in ("bam", "bam-uniform"):
-        leads = []
-        for length in lengths:
-            btx, own = found["btx", length], found.get((method, length), {})
-            leads.append([btx[seed] - own[seed] for seed in sorted(btx.keys() & own.keys())])
-        there = [(x, lead) for x, lead in zip(lengths, leads, strict=True) if lead]
-        if len(there) < 2:
+    for method in ("bam", "bam-cm", "bam-uniform"):
+        leads = {}
+        for task in lengths:
+            btx, own = found["btx", task], found.get((method, task), {})
+            if both := sorted(btx.keys() & own.keys()):
+                leads[read[task]] = [btx[seed] - own[seed] for seed in both]
+        if len(leads) < 2:
             continue
         drawn = True
-        x, values = zip(*there, strict=True)
-        intervals = [mean_interval(np.array(lead)) for lead in values]
-        interval_line(axis, x, intervals, look[method], suite.method(method).title, values)
+        intervals = [mean_interval(np.array(lead)) for lead in leads.values()]
+        label, values = suite.method(method).title, list(leads.values())
+        interval_line(axis, list(leads), intervals, look[method], label, values)
     if not drawn:
         return None
     axis.axhline(0, color="#6b7280", linewidth=0.8)
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-    doublings = math.log2(PAPER_TOKENS / lengths[-1])
+    doublings = math.log2(PAPER_TOKENS / read[lengths[-1]])
     axis.set_xlabel(
-        f"tokens of the mixture phase; the paper's {PAPER_TOKENS / 1e9:.0f} billion lie "
+        f"BTX's tokens of the mixture phase; the paper's {PAPER_TOKENS / 1e9:.0f} billion lie "
         f"{doublings:.0f} doublings to the right"
     )
     axis.set_ylabel("lead over BTX, nats per token")

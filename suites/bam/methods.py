@@ -38,7 +38,7 @@ MIXTURES = {
 MATCHED = {"bam-cm": "bam", "bam-shared-kv-cm": "bam-shared-kv"}
 """Methods at the compute of BTX -> the method that passes through them; see
 `suites.bam.branches`."""
-SHORTER = tuple(name for name, mixture in MIXTURES.items() if mixture.shorter)
+SHORTER = (*(name for name, mixture in MIXTURES.items() if mixture.shorter), "bam-cm")
 """Methods that are measured along tokens."""
 
 

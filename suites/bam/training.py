@@ -40,9 +40,14 @@ MATCHED = "matched"
 """The length at which a mixture has cost the FLOPs of BTX."""
 
 
-def halved(times: int) -> str:
-    """The length of a phase halved so often."""
-    return f"halved-{times}" if times else FINAL
+PROBE = 16
+"""Held-out sequences of each domain on which mixtures are followed."""
+
+
+def halved(times: int, of: str = FINAL) -> str:
+    """The length of a phase halved so often, or of what costs as much as BTX's."""
+    name = f"halved-{times}" if of == FINAL else f"{of}-halved-{times}"
+    return name if times else of
 
 
 def folder(point: str) -> str:
@@ -92,14 +97,26 @@ def make_mixture(ctx: Context) -> dict[str, JsonValue]:
         return report(ctx, model, 0)
     phase = settings.phases.mixture
     reference = mixture_config(dense[-1].config, "btx", len(parts))
-    matched = matched_steps(settings, reference, model.config)
-    points = {FINAL: matched if mixture.budget == "compute" else phase.steps}
-    if mixture.matched:
-        points[MATCHED] = matched
-    if mixture.shorter:
-        points |= {halved(n): phase.halved(n) for n in range(1, phase.halvings + 1)}
+    whole = phase.steps
+    if mixture.budget == "compute":
+        whole = matched_steps(settings, reference, model.config, phase.steps)
+    points = {FINAL: whole}
+    for times in range(phase.halvings + 1 if mixture.shorter else 1):
+        steps = phase.halved(times)
+        if times:
+            points[halved(times)] = steps
+        if mixture.matched:
+            points[halved(times, MATCHED)] = matched_steps(settings, reference, model.config, steps)
     stream = _stream(ctx, "mixture", mixture.weights)
-    return finish(ctx, model, stream, phase, points)
+    return finish(ctx, model, stream, phase, points, _probe(ctx))
+
+
+def _probe(ctx: Context) -> Tensor:
+    """The first held-out sequences of each domain, documents joined, [B, T]."""
+    context = ctx.settings(BamSettings).context
+    arrays = tokens.load(ctx.artifact("tokens"), "held-out")
+    parts = [ids[: min(PROBE, len(ids) // context) * context] for ids in arrays.values()]
+    return torch.from_numpy(np.concatenate(parts).astype(np.int64)).view(-1, context)
 
 
 def _mixed(
@@ -135,10 +152,15 @@ def _texts(ctx: Context) -> list[Tensor]:
     ]
 
 
-def matched_steps(settings: BamSettings, reference: BamConfig, config: BamConfig) -> int:
-    """Updates that cost `config` the FLOPs of the reference's mixture phase, rounded down."""
-    budget = settings.phases.mixture.steps * counts.training_flops(reference, settings.context)
-    return int(budget // counts.training_flops(config, settings.context))
+def matched_steps(
+    settings: BamSettings, reference: BamConfig, config: BamConfig, steps: int
+) -> int:
+    """Updates that cost `config` the FLOPs of so many of the reference, rounded down; one at least.
+
+    Where less than one is left, which no scale but smoke has, the budget is exceeded.
+    """
+    budget = steps * counts.training_flops(reference, settings.context)
+    return max(1, int(budget // counts.training_flops(config, settings.context)))
 
 
 class Phase(NamedTuple):
@@ -192,6 +214,7 @@ def finish(
     stream: tokens.Stream,
     schedule: Schedule,
     points: Mapping[str, int] | None = None,
+    probe_BT: Tensor | None = None,
 ) -> dict[str, JsonValue]:
     """Trains a model on a stream of sequences and leaves the artifact.
 
@@ -201,6 +224,7 @@ def finish(
         stream: What it reads.
         schedule: Its rate, and its length where `points` does not say.
         points: Names of lengths -> updates, `FINAL` among them: a checkpoint is kept at each.
+        probe_BT: Held-out sequences on which the loss is followed.
     """
     points = points or {FINAL: schedule.steps}
     mixing = schedule if isinstance(schedule, MixturePhase) else None
@@ -212,7 +236,7 @@ def finish(
         return mixing.rate_of(step, end) if mixing else schedule.rate(step)
 
     parts = branches.segments(points, FINAL, stable)
-    kept = branches.fit(ctx, model, stream, parts, rate)
+    kept = branches.fit(ctx, model, stream, parts, rate, probe_BT)
     model.cpu()
     made = sum(part.last - part.first for part in parts)
     for name, weights in kept.items():

@@ -64,9 +64,8 @@ def run(ctx: Context) -> dict[str, float]:
 
 def point(ctx: Context) -> str:
     """At which length of its mixture phase the model is measured."""
-    if ctx.settings(Model).matched:
-        return training.MATCHED
-    return training.halved(ctx.settings(Measured).halvings)
+    of = training.MATCHED if ctx.settings(Model).matched else training.FINAL
+    return training.halved(ctx.settings(Measured).halvings, of)
 
 
 def load(ctx: Context) -> Any:

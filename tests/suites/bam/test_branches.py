@@ -62,7 +62,7 @@ def test_a_cooldown_within_the_warm_up_is_refused() -> None:
 
 
 @pytest.mark.parametrize("cooldown", [0.25, None])
-@pytest.mark.parametrize("point", ["halved-1", "matched"])
+@pytest.mark.parametrize("point", ["halved-1", "matched", "matched-halved-1"])
 def test_a_branch_is_the_training_of_its_length_alone(
     workshop: Any, point: str, cooldown: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,7 +80,8 @@ def test_a_branch_is_the_training_of_its_length_alone(
     assert 0 < end < phase.steps
     branch = checkpoints.load(ctx.out / training.folder(point)).state_dict()
     whole = checkpoints.load(ctx.out / training.MODEL).state_dict()
-    curve = training.read(ctx.out, point).curves["loss"]
+    curves = training.read(ctx.out, point).curves
+    assert set(curves) == {"loss", "load-balancing", "z", "held-out"}
 
     alone = workshop.artifact("mixture-bam", "bam")
     short = phase.model_copy(update={"steps": end, "halvings": 0})
@@ -94,5 +95,5 @@ def test_a_branch_is_the_training_of_its_length_alone(
     training.make_mixture(alone)
     expected = checkpoints.load(alone.out / training.MODEL).state_dict()
     assert all(torch.equal(branch[name], expected[name]) for name in expected)
-    assert curve == training.read(alone.out).curves["loss"]
+    assert curves == training.read(alone.out).curves
     assert any(not torch.equal(whole[name], expected[name]) for name in expected)

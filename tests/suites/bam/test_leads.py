@@ -16,7 +16,7 @@ CHECK = Measured(function="suites.bam.leads:change", methods=("bam", "btx"), at_
 def make(method: str, seed: int, y: Sequence[float], x: Sequence[float] = ()) -> Any:
     """What of a record the check reads."""
     curve = Series(x=tuple(x or range(len(y))), y=tuple(y))
-    return SimpleNamespace(method=method, task="cost", seed=seed, series={"loss": curve})
+    return SimpleNamespace(method=method, task="cost", seed=seed, series={"held-out": curve})
 
 
 def test_the_change_is_the_mean_over_seeds_of_the_leads_last_tenths() -> None:

@@ -88,7 +88,7 @@ def test_laptop_has_four_lengths_and_three_widths(bam: Suite) -> None:
     lengths = {
         (m.name, t.params["halvings"]) for m, t in bam.pairs(scale) if "halvings" in t.params
     }
-    for method in ("btx", "bam", "bam-uniform"):
+    for method in ("btx", "bam", "bam-cm", "bam-uniform"):
         assert {n for m, n in lengths if m == method} == {0, 1, 2, 3}
     assert not any(n for m, n in lengths if m == "btx-6")
     (axis,) = scale.axes
