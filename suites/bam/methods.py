@@ -182,8 +182,8 @@ def methods() -> tuple[Method, ...]:
             "Drop-Upcycling, top-2 of 4",
             "baseline",
             upcycled_late,
-            note="Sparse upcycling with half of each expert's hidden units drawn anew (Nakamura et "
-            "al. 2025, arXiv 2502.19261); not in either paper.",
+            note="Sparse upcycling with half of each expert's hidden units drawn again (Nakamura "
+            "et al. 2025, arXiv 2502.19261); not in either paper.",
         ),
         counts.method(),
     )

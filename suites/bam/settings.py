@@ -206,7 +206,7 @@ class Mixture(Settings):
     trained: Literal["all", "routers", "none"] = "all"
     """What the mixture phase changes."""
     redrawn: float = Field(default=0.0, ge=0, lt=1)
-    """Share of each feed-forward expert's hidden units that are drawn anew; see
+    """Share of each feed-forward expert's hidden units that are drawn again; see
     `suites.bam.model.redraw`."""
     shorter: bool = False
     """Whether it is also kept at the halvings of the phase."""

@@ -1,4 +1,4 @@
-"""Drop-Upcycling: part of every feed-forward expert begins anew, so that copies differ.
+"""Drop-Upcycling: part of every feed-forward expert is drawn again, so that copies differ.
 
 Source: Nakamura et al., Drop-Upcycling, ICLR 2025, arXiv 2502.19261, section 3. A share of the
 hidden units of each expert is drawn at random; their rows of the gate and up matrices and their
