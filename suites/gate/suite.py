@@ -239,7 +239,6 @@ def suite() -> Suite:
             Quantity(name="real graphs' epochs", value="suites.gate.distance:real_epochs"),
         ),
         effort="suites.gate.effort:effort",
-        former="suites.gate.former:former",
         preload=("suites.gate.trials:warm_up",),
         deviations=(
             "The full text of the paper was not available: claims are phrased from its abstract, "

@@ -106,7 +106,9 @@ def _paper(methods: tuple[str, ...]) -> Scale:
         name="paper",
         seeds=tuple(range(10)),
         tasks=tuple(
-            t.name for t in tasks() if not t.fallback and not t.name.startswith("qnli-pool")
+            t.name
+            for t in tasks()
+            if not (t.fallback or t.params["n"] == 100 or t.name.startswith("qnli-pool"))
         ),
         methods=methods,
         exclude=excluded(),
