@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from harness import number
 from harness.identity import Node
-from harness.plan import Plan
+from harness.plan import Plan, reachable, trials
 from harness.registry import call
 
 Precision = Literal["float32", "bfloat16"]
@@ -102,7 +102,9 @@ def estimate(efforts: Sequence[Effort], card: Card = H200) -> Estimate:
 
 
 def efforts(made: Plan, first: Iterable[Node]) -> list[Effort]:
-    """What all trials of a plan that are to run, and the artifacts before them, take.
+    """What all trials of a plan that have no record, and the artifacts before them, take.
+
+    Trials whose data are not here count too: an estimate is asked for before data are fetched.
 
     Raises:
         SpecError: the suite names a function that is not there.
@@ -111,8 +113,14 @@ def efforts(made: Plan, first: Iterable[Node]) -> list[Effort]:
         return []
     of = call(made.suite.effort)
     settings = made.scale.settings
-    jobs = [(node.artifact, node.task) for node in first]
-    jobs += [(trial.method, trial.task) for trial in made.todo]
+    absent = [step.trial for step in made.steps if step.state == "no data"]
+    nodes = list(first)
+    if absent:
+        every = trials(made.suite, made.scale, made.device)[1]
+        needed = reachable([trial.needs for trial in absent], every) - {node.id for node in nodes}
+        nodes += [every[identity] for identity in sorted(needed)]
+    jobs = [(node.artifact, node.task) for node in nodes]
+    jobs += [(trial.method, trial.task) for trial in (*made.todo, *absent)]
     known: dict[Any, Effort] = {}
     found = []
     for thing, task in jobs:

@@ -357,6 +357,7 @@ def suite() -> Suite:
             Quantity(name="model", value="suites.bam.distance:parameters"),
             Quantity(name="tokens", value="suites.bam.distance:tokens"),
         ),
+        effort="suites.bam.effort:effort",
         preload=("suites.bam.trials:warm_up",),
         deviations=(
             "Claims are judged in nats per token, the logarithm of perplexity.",

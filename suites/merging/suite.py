@@ -293,6 +293,7 @@ def suite() -> Suite:
             Quantity(name="width", value="sizes.standard.width"),
             Quantity(name="updates", value="trainings.policy.updates"),
         ),
+        effort="suites.merging.effort:effort",
         preload=("suites.merging.trials:warm_up",),
         deviations=(
             "The full text of the paper was not available: the protocol follows its abstract and "
