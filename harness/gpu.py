@@ -12,6 +12,7 @@ from harness import number
 from harness.identity import Node
 from harness.plan import Plan, reachable, trials
 from harness.registry import call
+from harness.suite import Artifact, Method, Task
 
 Precision = Literal["float32", "bfloat16"]
 Bound = Literal["arithmetic", "memory traffic", "kernel launches", "the CPU"]
@@ -119,7 +120,8 @@ def efforts(made: Plan, first: Iterable[Node]) -> list[Effort]:
         every = trials(made.suite, made.scale, made.device)[1]
         needed = reachable([trial.needs for trial in absent], every) - {node.id for node in nodes}
         nodes += [every[identity] for identity in sorted(needed)]
-    jobs = [(node.artifact, node.task) for node in nodes]
+    jobs: list[tuple[Method | Artifact, Task | None]] = []
+    jobs += [(node.artifact, node.task) for node in nodes]
     jobs += [(trial.method, trial.task) for trial in (*made.todo, *absent)]
     known: dict[Any, Effort] = {}
     found = []

@@ -259,7 +259,9 @@ def places(
 ) -> dict[Key, str]:
     """File and anchor of every method on every task, by scale or variant too, below `records/`."""
     own = places_of(selection)
-    out: dict[Key, str] = {**own, **{(*pair, scale): place for pair, place in own.items()}}
+    out: dict[Key, str] = {}
+    for pair, place in own.items():
+        out[pair] = out[*pair, scale] = place
     for stretch in found:
         for name, task, stops in _divided(suite, stretch):
             for stop in stops:

@@ -81,7 +81,7 @@ def _ids(trials: Iterable[Trial]) -> str:
     return " ".join(t.id for t in trials)
 
 
-def _text(head: Iterable[str], lines: Iterable[Iterable[object]]) -> str:
+def _text(head: Iterable[object], lines: Iterable[Iterable[object]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([entry(value) for value in head])

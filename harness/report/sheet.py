@@ -168,8 +168,11 @@ def _alone(suite: Suite, scale: str, pair: tuple[str, str]) -> tuple[str, ...]:
     for size in suite.scales:
         own = size.axes if size.name == scale else ()
         for axis in (axis for axis in own if axis.setting):
-            runs = select(suite.methods, axis.methods), select(suite.tasks, axis.tasks)
-            if all(any(t.name == n for t in there) for there, n in zip(runs, pair, strict=True)):
+            names = (
+                {method.name for method in select(suite.methods, axis.methods)},
+                {task.name for task in select(suite.tasks, axis.tasks)},
+            )
+            if all(name in there for there, name in zip(names, pair, strict=True)):
                 return (assignment(axis, value_of(size, axis)),)
     return ()
 

@@ -86,7 +86,7 @@ def _work(
 ) -> Effort:
     """`updates` 0: forward alone."""
     size, words = settings.model or SMOLLM, settings.vocabulary or SMOLLM_WORDS
-    d, f, layers = size.hidden_size, size.intermediate_size, size.num_hidden_layers
+    d, f, layers = size.hidden_size, size.inner, size.num_hidden_layers
     attention = parts.queries * (4 * d * d + 2 * settings.context * d) + parts.keys * 4 * d * d
     forward = layers * (attention + parts.visited * 6 * d * f) + 2 * d * words
     weights = layers * (2 * d * d * (parts.queries + parts.keys) + parts.held * 3 * d * f)

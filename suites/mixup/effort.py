@@ -6,7 +6,7 @@ from typing import Any
 from harness.gpu import Effort
 from harness.suite import Artifact, Method, Task
 from suites.mixup.datasets import CORPORA
-from suites.mixup.settings import Encoder, MixupOptions, MixupSettings, SearchOptions
+from suites.mixup.settings import Encoder, Finetuning, MixupOptions, MixupSettings, SearchOptions
 
 _SHAPES = {"tiny": (2, 32, 512), "hub:google-bert/bert-large-cased": (24, 1024, 28_996)}
 """Layers, width and words of encoders; of others those of a MiniLM."""
@@ -35,7 +35,8 @@ def effort(thing: Method | Artifact, task: Task | None, settings: MixupSettings)
 def _passes(method: Method, examples: int, settings: MixupSettings) -> float:
     """Forward and backward passes of a trial."""
     updates = settings.epochs * math.ceil(examples / settings.batch_size)
-    key, options = method.params["method"], dict(method.params["options"])  # type: ignore[call-overload]
+    how = Finetuning.model_validate({k: method.params[k] for k in ("method", "options")})
+    key, options = how.method, how.options
     matched = (examples, settings.batch_size, updates)
     if key == "mixup":
         search = MixupOptions.model_validate(options)

@@ -36,7 +36,7 @@ def fit(model: BamForCausalLM, texts: Sequence[Tensor], window: int) -> None:
     ids_BT = torch.cat([ids[:length].view(-1, window) for ids in texts])
     domain_N = torch.arange(len(texts)).repeat_interleave(length)
     training = model.training
-    model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
     for layer in model.model.layers:
         for part in (layer.attention, layer.feedforward):
             if part.router is not None:
@@ -56,7 +56,7 @@ def regression(h_ND: Tensor, domain_N: Tensor, experts: int) -> Tensor:
     weight_DE = torch.linalg.solve(gram_DD, h_ND.T @ target_NE)
     score_NE = h_ND @ weight_DE
     fits = [float(F.cross_entropy(factor * score_NE, domain_N)) for factor in _FACTORS]
-    return (_FACTORS[fits.index(min(fits))] * weight_DE.T).float()
+    return (_FACTORS[fits.index(min(fits))] * weight_DE.T).float()  # type: ignore[no-any-return]
 
 
 def _input(model: BamForCausalLM, part: nn.Module, ids_BT: Tensor) -> Tensor:
