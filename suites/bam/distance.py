@@ -12,8 +12,7 @@ def parameters(settings: Mapping[str, Any]) -> int | None:
     model, vocabulary = settings["model"], settings["vocabulary"]
     if model is None or vocabulary is None:
         return None
-    d = int(model["hidden_size"])
-    inner = int(model["intermediate_size"] or 2 * d)
+    d, inner = int(model["hidden_size"]), int(model["intermediate_size"])
     return 2 * int(vocabulary) * d + int(model["num_hidden_layers"]) * (4 * d * d + 3 * d * inner)
 
 

@@ -11,21 +11,23 @@ CLAIMS = [
     ("mixup", "regression*", "STS-B"),
     ("mixup", "*joint*", "hardly exercised"),
     ("mixup", "size*", "hardly exercised"),
-    ("gate", "*minesweeper*", "mid-climb"),
-    ("gate", "minesweeper", "88.5, GATE 87.7"),
+    ("bam", "expert-*", "n = 1, no interval"),
+    ("bam", "bam-*", "one seed model and one set of experts"),
+    ("bam", "bam-*-cm", "1.79 times"),
+    ("bam", "bam-*-cm", "200 updates"),
+    ("bam", "*-kv-cm", "1.47 times"),
+    ("bam", "btx-dense", "mostly the schedule"),
+    ("bam", "soft-top2", "200 updates"),
     ("gate", "heterophilic", "beyond the paper"),
     ("gate", "heterophilic-shared", "beyond the paper"),
     ("gate", "control-*-heterophilic", "beyond the paper"),
-    ("gate", "heterophilic-paper", "minesweeper alone"),
-    ("gate", "self-sufficient", "two groups"),
-    ("gate", "control-*-self", "two groups"),
-    ("gate", "smoothing*", "mid-climb"),
 ]
 
 TABLES = [
     ("mixup", "regression", "do not stand"),
-    ("gate", "self-sufficient", "two groups"),
-    ("gate", "minesweeper", "mid-climb"),
+    ("bam", "perplexity", "n = 1"),
+    ("bam", "downstream", "`Code, by choice` measures the length"),
+    ("bam", "chance", "`Code, by choice` does not stand"),
     ("gate", "heterophilic", "beyond the paper"),
 ]
 
@@ -47,7 +49,8 @@ def test_tables_that_do_not_stand_say_why(suite: str, name: str, words: str) -> 
 def test_caveats_are_one_line_and_name_the_next_test(suite: str) -> None:
     claims = registry.load(suite).claims
     caveats = {c.caveat for c in claims if c.caveat}
-    assert [c for c in caveats if "to be tested again" not in c] == []
+    scope = "beyond the paper"  # a limit of what is said, which no further test lifts
+    assert [c for c in caveats if "to be tested again" not in c and scope not in c] == []
     assert [c for c in caveats if "\n" in c or len(c) > 500 or c.endswith(".")] == []
     assert [c.name for c in claims if isinstance(c, Exact) and c.caveat] == []
 
