@@ -222,7 +222,7 @@ def suite() -> Suite:
             Answer(
                 scale="laptop",
                 text="Where neighbours are noise GATE switches them off and GAT does not; GATE is "
-                "the better for it, with depth and on heterophilic graphs too.",
+                "the better for it, the deeper the more, and on minesweeper too.",
                 rests_on={
                     "self-sufficient": "holds",
                     "alpha-gate": "holds",
