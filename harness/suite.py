@@ -7,7 +7,7 @@ are named by import path (`"package.module:function"`), so that listing suites i
 import fnmatch
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, Self, TypeVar
 
 from pydantic import (
@@ -212,14 +212,14 @@ class Suite(Spec):
             _known(f"table {table.name}", "metric", [table.metric, *marked], metrics)
             self._match(f"table {table.name}", "method", table.methods, self.methods)
             self._match(f"table {table.name}", "task", table.tasks, self.tasks)
+        pairs = {f"{m.name}/{t.name}" for m in self.methods for t in self.tasks}
         for scale in self.scales:
             if not scale.seeds or min(scale.seeds) < 0 or len(set(scale.seeds)) < len(scale.seeds):
                 raise ValueError(f"scale {scale.name}: seeds must be distinct, >= 0, at least one")
             self._match(f"scale {scale.name}", "method", scale.methods, self.methods)
             self._match(f"scale {scale.name}", "task", scale.tasks, self.tasks)
-            pairs = [f"{m.name}/{t.name}" for m in self.methods for t in self.tasks]
             for pattern in scale.exclude:
-                if not fnmatch.filter(pairs, pattern):
+                if pattern not in pairs and not any(map(_glob(pattern), pairs)):
                     raise ValueError(
                         f"scale {scale.name}: no method/task matches {pattern!r} in exclude"
                     )
@@ -305,13 +305,15 @@ class Suite(Spec):
     def pairs(self, scale: Scale) -> tuple[tuple[Method, Task], ...]:
         """Which methods meet which tasks at a scale, task by task; each once for every seed."""
         methods = select(self.methods, scale.methods)
-        # One pattern for all: a suite has hundreds of pairs and dozens of globs.
-        excluded = re.compile("|".join(map(fnmatch.translate, scale.exclude)) or "(?!)").match
+        # One pattern for all globs: a suite has hundreds of pairs, and as many that are left out.
+        plain = {pattern for pattern in scale.exclude if not _SPECIAL.search(pattern)}
+        globs = [pattern for pattern in scale.exclude if pattern not in plain]
+        excluded = _glob(*globs)
         return tuple(
             (method, task)
             for task in select(self.tasks, scale.tasks)
             for method in methods
-            if not excluded(f"{method.name}/{task.name}")
+            if (pair := f"{method.name}/{task.name}") not in plain and not excluded(pair)
         )
 
     def plugins_of(self, *things: Method | Task | Artifact | None) -> tuple[str, ...]:
@@ -407,6 +409,15 @@ def over_of(artifacts: Sequence[Artifact]) -> dict[str, set[str]]:
                 over[user] |= over[name]
                 pending.append(user)
     return over
+
+
+_SPECIAL = re.compile(r"[*?\[]")
+"""What makes a glob of a name."""
+
+
+def _glob(*patterns: str) -> Callable[[str], object]:
+    """Whether a name matches one of the globs."""
+    return re.compile("|".join(map(fnmatch.translate, patterns)) or "(?!)").match
 
 
 def _overrides(scale: Scale, thing: Method | Task) -> None:

@@ -14,7 +14,10 @@ ROOT = Path(__file__).parent.parent
 TOPS = ("harness", "suites", "tests", "benchmarks", "docs")
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 READMES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("suites/*/README.md"))]
-LONG = {"bring-your-own.md", "reliability.md", "decisions.md", "reading-a-verdict.md"}
+LONG = {
+    "bring-your-own.md", "decisions.md", "reading-a-verdict.md", "reliability.md",
+    "running-elsewhere.md",
+}  # fmt: skip
 BLOCK = re.compile(r"^( *)```(sh|python)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 RECORD = "gate/laptop/gate--self-er2-l1--s0--*.json"
 

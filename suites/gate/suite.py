@@ -204,7 +204,7 @@ def suite() -> Suite:
             arxiv="2406.00418",
             venue="ICML",
             year=2024,
-            numbers="The paper's full text was not at hand: of its numbers only the abstract's, "
+            numbers="The paper's full text was not available: of its numbers only the abstract's, "
             "79.57 ± 0.84 % for GATE on ogbn-arxiv, could be taken over.",
         ),
         summary="Graph attention with separate attention vectors for a node and its neighbours "

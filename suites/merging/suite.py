@@ -6,7 +6,7 @@ measured and shown.
 
 from typing import Any
 
-from harness.suite import Dataset, Figure, Metric, Paper, Quantity, Suite, Table, Task
+from harness.suite import Answer, Dataset, Figure, Metric, Paper, Quantity, Suite, Table, Task
 from suites.merging.claims import claims
 from suites.merging.methods import FOUR, HIDDEN, HIDES, THREE, artifacts, methods
 from suites.merging.robots.mixtures import FILES, TEXTS
@@ -275,7 +275,7 @@ def suite() -> Suite:
             arxiv="2303.07551",
             venue="ICRA",
             year=2024,
-            numbers="The paper's full text was not at hand: none of its numbers is shown.",
+            numbers="The paper's full text was not available: none of its numbers is shown.",
         ),
         summary="Policies are trained on different robots, each by itself. Can parts of them be "
         "averaged into one backbone that still works for each?",
@@ -289,6 +289,20 @@ def suite() -> Suite:
         tables=_tables(),
         figures=_figures(),
         headline="hidden",
+        answers=(
+            Answer(
+                scale="laptop",
+                text="Where policies need their attention, averaging or exchanging it costs half "
+                "of the score and more, and finetuning around a merged body does not make it good.",
+                rests_on={
+                    "hidden-attention": "opposite",
+                    "hidden-attention-other": "opposite",
+                    "hidden-mlp": "holds",
+                    "hidden-pretrained-repairs": "inconclusive",
+                    "hidden-mff": "opposite",
+                },
+            ),
+        ),
         distance=(
             Quantity(name="width", value="sizes.standard.width"),
             Quantity(name="updates", value="trainings.policy.updates"),

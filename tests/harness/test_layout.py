@@ -162,7 +162,7 @@ ALLOWED = {
         "analysis", "arguments", "claim", "claims", "console", "errors", "looks", "margins",
         "number", "plan", "registry", "report", "suite", "summary", "terminal", "tiers", "wording",
     },
-    "gpu": {"identity", "number", "plan", "registry"},
+    "gpu": {"identity", "number", "plan", "registry", "suite"},
     "rounds": {
         "analysis", "claims", "console", "data", "errors", "executors", "identity", "looks",
         "margins", "number", "options", "plan", "record", "registry", "run", "sequential", "store",

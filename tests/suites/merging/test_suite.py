@@ -77,7 +77,6 @@ def test_primary_claims_are_judged_where_attention_is_needed(merging: Suite) -> 
 
 def test_seeds_are_added_up_to_twenty_at_least(merging: Suite) -> None:
     scale = merging.scale("laptop")
-    assert scale.looks[0] >= 10
     assert scale.looks[-1] >= 20
 
 

@@ -15,14 +15,14 @@ from suites.mixup.hooks import Setting, run_stages
 from suites.mixup.texts import Examples
 
 from .architectures import NAMES, POOLED, encoder
-from .finetuning.test_methods import Recorder, seed
+from .finetuning.test_methods import FLOORS, PAIRS, Recorder, seed
 
 QUICK: dict[str, dict[str, Any]] = {
     "mixup": {"repeats": 1, "epochs": 1.0},
     "averaging": {"repeats": 1},
 }
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    **{name: (name, QUICK.get(name, {})) for name in METHODS},
+    **{name: (name, QUICK.get(name, {})) for name in METHODS if name not in (*PAIRS, *FLOORS)},
     "mixup-exact": (
         "mixup", {**QUICK["mixup"], "hypergradient": "exact", "preconditioner": "adamw"}
     ),
