@@ -293,7 +293,8 @@ def suite() -> Suite:
             Answer(
                 scale="laptop",
                 text="Where policies need their attention, averaging or exchanging it costs half "
-                "of the score and more, and finetuning around a merged backbone does not make it good.",
+                "of the score and more, and finetuning around a merged backbone does not make it "
+                "good.",
                 rests_on={
                     "hidden-attention": "opposite",
                     "hidden-attention-other": "opposite",
