@@ -1,5 +1,6 @@
 """The order of work: what comes first, what waits, what falls with what it needs."""
 
+import gc
 import time
 from typing import Any
 
@@ -77,6 +78,10 @@ def test_all_of_any_graph_is_run_once_and_in_a_right_order(needs: Any, random: A
 
 def test_a_long_plan_costs_a_little_time_per_job() -> None:
     def seconds(count: int) -> float:
+        return min(once(count) for _ in range(3))
+
+    def once(count: int) -> float:
+        gc.collect()  # what other tests have left would be visited again and again
         work = [item("a"), *(item(str(n), "a") for n in range(count))]
         began = time.process_time()
         order = Order(work)
