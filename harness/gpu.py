@@ -60,6 +60,8 @@ H200 = Card(
     memory=141e9,
     cores=16,
 )
+CONTEXT = 6e8
+"""Bytes that CUDA holds for each process before it computes anything."""
 PACKED = 8
 """Trials at a time on one GPU, at most, in an estimate."""
 

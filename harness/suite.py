@@ -219,7 +219,7 @@ class Suite(Spec):
             self._match(f"scale {scale.name}", "method", scale.methods, self.methods)
             self._match(f"scale {scale.name}", "task", scale.tasks, self.tasks)
             for pattern in scale.exclude:
-                if pattern not in pairs and not any(map(_glob(pattern), pairs)):
+                if pattern not in pairs and not any(map(_among([pattern]), pairs)):
                     raise ValueError(
                         f"scale {scale.name}: no method/task matches {pattern!r} in exclude"
                     )
@@ -305,15 +305,12 @@ class Suite(Spec):
     def pairs(self, scale: Scale) -> tuple[tuple[Method, Task], ...]:
         """Which methods meet which tasks at a scale, task by task; each once for every seed."""
         methods = select(self.methods, scale.methods)
-        # One pattern for all globs: a suite has hundreds of pairs, and as many that are left out.
-        plain = {pattern for pattern in scale.exclude if not _SPECIAL.search(pattern)}
-        globs = [pattern for pattern in scale.exclude if pattern not in plain]
-        excluded = _glob(*globs)
+        excluded = _among(scale.exclude)
         return tuple(
             (method, task)
             for task in select(self.tasks, scale.tasks)
             for method in methods
-            if (pair := f"{method.name}/{task.name}") not in plain and not excluded(pair)
+            if not excluded(f"{method.name}/{task.name}")
         )
 
     def plugins_of(self, *things: Method | Task | Artifact | None) -> tuple[str, ...]:
@@ -386,12 +383,18 @@ class Suite(Spec):
 
 def select(things: Sequence[T], patterns: Iterable[str]) -> tuple[T, ...]:
     """Those of `things` whose name matches one of the names or globs, in their own order."""
+    chosen = _among(patterns)
+    return tuple(thing for thing in things if chosen(thing.name))
+
+
+def _among(patterns: Iterable[str]) -> Callable[[str], bool]:
+    """Whether a name is one of the names, or matches one of the globs."""
     patterns = set(patterns)
-    globs = [p for p in patterns if _GLOB.search(p)]
+    globs = sorted(p for p in patterns if _GLOB.search(p))
     names = patterns.difference(globs)
-    return tuple(
-        t for t in things if t.name in names or any(fnmatch.fnmatchcase(t.name, p) for p in globs)
-    )
+    # One pattern for all globs: a suite has thousands of pairs, and hundreds that are left out.
+    glob = re.compile("|".join(map(fnmatch.translate, globs)) or "(?!)").match
+    return lambda name: name in names or glob(name) is not None
 
 
 def over_of(artifacts: Sequence[Artifact]) -> dict[str, set[str]]:
@@ -409,15 +412,6 @@ def over_of(artifacts: Sequence[Artifact]) -> dict[str, set[str]]:
                 over[user] |= over[name]
                 pending.append(user)
     return over
-
-
-_SPECIAL = re.compile(r"[*?\[]")
-"""What makes a glob of a name."""
-
-
-def _glob(*patterns: str) -> Callable[[str], object]:
-    """Whether a name matches one of the globs."""
-    return re.compile("|".join(map(fnmatch.translate, patterns)) or "(?!)").match
 
 
 def _overrides(scale: Scale, thing: Method | Task) -> None:

@@ -6,7 +6,7 @@ sizes alone. Products run in bfloat16 on a GPU, everything else in float32.
 
 from typing import NamedTuple
 
-from harness.gpu import Effort
+from harness.gpu import CONTEXT, Effort
 from harness.suite import Artifact, Method, Task
 from suites.bam.methods import MIXTURES
 from suites.bam.settings import BamSettings, Mixture, ModelSize
@@ -22,8 +22,6 @@ _LAYER = 35
 """Kernels of a dense layer's forward pass; of an expert more, half of that."""
 _ACTIVATIONS = 34
 """Vectors of a layer's width that one token leaves behind for the backward pass."""
-_CONTEXT = 6e8
-"""Bytes of CUDA's own context."""
 
 
 class _Parts(NamedTuple):
@@ -60,7 +58,7 @@ def _training(artifact: Artifact, settings: BamSettings) -> Effort:
     plans = {"seed": phases.seed, "dense": phases.dense}
     chosen = plans.get(name, phases.expert if name.startswith("expert-") else phase)
     if chosen is None:  # a published seed
-        return Effort(0, 0, 0, _CONTEXT)
+        return Effort(0, 0, 0, CONTEXT)
     updates = float(chosen.steps)
     tokens = updates * settings.batch * settings.context
     return _work(
@@ -99,6 +97,6 @@ def _work(
         moved=times * pieces * (2 * weights + 2 * kept) + 28 * weights * updates,
         kernels=times * pieces * kernels + 40 * updates,
         memory=weights * (16 if updates else 4) + (kept if updates else kept / layers)
-        + piece * words * 6 / 8 + _CONTEXT,
+        + piece * words * 6 / 8 + CONTEXT,
         precision="bfloat16",
     )  # fmt: skip

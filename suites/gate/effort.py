@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from harness.gpu import Effort
+from harness.gpu import CONTEXT, Effort
 from harness.suite import Method, Task
 from suites.gate.datasets import DATASETS
 from suites.gate.settings import GateSettings, GraphTask, Minesweeper, Own, Real, SelfSufficient
@@ -20,7 +20,7 @@ _COPIES = 12
 
 def effort(method: Method, task: Task, settings: GateSettings) -> Effort:
     """Of one training; the graph is in the GPU's memory throughout."""
-    graph = GraphTask.model_validate(task.params | {})
+    graph = GraphTask.model_validate(task.params)
     nodes, edges, features, classes = _size(graph, settings)
     hidden, epochs = _training(method, graph, settings)
     widths = [features, *[hidden] * (graph.depth - 1), classes]
@@ -36,7 +36,7 @@ def effort(method: Method, task: Task, settings: GateSettings) -> Effort:
         flops=3 * epochs * forward,
         moved=3 * epochs * traffic,
         kernels=epochs * (3 * _FORWARD * graph.depth + _EPOCH),
-        memory=held + 4 * nodes * features + 6e8,  # CUDA's own context
+        memory=held + 4 * nodes * features + CONTEXT,
     )
 
 

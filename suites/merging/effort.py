@@ -4,7 +4,7 @@ Robots are simulated on the CPU. Episodes go in step, so that each step of them 
 the policy.
 """
 
-from harness.gpu import Effort
+from harness.gpu import CONTEXT, Effort
 from harness.suite import Artifact, Method, Task
 from suites.merging.settings import MergingSettings, Size, Training
 
@@ -18,8 +18,6 @@ _STEP = 60e-6
 """CPU-seconds of one robot's step in MuJoCo, with its bookkeeping."""
 _RECORDED = 1.5e-4
 """CPU-seconds of one step of a rolled-out dataset: physics and the policy that acts."""
-_CONTEXT = 6e8
-"""Bytes of CUDA's own context."""
 
 
 def effort(thing: Method | Artifact, task: Task | None, settings: MergingSettings) -> Effort:
@@ -41,7 +39,7 @@ def effort(thing: Method | Artifact, task: Task | None, settings: MergingSetting
     if made == "make_finetuned":
         return _of(settings, sizes.multi, plans.finetuned, settings.context, 1)
     if made == "make":
-        return Effort(0, 0, 0, _CONTEXT, host=_RECORDED * settings.steps)
+        return Effort(0, 0, 0, CONTEXT, host=_RECORDED * settings.steps)
     return _of(settings, sizes.multi, None, settings.context, 1)
 
 
@@ -64,6 +62,6 @@ def _of(
         moved=updates * (3 * kept * tokens + 36 * weights) + calls * (kept * window + 4 * weights),
         kernels=updates * (3 * _LAYER * size.layers + _UPDATE)
         + calls * (_LAYER * size.layers + 20),
-        memory=16 * weights + kept * max(tokens, window) + _CONTEXT,
+        memory=16 * weights + kept * max(tokens, window) + CONTEXT,
         host=_STEP * calls * settings.episodes,
     )

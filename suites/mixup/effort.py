@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from harness.gpu import Effort
+from harness.gpu import CONTEXT, Effort
 from harness.suite import Artifact, Method, Task
 from suites.mixup.datasets import CORPORA
 from suites.mixup.settings import Encoder, Finetuning, MixupOptions, MixupSettings, SearchOptions
@@ -56,7 +56,7 @@ def _of(layers: int, width: int, words: int, passes: float, tokens: int, tested:
         flops=flops,
         moved=passes * (3 * kept + 9 * 4 * weights) + tested * layers * width * _ACTIVATIONS * 4,
         kernels=passes * (3 * _LAYER * layers + _UPDATE) + tested / (64 * 64) * _LAYER * layers,
-        memory=4 * 4 * (weights + words * width) + kept + 6e8,  # CUDA's own context
+        memory=4 * 4 * (weights + words * width) + kept + CONTEXT,
     )
 
 

@@ -2,8 +2,6 @@
 
 import pytest
 
-from harness import plan, registry
-from harness.gpu import estimate
 from harness.settings import Schedule
 from suites.bam import counts
 from suites.bam.effort import effort
@@ -36,12 +34,3 @@ def test_flops_are_those_that_budgets_count(name: str) -> None:
     artifact = next(a for a in artifacts() if a.name == name)
     wanted = counts.training_flops(config, 32) * 10 * 4 * 32
     assert effort(artifact, None, settings).flops == pytest.approx(wanted, rel=0.02)
-
-
-def test_a_gpu_is_done_with_its_scale_in_half_an_hour() -> None:
-    suite = registry.load("bam")
-    scale = suite.scale("gpu")
-    trials, nodes = plan.trials(suite, scale)
-    jobs = [effort(t.method, t.task, scale.settings) for t in trials]
-    jobs += [effort(node.artifact, node.task, scale.settings) for node in nodes.values()]
-    assert 60 < estimate(jobs).seconds <= 1800

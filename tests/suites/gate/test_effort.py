@@ -32,12 +32,3 @@ def test_flops_are_those_that_torch_counts(network: str, depth: int) -> None:
     )
     assert longer.flops == 2 * told.flops
     assert longer.memory == told.memory
-
-
-def test_a_gpu_is_done_with_its_scale_in_half_an_hour() -> None:
-    from harness.gpu import estimate
-
-    suite = registry.load("gate")
-    scale = suite.scale("gpu")
-    jobs = [effort(m, t, scale.settings) for m, t in suite.pairs(scale) for _ in scale.seeds]
-    assert estimate(jobs).seconds <= 1800

@@ -1,7 +1,6 @@
 """The estimated work of policies: in proportion to updates and episodes."""
 
-from harness import plan, registry
-from harness.gpu import estimate
+from harness import registry
 from suites.merging.effort import effort
 
 
@@ -15,12 +14,3 @@ def test_work_is_in_proportion_to_what_is_asked_for() -> None:
     individual = next(m for m in suite.methods if m.name == "individual")
     assert effort(individual, None, settings).kernels < once.kernels
     assert effort(individual, None, settings).host <= once.host
-
-
-def test_a_gpu_is_done_with_its_scale_in_half_an_hour() -> None:
-    suite = registry.load("merging")
-    scale = suite.scale("gpu")
-    trials, nodes = plan.trials(suite, scale)
-    jobs = [effort(t.method, t.task, scale.settings) for t in trials]
-    jobs += [effort(node.artifact, node.task, scale.settings) for node in nodes.values()]
-    assert 60 < estimate(jobs).seconds <= 1800

@@ -3,7 +3,6 @@
 import pytest
 
 from harness import registry
-from harness.gpu import estimate
 from suites.mixup.effort import effort
 from suites.mixup.settings import MixupOptions
 
@@ -22,11 +21,3 @@ def test_mixup_costs_its_passes() -> None:
     assert sam.kernels / vanilla.kernels == pytest.approx(2, rel=0.1)
     # 6 weights a token and pass, 12 width^2 weights a layer
     assert mixup.flops > 6 * 6 * 12 * 384**2 * 16 * scale.settings.tokens * ratio * updates
-
-
-def test_a_gpu_is_done_with_its_scale_in_half_an_hour() -> None:
-    suite = registry.load("mixup")
-    scale = suite.scale("gpu")
-    jobs = [effort(m, t, scale.settings) for m, t in suite.pairs(scale) for _ in scale.seeds]
-    jobs += [effort(a, None, scale.settings) for a in suite.artifacts]
-    assert estimate(jobs).seconds <= 1800
