@@ -273,6 +273,14 @@ def is_norm(module: nn.Module) -> bool:
     )
 
 
+@torch.no_grad()
+def draw(weight: Tensor, fill: Callable[[Tensor], object]) -> None:
+    """Fills a weight with what is drawn on the CPU, where all generators are."""
+    new = torch.empty(weight.shape, dtype=weight.dtype)
+    fill(new)
+    weight.copy_(new)
+
+
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
     """New weights for every part: N(0, 0.02), biases 0, norms 1 and 0, padding rows 0.
 
@@ -290,12 +298,7 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
                 )
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Embedding):
-            drawn = torch.empty(
-                part.weight.shape, dtype=part.weight.dtype
-            )  # generators are the CPU's
-            nn.init.normal_(drawn, 0.0, INIT_STD, generator=generator)
-            with torch.no_grad():
-                part.weight.copy_(drawn)
+            draw(part.weight, lambda new: nn.init.normal_(new, 0.0, INIT_STD, generator=generator))
         if isinstance(part, nn.Embedding) and part.padding_idx is not None:
             nn.init.zeros_(part.weight[part.padding_idx])
         for own, value in part.named_parameters(recurse=False):

@@ -19,16 +19,17 @@ TRACED = ("vanilla", "averaging-only", "mixup-convex")
 def scales() -> tuple[Scale, ...]:
     """Smoke for CI, laptop for two cores, gpu for one GPU, paper as published."""
     plain = tuple(m.name for m in methods() if not m.needs)
-    return (_smoke(plain), _laptop(), _gpu(), _paper(plain))
+    unfit = excluded()
+    return (_smoke(plain, unfit), _laptop(), _gpu(unfit), _paper(plain, unfit))
 
 
-def _smoke(methods: tuple[str, ...]) -> Scale:
+def _smoke(methods: tuple[str, ...], unfit: tuple[str, ...]) -> Scale:
     return Scale(
         name="smoke",
         seeds=(0, 1),
         tasks=("generated-topics", "generated-overlap"),
         methods=methods,
-        exclude=excluded(),
+        exclude=unfit,
         settings=MixupSettings(
             encoder="tiny",
             freeze_embeddings=False,
@@ -79,12 +80,12 @@ def _laptop() -> Scale:
     )
 
 
-def _gpu() -> Scale:
+def _gpu(unfit: tuple[str, ...]) -> Scale:
     return Scale(
         name="gpu",
         seeds=tuple(range(5)),
         tasks=("sst-2-n300", "trec-n300", "sts-b-n300", "rte-n1000-to-sick"),
-        exclude=excluded(),
+        exclude=unfit,
         settings=MixupSettings(
             encoder="minilm-6",
             tokens=64,
@@ -101,7 +102,7 @@ def _gpu() -> Scale:
     )
 
 
-def _paper(methods: tuple[str, ...]) -> Scale:
+def _paper(methods: tuple[str, ...], unfit: tuple[str, ...]) -> Scale:
     return Scale(
         name="paper",
         seeds=tuple(range(10)),
@@ -111,7 +112,7 @@ def _paper(methods: tuple[str, ...]) -> Scale:
             if not (t.fallback or t.params["n"] == 100 or t.name.startswith("qnli-pool"))
         ),
         methods=methods,
-        exclude=excluded(),
+        exclude=unfit,
         settings=MixupSettings(
             encoder="hub:google-bert/bert-large-cased",
             pooling="pooler",

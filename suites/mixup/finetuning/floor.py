@@ -13,54 +13,31 @@ from collections.abc import Callable
 import torch
 
 from harness.errors import MethodError
-from harness.training import State
 from suites.mixup.encoder import Classifier
-from suites.mixup.hooks import Method, Setting, Stage
+from suites.mixup.finetuning.probe import SetHead, Untrained
+from suites.mixup.hooks import Setting, Stage
 
 
-class SetHead:
-    """Puts a head in place, in one step; see `suites.mixup.hooks.Stage`."""
-
-    steps = 1
-
-    def __init__(self, model: Classifier, fill: Callable[[Classifier], None]) -> None:
-        self.model = model
-        self.fill = fill
-        self.state = State(modules={"model": model})
-
-    @torch.no_grad()
-    def step(self, index: int) -> float:
-        """Fills the head; there is no loss."""
-        self.fill(self.model)
-        return 0.0
-
-    def finish(self) -> None:
-        """Nothing is left to do."""
-
-
-class Majority(Method):
+class Majority(Untrained):
     """The most frequent class of the training examples; of a regression their mean score."""
-
-    def steps(self, setting: Setting) -> int:
-        """No update."""
-        return 0
 
     def stages(self, model: Classifier, setting: Setting) -> list[Callable[[], Stage]]:
         """A head that does not look at the text."""
         labels_N = setting.data.labels_N
 
-        def fill(model: Classifier) -> None:
+        def fill(model: Classifier) -> float:
             model.head.weight.zero_()
             if model.regression:
                 model.head.bias.fill_(float(labels_N.mean()))
             else:
                 counts_C = torch.bincount(labels_N, minlength=model.classes)
                 model.head.bias.copy_(counts_C.double().clamp(min=1e-9).log())
+            return 0.0  # there is no loss
 
         return [lambda: SetHead(model, fill)]
 
 
-class ZeroShot(Method):
+class ZeroShot(Untrained):
     """The likeness of the two texts of a pair, without training.
 
     The head sums u * v over the D features of normalised texts and divides by D: the cosine of
@@ -81,17 +58,14 @@ class ZeroShot(Method):
                 "of pairs, such as sts-b-n300"
             )
 
-    def steps(self, setting: Setting) -> int:
-        """No update."""
-        return 0
-
     def stages(self, model: Classifier, setting: Setting) -> list[Callable[[], Stage]]:
         """The head of the cosine."""
 
-        def fill(model: Classifier) -> None:
+        def fill(model: Classifier) -> float:
             width = model.head.in_features // 2
             model.head.bias.zero_()
             model.head.weight.zero_()
             model.head.weight[0, width:] = 1 / width
+            return 0.0
 
         return [lambda: SetHead(model, fill)]

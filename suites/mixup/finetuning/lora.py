@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from harness.errors import MethodError
-from suites.mixup.encoder import Classifier
+from suites.mixup.encoder import Classifier, draw
 from suites.mixup.hooks import Method, Setting
 from suites.mixup.settings import LoRAOptions
 
@@ -56,12 +56,10 @@ class LoRA(Method):
         generator = setting.generator("init", "lora")
         for name, parameter in model.encoder.named_parameters():
             if "lora_A" in name:  # peft draws from the global generator
-                drawn = torch.empty(
-                    parameter.shape, dtype=parameter.dtype
-                )  # generators are the CPU's
-                nn.init.kaiming_uniform_(drawn, a=5**0.5, generator=generator)
-                with torch.no_grad():
-                    parameter.copy_(drawn)
+                draw(
+                    parameter,
+                    lambda new: nn.init.kaiming_uniform_(new, a=5**0.5, generator=generator),
+                )
 
     @torch.no_grad()
     def detach(self, model: Classifier) -> None:

@@ -11,37 +11,27 @@ from suites.mixup.finetuning.probe import Probe
 from suites.mixup.hooks import Method, Setting
 
 
-def _check(setting: Setting) -> None:
-    if setting.data.second is None:
-        raise MethodError(
-            "pairs are encoded apart, the task has single texts; choose a task of pairs, such as "
-            "sts-b-n300"
-        )
+class OfPairs(Method):
+    """Encodes the two texts of a pair apart."""
+
+    apart = True
+
+    def attach(self, model: Classifier, setting: Setting) -> None:
+        """Nothing is changed.
+
+        Raises:
+            MethodError: the task has single texts.
+        """
+        if setting.data.second is None:
+            raise MethodError(
+                "pairs are encoded apart, the task has single texts; choose a task of pairs, such "
+                "as sts-b-n300"
+            )
 
 
-class VanillaPairs(Method):
+class VanillaPairs(OfPairs):
     """Vanilla finetuning on features of the pair."""
 
-    apart = True
 
-    def attach(self, model: Classifier, setting: Setting) -> None:
-        """Nothing is changed.
-
-        Raises:
-            MethodError: the task has single texts.
-        """
-        _check(setting)
-
-
-class ProbePairs(Probe):
+class ProbePairs(OfPairs, Probe):
     """The head alone, on features of the pair."""
-
-    apart = True
-
-    def attach(self, model: Classifier, setting: Setting) -> None:
-        """Nothing is changed.
-
-        Raises:
-            MethodError: the task has single texts.
-        """
-        _check(setting)

@@ -32,37 +32,56 @@ _FOLDS = 5
 _ITERATIONS = 2000
 
 
-class FitHead:
-    """Fits the head to the features as they are, in one step; see `suites.mixup.hooks.Stage`."""
+class SetHead:
+    """Puts a head in place, in one step; see `suites.mixup.hooks.Stage`.
+
+    Args:
+        model: whose head.
+        fill: changes the head, and returns the training loss.
+    """
 
     steps = 1
 
-    def __init__(self, model: Classifier, setting: Setting) -> None:
+    def __init__(self, model: Classifier, fill: Callable[[Classifier], float]) -> None:
         self.model = model
-        self.setting = setting
+        self.fill = fill
         self.state = State(modules={"model": model})
 
     @torch.no_grad()
     def step(self, index: int) -> float:
-        """Puts the fitted weights into the head; returns the training loss."""
-        model, data = self.model.eval(), self.setting.data
-        device = model.head.weight.device
-        found = []
-        for start in range(0, len(data), 64):
-            batch = data.batch(range(start, min(start + 64, len(data)))).to(device)
-            found.append(model.features(batch))
-        features_ND = torch.cat(found)
-        weight_CD, bias_C = fit(
-            features_ND.double().cpu().numpy(), data.labels_N.numpy(), model.head.out_features,
-            regression=model.regression,
-        )  # fmt: skip
-        model.head.weight.copy_(torch.from_numpy(weight_CD))
-        model.head.bias.copy_(torch.from_numpy(bias_C))
-        logits_NC = model.head(features_ND)
-        return task_loss(logits_NC, data.labels_N.to(device), model.regression).item()
+        """Fills the head; returns the training loss."""
+        return self.fill(self.model)
 
     def finish(self) -> None:
         """Nothing is left to do."""
+
+
+class Untrained(Method):
+    """A method that puts a head in place and trains nothing."""
+
+    def steps(self, setting: Setting) -> int:
+        """No update."""
+        return 0
+
+
+def fit_head(model: Classifier, setting: Setting) -> float:
+    """Fits the head to the features as they are; returns the training loss."""
+    data = setting.data
+    device = model.head.weight.device
+    model.eval()
+    found = []
+    for start in range(0, len(data), 64):
+        batch = data.batch(range(start, min(start + 64, len(data)))).to(device)
+        found.append(model.features(batch))
+    features_ND = torch.cat(found)
+    weight_CD, bias_C = fit(
+        features_ND.double().cpu().numpy(), data.labels_N.numpy(), model.head.out_features,
+        regression=model.regression,
+    )  # fmt: skip
+    model.head.weight.copy_(torch.from_numpy(weight_CD))
+    model.head.bias.copy_(torch.from_numpy(bias_C))
+    logits_NC = model.head(features_ND)
+    return task_loss(logits_NC, data.labels_N.to(device), model.regression).item()
 
 
 def fit(
@@ -107,15 +126,11 @@ class LPFT(Method):
 
     def stages(self, model: Classifier, setting: Setting) -> list[Callable[[], Stage]]:
         """The probe."""
-        return [lambda: FitHead(model, setting)]
+        return [lambda: SetHead(model, lambda m: fit_head(m, setting))]
 
 
-class Probe(LPFT):
+class Probe(Untrained, LPFT):
     """The probe alone."""
-
-    def steps(self, setting: Setting) -> int:
-        """No update of the encoder."""
-        return 0
 
 
 class WiSEFT(LPFT):
