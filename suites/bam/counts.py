@@ -194,6 +194,7 @@ def method() -> Method:
     return Method(
         name="counts",
         run="suites.bam.counts:run",
+        seeds="none",
         label="counted",
         kind="control",
         note="Counts the paper's models on the meta device; trains nothing.",

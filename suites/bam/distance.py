@@ -12,7 +12,8 @@ def parameters(settings: Mapping[str, Any]) -> int | None:
     model, vocabulary = settings["model"], settings["vocabulary"]
     if model is None or vocabulary is None:
         return None
-    d, inner = int(model["hidden_size"]), int(model["intermediate_size"])
+    d = int(model["hidden_size"])
+    inner = int(model["intermediate_size"] or 2 * d)
     return 2 * int(vocabulary) * d + int(model["num_hidden_layers"]) * (4 * d * d + 3 * d * inner)
 
 

@@ -25,7 +25,7 @@ from harness.errors import HarnessError, UsageError
 from harness.settings import Schedule, fault
 from harness.store import Store
 from harness.training import State, adamw, finite, set_rate
-from suites.bam import training
+from suites.bam import branches, training
 from suites.bam.data import tokens
 from suites.bam.data.datasets import DOMAINS
 from suites.bam.model import checkpoints
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace, rank: int, world: int, device: torch.device | 
     while step < schedule.steps:
         set_rate(optimizer, schedule.rate(step))
         ids_BT = stream.batch(step * args.batch + rank * own, own).to(device)
-        losses = training.update(
+        losses = branches.update(
             network, optimizer, ids_BT, args.micro_batch or own, OPTIMIZER.clip
         )
         step += 1

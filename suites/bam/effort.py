@@ -60,6 +60,8 @@ def _training(artifact: Artifact, settings: BamSettings) -> Effort:
     if chosen is None:  # a published seed
         return Effort(0, 0, 0, CONTEXT)
     updates = float(chosen.steps)
+    if chosen is phase and phase.cooldown is not None:  # the shorter lengths' cooldowns
+        updates += sum(phase.cooldown * phase.halved(k) for k in range(1, phase.halvings + 1))
     tokens = updates * settings.batch * settings.context
     return _work(
         settings, _parts(name.removeprefix("mixture-")), tokens, updates, settings.micro_batch
@@ -82,7 +84,7 @@ def _work(
 ) -> Effort:
     """`updates` 0: forward alone."""
     size, words = settings.model or SMOLLM, settings.vocabulary or SMOLLM_WORDS
-    d, f, layers = size.hidden_size, size.intermediate_size, size.num_hidden_layers
+    d, f, layers = size.hidden_size, size.inner, size.num_hidden_layers
     attention = parts.queries * (4 * d * d + 2 * settings.context * d) + parts.keys * 4 * d * d
     forward = layers * (attention + parts.visited * 6 * d * f) + 2 * d * words
     weights = layers * (2 * d * d * (parts.queries + parts.keys) + parts.held * 3 * d * f)

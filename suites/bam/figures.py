@@ -8,7 +8,7 @@ Series that they read, in the records of any perplexity task: `loss` (over steps
 import math
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure as Drawing
@@ -16,13 +16,25 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from harness.analysis import cells, frame
-from harness.drawing import bounds, cell_points, legend, points, shown, styles, threads
+from harness.drawing import (
+    bounds,
+    cell_points,
+    interval_line,
+    legend,
+    points,
+    shown,
+    styles,
+    threads,
+)
 from harness.record import Record, Series
-from harness.stats import column_means
+from harness.stats import column_means, mean_interval
 from harness.suite import Figure, Method, Suite
 
 EXPERTS = ("code", "law", "math", "seed")
 """The order in which dense models become experts; further ones are copies of the seed."""
+
+PAPER_TOKENS = 100e9
+"""Of the mixture phase of the paper's small models (section 4.1)."""
 
 _ROUTING = re.compile(r"(?P<kind>load|gate)-(?P<domain>[a-z]+)-layer(?P<layer>\d+)")
 _ENTROPY = re.compile(r"gate-entropy-(?P<domain>[a-z]+)")
@@ -135,6 +147,56 @@ def loss(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | N
     axes[0].set_ylabel("training loss, nats per token")
     legend(drawing, axes, 1, loc="outside right upper", fontsize=8)
     return drawing
+
+
+def tokens(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
+    """Lead over BTX in nats against the tokens of the mixture phase, by seed and in the mean."""
+    found: dict[tuple[str, str], dict[int, float]] = {}
+    read: dict[str, float] = {}
+    for record in records:
+        if record.task.startswith("mean") and "nats" in record.metrics:
+            found.setdefault((record.method, record.task), {})[record.seed] = record.metrics["nats"]
+            if record.method == "btx":
+                read[record.task] = record.counts.get("tokens", 1)
+    leads = {
+        method.name: lead
+        for method in suite.methods
+        if method.name != "btx" and (lead := _leads(found, read, method.name))
+    }
+    longest = max(map(len, leads.values()), default=0)
+    drawing = Drawing(figsize=(5.2, 3.4))
+    axis = drawing.subplots()
+    look = styles(m.name for m in suite.methods)
+    for name, by_length in leads.items():
+        if len(by_length) == longest:  # the others were measured after the whole phase alone
+            intervals = [mean_interval(np.array(lead)) for lead in by_length.values()]
+            label, values = suite.method(name).title, list(by_length.values())
+            interval_line(axis, list(by_length), intervals, look[name], label, values)
+    if not longest:
+        return None
+    axis.axhline(0, color="#6b7280", linewidth=0.8)
+    axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    doublings = math.log2(PAPER_TOKENS / max(read.values()))
+    axis.set_xlabel(
+        f"BTX's tokens of the mixture phase; the paper's {PAPER_TOKENS / 1e9:.0f} billion lie "
+        f"{doublings:.0f} doublings to the right"
+    )
+    axis.set_ylabel("lead over BTX, nats per token")
+    legend(drawing, [axis], 2, fontsize=8)
+    return drawing
+
+
+def _leads(
+    found: Mapping[tuple[str, str], Mapping[int, float]], read: Mapping[str, float], method: str
+) -> dict[float, list[float]]:
+    """Tokens that BTX has read -> its loss less that of a method, seed by seed."""
+    leads = {}
+    for task in sorted(read, key=lambda name: read[name]):
+        btx, own = found["btx", task], found.get((method, task), {})
+        if both := sorted(btx.keys() & own.keys()):
+            leads[read[task]] = [btx[seed] - own[seed] for seed in both]
+    return leads
 
 
 def _routing(records: Sequence[Record], kind: str, among: Sequence[Method]) -> Drawing | None:

@@ -1,36 +1,62 @@
 """Trains the seed, the domain experts, dense baselines and mixtures; each is an artifact.
 
 A finished artifact holds the checkpoint `model/` and `training.json`: what was counted, what it
-cost, and the curves. AdamW, linear warm-up, cosine decay to a share of the peak (BAM, section 4.1).
+cost, and the curves; a mixture that is kept at several lengths also `model-<length>/` and
+`training-<length>.json` of each. AdamW, linear warm-up, decay to a share of the peak (BAM, section
+4.1: cosine; see `suites.bam.settings.MixturePhase`).
 
 Shape suffixes: B sequences, T tokens.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from pydantic import JsonValue
-from torch import Tensor, nn
+from torch import Tensor
 
 from harness.errors import DataError, SpecError
 from harness.run import Context
 from harness.settings import Schedule
 from harness.store import write_atomic
-from harness.training import State, adamw, clip, set_rate
-from suites.bam import counts
+from suites.bam import branches, counts
 from suites.bam.data import tokens
 from suites.bam.data.datasets import SPECIALITIES
-from suites.bam.model import checkpoints, pretrained
+from suites.bam.model import checkpoints, gates, pretrained, redraw, ridge
 from suites.bam.model.causal_lm import BamForCausalLM
 from suites.bam.model.configuration import BamConfig
 from suites.bam.model.upcycle import mixture_config, upcycle
-from suites.bam.settings import BamSettings, Continued, Mixture, Seed
+from suites.bam.settings import BamSettings, Continued, Mixture, MixturePhase, Seed
 
 MODEL = "model"
 """Folder of the checkpoint inside an artifact."""
+FINAL = "final"
+"""The length of a whole phase, among the lengths at which a checkpoint is kept."""
+MATCHED = "matched"
+"""The length at which a mixture has cost the FLOPs of BTX."""
+
+
+PROBE = 16
+"""Held-out sequences of each domain on which mixtures are followed."""
+
+
+def halved(times: int, of: str = FINAL) -> str:
+    """The length of a phase halved so often, or of what costs as much as BTX's."""
+    name = f"halved-{times}" if of == FINAL else f"{of}-halved-{times}"
+    return name if times else of
+
+
+def folder(point: str) -> str:
+    """Folder of the checkpoint of a length inside an artifact."""
+    return MODEL if point == FINAL else f"{MODEL}-{point}"
+
+
+def _report(point: str) -> str:
+    return "training.json" if point == FINAL else f"training-{point}.json"
 
 
 def make_seed(ctx: Context) -> dict[str, JsonValue]:
@@ -42,7 +68,7 @@ def make_seed(ctx: Context) -> dict[str, JsonValue]:
         return report(ctx, checkpoints.load(ctx.out / MODEL), 0)
     tokenizer = tokens.load_tokenizer(ctx.artifact("tokens"))
     config = BamConfig(
-        **settings.model.model_dump(),
+        **settings.model.sizes,
         vocab_size=len(tokenizer),
         eos_token_id=tokens.end_of_text(tokenizer),
     )
@@ -65,25 +91,76 @@ def make_mixture(ctx: Context) -> dict[str, JsonValue]:
     if mixture.parts == "dense":
         parts = ["dense"]
     dense = [checkpoints.load_dense(ctx.artifact(name) / MODEL) for name in parts]
+    model = _mixed(ctx, mixture, parts, dense)
+    if mixture.trained == "none":
+        checkpoints.save(model, ctx.out / MODEL)
+        return report(ctx, model, 0)
+    phase = settings.phases.mixture
+    reference = mixture_config(dense[-1].config, "btx", len(parts))
+    whole = phase.steps
+    if mixture.budget == "compute":
+        whole = matched_steps(settings, reference, model.config, phase.steps)
+    points = {FINAL: whole}
+    for times in range(phase.halvings + 1 if mixture.shorter else 1):
+        steps = phase.halved(times)
+        if times:
+            points[halved(times)] = steps
+        if mixture.matched:
+            points[halved(times, MATCHED)] = matched_steps(settings, reference, model.config, steps)
+    stream = _stream(ctx, "mixture", mixture.weights)
+    return finish(ctx, model, stream, phase, points, _probe(ctx))
+
+
+def _probe(ctx: Context) -> Tensor:
+    """The first held-out sequences of each domain, documents joined, [B, T]."""
+    context = ctx.settings(BamSettings).context
+    arrays = tokens.load(ctx.artifact("tokens"), "held-out")
+    parts = [ids[: min(PROBE, len(ids) // context) * context] for ids in arrays.values()]
+    return torch.from_numpy(np.concatenate(parts).astype(np.int64)).view(-1, context)
+
+
+def _mixed(
+    ctx: Context, mixture: Mixture, parts: Sequence[str], dense: Sequence[BamForCausalLM]
+) -> BamForCausalLM:
+    """The mixture before it is trained; what its phase does not change asks for no gradient."""
+    settings = ctx.settings(BamSettings)
+    texts = None if mixture.routers == "random" else _texts(ctx)
     model = upcycle(
         dense,
         mixture.method,
         ctx.torch_generator("routers"),
         names=parts,
+        router_from=texts if mixture.routers == "means" else None,
         **(settings.routing.model_dump() | mixture.options),
     )
-    phase = _phase(ctx, "mixture")
-    if mixture.budget == "compute":
-        reference = mixture_config(dense[-1].config, "btx", len(parts))
-        steps = matched_steps(settings, reference, model.config)
-        phase = phase._replace(schedule=phase.schedule.model_copy(update={"steps": steps}))
-    return train(ctx, model, phase, mixture.weights)
+    if texts is not None and mixture.routers == "ridge":
+        ridge.fit(model, texts, settings.context)
+    if mixture.redrawn:
+        redraw.redraw(model, mixture.redrawn, ctx.torch_generator("redraw"))
+    if mixture.trained == "routers":
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.endswith("router.weight"))
+    return model
 
 
-def matched_steps(settings: BamSettings, reference: BamConfig, config: BamConfig) -> int:
-    """Updates that cost `config` the FLOPs of the reference's mixture phase, rounded down."""
-    budget = settings.phases.mixture.steps * counts.training_flops(reference, settings.context)
-    return int(budget // counts.training_flops(config, settings.context))
+def _texts(ctx: Context) -> list[Tensor]:
+    """Training tokens [N] of what each dense model knows, in the order in which they are mixed."""
+    arrays = tokens.load(ctx.artifact("tokens"), "train")
+    return [
+        torch.from_numpy(arrays[domain][: gates.LONGEST].astype(np.int64))
+        for domain in (*SPECIALITIES, "general")
+    ]
+
+
+def matched_steps(
+    settings: BamSettings, reference: BamConfig, config: BamConfig, steps: int
+) -> int:
+    """Updates that cost `config` the FLOPs of so many of the reference, rounded down; one at least.
+
+    Where less than one is left, which no scale but smoke has, the budget is exceeded.
+    """
+    budget = steps * counts.training_flops(reference, settings.context)
+    return max(1, int(budget // counts.training_flops(config, settings.context)))
 
 
 class Phase(NamedTuple):
@@ -119,70 +196,56 @@ def train(
         phase: How long, and how fast.
         weights: Each domain's share.
     """
-    stream = tokens.Stream(
+    return finish(ctx, model, _stream(ctx, phase.name, weights), phase.schedule)
+
+
+def _stream(ctx: Context, phase: str, weights: Mapping[str, float]) -> tokens.Stream:
+    return tokens.Stream(
         tokens.load(ctx.artifact("tokens"), "train"),
         weights,
         ctx.settings(BamSettings).context,
-        ctx.numpy_generator("batch", phase.name),
+        ctx.numpy_generator("batch", phase),
     )
-    return finish(ctx, model, stream, phase.schedule)
 
 
 def finish(
-    ctx: Context, model: BamForCausalLM, stream: tokens.Stream, schedule: Schedule
+    ctx: Context,
+    model: BamForCausalLM,
+    stream: tokens.Stream,
+    schedule: Schedule,
+    points: Mapping[str, int] | None = None,
+    probe_BT: Tensor | None = None,
 ) -> dict[str, JsonValue]:
-    """Trains a model on a stream of sequences and leaves the artifact."""
-    fit(ctx, model, stream, schedule)
-    checkpoints.save(model.cpu(), ctx.out / MODEL)
-    return report(ctx, model, schedule.steps)
+    """Trains a model on a stream of sequences and leaves the artifact.
 
-
-def fit(ctx: Context, model: BamForCausalLM, stream: tokens.Stream, schedule: Schedule) -> None:
-    """Trains in place, resumable at every update.
-
-    Logs the language-model loss and, apart from it, the unweighted auxiliary losses.
-
-    Raises:
-        Diverged: a loss is not finite.
+    Args:
+        ctx: Of the artifact.
+        model: On the CPU; changed in place.
+        stream: What it reads.
+        schedule: Its rate, and its length where `points` does not say.
+        points: Names of lengths -> updates, `FINAL` among them: a checkpoint is kept at each.
+        probe_BT: Held-out sequences on which the loss is followed.
     """
-    settings = ctx.settings(BamSettings)
-    nn.Module.to(model, ctx.device).train()  # transformers' own `to` is typed without a device
-    optimizer = adamw(model.named_parameters(), settings.optimizer)
-    state = State(modules={"model": model}, optimizers={"adamw": optimizer})
-    compiled = settings.compile and ctx.device.startswith("cuda")
-    network: Any = torch.compile(model) if compiled else model
-    for step in ctx.steps(schedule.steps, state):
-        set_rate(optimizer, schedule.rate(step))
-        ids_BT = stream.batch(step * settings.batch, settings.batch).to(ctx.device)
-        losses = update(network, optimizer, ids_BT, settings.micro_batch, settings.optimizer.clip)
-        ctx.log(step + 1, **losses)
+    points = points or {FINAL: schedule.steps}
+    mixing = schedule if isinstance(schedule, MixturePhase) else None
 
+    def stable(end: int) -> int:
+        return mixing.stable(end) if mixing else 0
 
-def update(
-    network: Any,
-    optimizer: torch.optim.Optimizer,
-    ids_BT: Tensor,
-    micro: int,
-    norm: float | None = None,
-) -> dict[str, float]:
-    """One update on a batch, `micro` sequences at a time; returns the mean losses.
+    def rate(step: int, end: int) -> float:
+        return mixing.rate_of(step, end) if mixing else schedule.rate(step)
 
-    Gradients are clipped to `norm`, if it is given.
-    """
-    optimizer.zero_grad()
-    pieces = torch.split(ids_BT, micro)
-    totals = torch.zeros(3, device=ids_BT.device)
-    for piece_BT in pieces:
-        share = len(piece_BT) / len(ids_BT)
-        with torch.autocast("cuda", torch.bfloat16, enabled=ids_BT.is_cuda):
-            output = network(piece_BT, labels=piece_BT, skip_logits=True)
-            loss = output.loss + output.auxiliary_loss
-        (share * loss).backward()
-        parts = (output.loss, output.load_balancing_loss, output.z_loss)
-        totals += share * torch.stack([part.detach().float() for part in parts])
-    clip(optimizer, norm)
-    optimizer.step()
-    return dict(zip(("loss", "load-balancing", "z"), totals.tolist(), strict=True))
+    parts = branches.segments(points, FINAL, stable)
+    kept = branches.fit(ctx, model, stream, parts, rate, probe_BT)
+    model.cpu()
+    made = sum(part.last - part.first for part in parts)
+    for name, weights in kept.items():
+        other = deepcopy(model)
+        other.load_state_dict(weights)
+        checkpoints.save(other, ctx.out / folder(name))
+        report(ctx, other, points[name], name, shared=made, stable=stable(points[name]))
+    checkpoints.save(model, ctx.out / MODEL)
+    return report(ctx, model, points[FINAL], shared=made)
 
 
 class Trained(NamedTuple):
@@ -196,25 +259,43 @@ class Trained(NamedTuple):
     """Losses, `x` the updates done."""
 
 
-def read(folder: Path) -> Trained:
-    """What an artifact's training counted and cost.
+def read(artifact: Path, point: str = FINAL) -> Trained:
+    """What an artifact's training counted and cost, up to one of its lengths.
 
     Raises:
         DataError: the file is corrupt.
     """
-    path = folder / "training.json"
+    path = artifact / _report(point)
     try:
         return Trained(**json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError):
         raise DataError(f"{path} is corrupt; remove its folder and run again") from None
 
 
-def report(ctx: Context, model: BamForCausalLM, steps: int) -> dict[str, JsonValue]:
-    """Writes `training.json`, of so many updates; what the artifact says of itself."""
+def report(
+    ctx: Context,
+    model: BamForCausalLM,
+    steps: int,
+    point: str = FINAL,
+    *,
+    shared: int = 0,
+    stable: int = 0,
+) -> dict[str, JsonValue]:
+    """Writes `training.json`, of so many updates; what the artifact says of itself.
+
+    Args:
+        ctx: Of the artifact.
+        model: Whose parameters and FLOPs are counted.
+        steps: Updates.
+        point: The length that they reach.
+        shared: Updates that the artifact made in all: each has an equal share of what it cost.
+        stable: Updates of them that were made by the trunk, where this is a branch.
+    """
     settings = ctx.settings(BamSettings)
     seen = steps * settings.batch * settings.context
     total, active = counts.parameters(model.config)
     cost = ctx.cost()
+    seconds = cost.wall_seconds if ctx.device.startswith("cuda") else cost.cpu_seconds
     trained = Trained(
         counts={
             "parameters": total,
@@ -223,11 +304,24 @@ def report(ctx: Context, model: BamForCausalLM, steps: int) -> dict[str, JsonVal
             "tokens": seen,
             "flops": int(seen * counts.training_flops(model.config, settings.context)),
         },
-        seconds=cost.wall_seconds if ctx.device.startswith("cuda") else cost.cpu_seconds,
-        curves={
-            name: {"x": list(line.x), "y": list(line.y)}
-            for name, line in ctx.finished_series().items()
-        },
+        seconds=seconds * (steps / shared if shared else 1.0),
+        curves=_curves(ctx, point, stable),
     )
-    write_atomic(ctx.out / "training.json", json.dumps(trained._asdict()).encode())
+    write_atomic(ctx.out / _report(point), json.dumps(trained._asdict()).encode())
     return {"counts": dict(trained.counts)}
+
+
+def _curves(ctx: Context, point: str, stable: int) -> dict[str, dict[str, list[float]]]:
+    """The curves of a length: those of the trunk up to where it branches off, then its own."""
+    found = ctx.finished_series()
+    curves = {}
+    for name, trunk in found.items():
+        if "/" in name:
+            continue
+        line = list(zip(trunk.x, trunk.y, strict=True))
+        if point != FINAL:
+            line = [(x, y) for x, y in line if x <= stable]
+            if (own := found.get(f"{point}/{name}")) is not None:
+                line += zip(own.x, own.y, strict=True)
+        curves[name] = {"x": [x for x, _ in line], "y": [y for _, y in line]}
+    return curves

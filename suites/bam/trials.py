@@ -62,11 +62,18 @@ def run(ctx: Context) -> dict[str, float]:
     return held_out(ctx, network, measured.domains)
 
 
+def point(ctx: Context) -> str:
+    """At which length of its mixture phase the model is measured."""
+    of = training.MATCHED if ctx.settings(Model).matched else training.FINAL
+    return training.halved(ctx.settings(Measured).halvings, of)
+
+
 def load(ctx: Context) -> Any:
     """The model of a trial, on its device: one artifact, or the ensemble of the experts."""
     method = ctx.settings(Model)
     if method.artifact != "ensemble":
-        model: Any = checkpoints.load(ctx.artifact(method.artifact) / training.MODEL)
+        folder = training.folder(point(ctx))
+        model: Any = checkpoints.load(ctx.artifact(method.artifact) / folder)
     else:
         names = [*(f"expert-{domain}" for domain in SPECIALITIES), "seed"]
         experts = [checkpoints.load(ctx.artifact(name) / training.MODEL) for name in names]
@@ -232,7 +239,7 @@ def keep_training(ctx: Context) -> training.Trained | None:
     name = ctx.settings(Model).artifact
     if name == "ensemble":
         return None
-    trained = training.read(ctx.artifact(name))
+    trained = training.read(ctx.artifact(name), point(ctx))
     ctx.count(**trained.counts)
     for curve, line in trained.curves.items():
         steps = max(trained.counts["updates"], 1)

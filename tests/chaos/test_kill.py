@@ -171,17 +171,22 @@ def test_one_killed_trial_is_a_failure_and_the_others_go_on(
     assert project.leftovers() == []
 
 
+def _serves(pid: int, command: int) -> bool:
+    """Whether a process is the fork server of a command (its trials have the same words)."""
+    folder = Path("/proc") / str(pid)
+    parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    return parent == command and b"forkserver" in (folder / "cmdline").read_bytes()
+
+
 def test_trials_survive_the_fork_server(
     undisturbed: dict[str, str], project: Any, wait_for: Any
 ) -> None:
     process = project.start(*SHORT, env=SLOW_STEPS)
     wait_for(training(project, 2))
     time.sleep(0.2)
-    for pid in project.alive():
-        folder = Path("/proc") / str(pid)
-        parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-        if parent == process.pid and b"forkserver" in (folder / "cmdline").read_bytes():
-            os.kill(pid, signal.SIGKILL)
+    # All are found before one is killed: orphans of the server become children of the command.
+    for pid in [pid for pid in project.alive() if _serves(pid, process.pid)]:
+        os.kill(pid, signal.SIGKILL)
     done = project.finish(process)
     assert (done.code, done.err) == (0, "")
     assert project.outcomes() == short(undisturbed)

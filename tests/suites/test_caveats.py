@@ -11,13 +11,6 @@ CLAIMS = [
     ("mixup", "regression*", "STS-B"),
     ("mixup", "*joint*", "hardly exercised"),
     ("mixup", "size*", "hardly exercised"),
-    ("bam", "expert-*", "n = 1, no interval"),
-    ("bam", "bam-*", "one seed model and one set of experts"),
-    ("bam", "bam-*-cm", "1.79 times"),
-    ("bam", "bam-*-cm", "200 updates"),
-    ("bam", "*-kv-cm", "1.47 times"),
-    ("bam", "btx-dense", "mostly the schedule"),
-    ("bam", "soft-top2", "200 updates"),
     ("gate", "heterophilic", "beyond the paper"),
     ("gate", "heterophilic-shared", "beyond the paper"),
     ("gate", "control-*-heterophilic", "beyond the paper"),
@@ -25,9 +18,6 @@ CLAIMS = [
 
 TABLES = [
     ("mixup", "regression", "do not stand"),
-    ("bam", "perplexity", "n = 1"),
-    ("bam", "downstream", "`Code, by choice` measures the length"),
-    ("bam", "chance", "`Code, by choice` does not stand"),
     ("gate", "heterophilic", "beyond the paper"),
 ]
 

@@ -137,6 +137,8 @@ DEVIATIONS = (
     "The paper names no metric for multiple choice. Of choices that are texts the one with the "
     "highest log-likelihood per character counts; letters, Yes and No, and WinoGrande's sentence "
     "ends are not normalised.",
+    "Where accuracy is at chance, bits per byte of the right answers are a graded measure; of "
+    "answers that are a letter, Yes or No they measure the form and count for no claim.",
 )
 """How the downstream tables differ from the paper's."""
 
@@ -162,7 +164,7 @@ def tasks() -> tuple[Task, ...]:
                 label=f"{_LABELS[group]} (chance {chance(group):.1f})",
                 version=VERSIONS.get(group, 1),
                 params=Measured(group=group).plain(),
-                metrics=("accuracy", "above-chance"),
+                metrics=("accuracy", "above-chance", "answer-bits"),
                 optional=tuple(f"accuracy-{name}" for name in names),
                 datasets=tuple(dict.fromkeys(_dataset_name(b) for b in of if b.folder)),
                 fallback=group == "generated",
@@ -184,6 +186,16 @@ def metrics() -> tuple[Metric, ...]:
     return (
         metric("accuracy", "accuracy"),
         metric("above-chance", "standard errors above chance", ""),
+        Metric(
+            name="answer-bits",
+            label="bits per byte of the right answers",
+            unit="bits",
+            better="lower",
+            split="test",
+            select="last",
+            digits=3,
+            lowest=0.0,
+        ),
         *(metric(f"accuracy-{name}", f"{name} (chance {at:.1f})") for name, at in CHANCE.items()),
     )
 

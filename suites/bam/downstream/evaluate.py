@@ -26,7 +26,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.contents import shipped
 from harness.errors import DataError, SpecError, brief
-from suites.bam.downstream import questions, sandbox
+from suites.bam.downstream import answers, questions, sandbox
 from suites.bam.downstream.benchmarks import GROUPS, TASKS, Benchmark, digests, named
 from suites.bam.downstream.questions import Question, read
 
@@ -71,16 +71,19 @@ class Scores(NamedTuple):
     chance: dict[str, float]
     standard_error: dict[str, float]
     """Of guessing: binomial. Where chance is 0 it is that of one right answer."""
+    bits: dict[str, float]
+    """Bits per byte of the right answers; no %."""
 
     def metrics(self) -> dict[str, float]:
         """`accuracy`, the mean; `above-chance`, standard errors from the mean chance to it, below
-        2 no better than guessing; and `accuracy-<name>` of each benchmark."""
+        2 no better than guessing; `answer-bits`, the mean; and `accuracy-<name>` of each."""
         count = len(self.accuracy)
         mean = sum(self.accuracy.values()) / count
         above = mean - sum(self.chance.values()) / count
         error = math.hypot(*self.standard_error.values()) / count
         each = {f"accuracy-{name}": value for name, value in self.accuracy.items()}
-        return {"accuracy": mean, "above-chance": above / error, **each}
+        bits = sum(self.bits.values()) / count
+        return {"accuracy": mean, "above-chance": above / error, "answer-bits": bits, **each}
 
 
 def evaluate(
@@ -137,15 +140,18 @@ def evaluate(
         }
         configs = [part.config for of in parts.values() for part in of]
         measured = _measured(model, tokenizer, configs, context, batch)
-    scores = Scores({}, {}, {})
+    scores = Scores({}, {}, {}, {})
     for benchmark in benchmarks:
         of = parts[benchmark.name]
         count = sum(part.questions for part in of)
-        right = sum(part.questions * measured[part.config["task"]] for part in of)
+        found = [measured[part.config["task"]] for part in of]
+        right = sum(part.questions * one.score for part, one in zip(of, found, strict=True))
         guess = max(benchmark.chance / 100, 1 / (count + 1))
         scores.accuracy[benchmark.name] = 100 * right / count
         scores.chance[benchmark.name] = benchmark.chance
         scores.standard_error[benchmark.name] = 100 * math.sqrt(guess * (1 - guess) / count)
+        told = sum(one.bits for one in found) / max(1, sum(one.bytes for one in found))
+        scores.bits[benchmark.name] = told
     return scores
 
 
@@ -211,25 +217,38 @@ def _parts(
         yield Part(config, count)
 
 
+class Measured(NamedTuple):
+    """What one task gives."""
+
+    score: float
+    """Its first metric, between 0 and 1."""
+    bits: float
+    """Of all right answers, and how many bytes these have."""
+    bytes: int
+
+
 def _measured(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     configs: list[dict[str, Any]],
     context: int,
     batch: int,
-) -> dict[str, float]:
-    """The first metric of each task, between 0 and 1."""
+) -> dict[str, Measured]:
+    """The first metric of each task, and the bits of its right answers."""
     with contextlib.redirect_stderr(io.StringIO()):  # progress bars
         loaded = TaskManager(include_defaults=False).load(configs)
-    values = results(model, tokenizer, loaded, context, batch)
     found = {}
-    for config in configs:
-        metric = config["metric_list"][0]["metric"]
-        found[config["task"]] = next(
-            float(value)
-            for key, value in values[config["task"]].items()
-            if key.startswith(f"{metric},")
-        )
+    with _asked(model, tokenizer, context, batch) as lm:
+        evaluated = _evaluated(lm, loaded, log_samples=True)
+        for config in configs:
+            name, metric = config["task"], config["metric_list"][0]["metric"]
+            score = next(
+                float(value)
+                for key, value in evaluated["results"][name].items()
+                if key.startswith(f"{metric},")
+            )
+            told = answers.told(lm, evaluated["samples"][name], config, tokenizer, context // 2)
+            found[name] = Measured(score, *told)
     return found
 
 
@@ -251,22 +270,37 @@ def results(
         batch: sequences at once.
         places: which questions of each task; None: all.
     """
+    with _asked(model, tokenizer, context, batch) as lm:
+        return dict(_evaluated(lm, tasks, places)["results"])
+
+
+@contextlib.contextmanager
+def _asked(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, context: int, batch: int
+) -> Iterator[_Model]:
+    """The model as lm-eval asks it; afterwards model and tokenizer are as they were."""
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     training, usual = model.training, tokenizer.split_special_tokens
     model.train(False)
     tokenizer.split_special_tokens = True  # the names of special tokens in a question are text
     with contextlib.redirect_stderr(io.StringIO()):  # progress bars
-        found: Any = lm_eval.evaluate(
-            _Model(pretrained=model, tokenizer=tokenizer, batch_size=batch, max_length=context),
-            tasks,
-            samples=places,
-            bootstrap_iters=0,
-            log_samples=False,
-            confirm_run_unsafe_code=True,  # behind the wall of sandbox.py, and only if allowed
-        )
+        yield _Model(pretrained=model, tokenizer=tokenizer, batch_size=batch, max_length=context)
     model.train(training)
     tokenizer.split_special_tokens = usual
-    return dict(found["results"])
+
+
+def _evaluated(
+    lm: _Model, tasks: Any, places: dict[str, list[int]] | None = None, *, log_samples: bool = False
+) -> dict[str, Any]:
+    found: Any = lm_eval.evaluate(
+        lm,
+        tasks,
+        samples=places,
+        bootstrap_iters=0,
+        log_samples=log_samples,
+        confirm_run_unsafe_code=True,  # behind the wall of sandbox.py, and only if allowed
+    )
+    return dict(found)
 
 
 def _spec(path: Path) -> dict[str, Any]:

@@ -2,12 +2,11 @@
 
 import pytest
 
-from harness.settings import Schedule
 from suites.bam import counts
 from suites.bam.effort import effort
 from suites.bam.methods import artifacts
 from suites.bam.model.configuration import BamConfig
-from suites.bam.settings import BamSettings, Evaluation, ModelSize, Phases
+from suites.bam.settings import BamSettings, Evaluation, MixturePhase, ModelSize, Phases, Schedule
 
 SIZE = ModelSize(hidden_size=64, intermediate_size=128, num_hidden_layers=3, num_attention_heads=4)
 PARTS = {
@@ -26,7 +25,7 @@ def test_flops_are_those_that_budgets_count(name: str) -> None:
         model=SIZE, vocabulary=512, characters=1, context=32, batch=4, micro_batch=4,
         phases=Phases(
             seed=Schedule(steps=10, peak=0.1), expert=Schedule(steps=10, peak=0.1),
-            mixture=Schedule(steps=10, peak=0.1),
+            mixture=MixturePhase(steps=10, peak=0.1),
         ),
         evaluation=Evaluation(tokens=100),
     )  # fmt: skip

@@ -147,3 +147,22 @@ def test_losses_are_means_of_the_shared_steps(suite: Suite, records: list[Record
     line = next(line for line in drawing.axes[0].lines if line.get_label() == "bam")
     assert line.get_xydata().tolist() == [[0, 5.5], [10, 4.5]]
     assert [a.get_xlabel() for a in drawing.axes] == ["tokens", "FLOPs"]
+
+
+def test_leads_stand_over_the_tokens_that_were_read(suite: Suite) -> None:
+    made = []
+    for task, tokens, ahead in (("mean-half", 1000, 0.01), ("mean", 2000, 0.03)):
+        for seed in (0, 1):
+            for method, nats in (("btx", 5.0), ("bam", 5.0 - ahead - seed / 100)):
+                one = record(method, task, seed, {})
+                change = {"metrics": {"nats": nats}, "counts": {"tokens": tokens}}
+                made.append(one.model_copy(update=change))
+    figure = Figure(name="tokens", title="t", draw="suites.bam.figures:tokens")
+    drawing = figures.tokens(made, suite, figure)
+    assert drawing is not None
+    (axis,) = drawing.axes
+    line = axis.containers[0].lines[0]
+    assert line.get_xdata().tolist() == [1000, 2000]
+    assert line.get_ydata().tolist() == pytest.approx([0.015, 0.035])
+    assert "26 doublings" in axis.get_xlabel()
+    assert figures.tokens(made[:1], suite, figure) is None

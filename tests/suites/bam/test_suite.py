@@ -5,11 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from harness import plan, registry
+from harness import evidence, plan, registry, variants
+from harness.claim import sides_of
 from harness.data import Sources
 from harness.store import Store
 from harness.suite import Suite, select
-from suites.bam.data.datasets import DOMAINS, PUBLIC, SPECIALITIES, TEXTS
+from suites.bam import counts
+from suites.bam.data.datasets import DOMAINS, PUBLIC, TEXTS
+from suites.bam.model.configuration import BamConfig
+from suites.bam.model.upcycle import mixture_config
+from suites.bam.settings import BamSettings
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +50,63 @@ def test_real_and_built_in_text_never_share_a_model(bam: Suite) -> None:
     assert kinds == {frozenset(text.name for text in texts) for texts in (TEXTS, PUBLIC)}
 
 
-def test_one_seed_model_and_one_set_of_experts_serve_all_seeds(bam: Suite) -> None:
+def test_every_seed_has_a_seed_model_and_experts_of_its_own(bam: Suite) -> None:
     _, nodes = plan.trials(bam, bam.scale("laptop"))
     names = [node.artifact.name for node in nodes.values()]
-    once = ("tokens", "seed", "dense", *(f"expert-{domain}" for domain in SPECIALITIES))
-    assert all(names.count(name) == 1 for name in once)
-    assert names.count("mixture-bam") == names.count("mixture-btx-6-top3") == 5
+    assert names.count("tokens") == 1
+    trained = {a.name for a in bam.artifacts if a.random and a.name in names}
+    assert {"seed", "dense", "mixture-bam", "expert-law"} < trained
+    assert all(names.count(name) == 5 for name in trained)
+    for claim in bam.claims:
+        if claim.role != "exact":
+            assert not evidence.shared_artifacts(bam, sides_of(claim)), claim.name
+
+
+def test_a_token_costs_what_it_costs_in_the_paper(bam: Suite) -> None:
+    """Of the checks on the budget none can fail before anything is trained."""
+    for name in ("laptop", "paper"):
+        settings = bam.scale(name).settings
+        assert isinstance(settings, BamSettings)
+        assert settings.model is not None
+        assert settings.vocabulary is not None
+        dense = BamConfig(**settings.model.sizes, vocab_size=settings.vocabulary)
+        of = {m: mixture_config(dense, m, 4) for m in ("btx", "bam", "bam-shared-kv")}
+        flops = {
+            method: counts.training_flops(
+                config, settings.context if name == "laptop" else counts.CONTEXT
+            )
+            for method, config in of.items()
+        }
+        assert flops["bam"] / flops["btx"] == pytest.approx(1.25, rel=0.05)
+        assert flops["bam-shared-kv"] / flops["btx"] == pytest.approx(1.13, rel=0.05)
+
+
+def test_laptop_has_four_lengths_and_three_widths(bam: Suite) -> None:
+    scale = bam.scale("laptop")
+    assert isinstance(scale.settings, BamSettings)
+    assert scale.settings.phases.mixture.halvings == 3
+    lengths = {
+        (m.name, t.params["halvings"]) for m, t in bam.pairs(scale) if "halvings" in t.params
+    }
+    for method in ("btx", "bam", "bam-cm", "bam-uniform"):
+        assert {n for m, n in lengths if m == method} == {0, 1, 2, 3}
+    assert not any(n for m, n in lengths if m == "btx-6")
+    (axis,) = scale.axes
+    widths = [point.value for point in variants.points(bam, scale, axis)]
+    assert widths == [32, 64, 128]
+    sizes = [
+        point.scale.settings.model.inner  # type: ignore[attr-defined]
+        for point in variants.points(bam, scale, axis)
+    ]
+    assert sizes == [64, 128, 256]
+    primary = [c for c in bam.claims if c.role == "primary"]
+    assert len(primary) == 5
+    assert {c.axis for c in primary} == {axis.name}
+    for claim in primary:
+        assert set(sides_of(claim)) <= set(axis.methods)
+        assert claim.version == 2
+        assert claim.rests_on is not None
+        assert claim.rests_on.date == "2026-11-29"
 
 
 def test_laptop_has_the_core_table_and_the_controls(bam: Suite) -> None:
@@ -60,7 +116,8 @@ def test_laptop_has_the_core_table_and_the_controls(bam: Suite) -> None:
     assert {
         "seed", "expert-code", "expert-law", "expert-math", "btx", "bam", "bam-cm",
         "bam-shared-kv", "bam-shared-kv-cm", "btx-6", "btx-6-top3", "top1-cm", "top2-cm",
-        "bam-uniform", "dense", "btm", "sparse-upcycling",
+        "bam-uniform", "dense", "btm", "sparse-upcycling", "btx-top2", "drop-upcycling",
+        "bam-means", "bam-ridge", "bam-frozen",
     } < methods  # fmt: skip
     for method in methods - {"counts"}:
         assert {t for m, t in pairs if m == method} >= {*DOMAINS, "mean"}

@@ -14,7 +14,7 @@ from harness.errors import DataError, Diverged
 from harness.run import Interrupted
 from harness.settings import Schedule
 from harness.training import adamw
-from suites.bam import counts, training, trials
+from suites.bam import branches, counts, training, trials
 from suites.bam.data import tokens
 from suites.bam.model import checkpoints, pretrained
 from suites.bam.model.causal_lm import BamForCausalLM
@@ -49,7 +49,7 @@ def test_one_update_is_adamw_on_the_clipped_gradient_of_both_losses() -> None:
     ids_BT = _ids()
     model, twin = (_model(num_ffn_experts=3, load_balancing_weight=0.5) for _ in range(2))
     optimizer = adamw(model.named_parameters(), OPTIMIZER, lr=0.01)
-    losses = training.update(model.train(), optimizer, ids_BT, len(ids_BT), OPTIMIZER.clip)
+    losses = branches.update(model.train(), optimizer, ids_BT, len(ids_BT), OPTIMIZER.clip)
 
     output = twin(ids_BT, labels=ids_BT)
     assert losses["loss"] == pytest.approx(output.loss.item())
@@ -69,8 +69,8 @@ def test_one_update_is_adamw_on_the_clipped_gradient_of_both_losses() -> None:
 def test_small_pieces_of_a_batch_give_the_update_of_the_whole() -> None:
     ids_BT = _ids()
     whole, pieces = _model(), _model()
-    one = training.update(whole.train(), _adamw(whole), ids_BT, 8)
-    two = training.update(pieces.train(), _adamw(pieces), ids_BT, 3)
+    one = branches.update(whole.train(), _adamw(whole), ids_BT, 8)
+    two = branches.update(pieces.train(), _adamw(pieces), ids_BT, 3)
     assert one["loss"] == pytest.approx(two["loss"], rel=1e-6)
     for p, q in zip(whole.parameters(), pieces.parameters(), strict=True):
         torch.testing.assert_close(p.grad, q.grad, rtol=1e-4, atol=1e-6)
@@ -89,10 +89,10 @@ def test_compute_matched_budgets_are_those_of_btx_rounded_down(workshop: Any) ->
     dense = checkpoints.load(ctx.artifact("seed") / training.MODEL).config
     btx = mixture_config(dense, "btx", 4)
     bam = mixture_config(dense, "bam", 4)
-    context, steps = 32, 10
+    context, steps = 32, 16
     settings = ctx.settings(BamSettings)
-    assert training.matched_steps(settings, btx, btx) == steps
-    found = training.matched_steps(settings, btx, bam)
+    assert training.matched_steps(settings, btx, btx, steps) == steps
+    found = training.matched_steps(settings, btx, bam, steps)
     assert 0 < found < steps
     budget = steps * counts.training_flops(btx, context)
     assert found * counts.training_flops(bam, context) <= budget
@@ -132,7 +132,7 @@ def test_methods_of_one_seed_begin_with_the_same_routers_and_read_the_same_batch
     assert other.torch_generator("routers").initial_seed() != first
 
 
-@pytest.mark.parametrize("stop_at", [1, 6, 9])
+@pytest.mark.parametrize("stop_at", [1, 2, 6, 9, 17, 21])
 def test_an_interrupted_training_goes_on_bit_for_bit(
     workshop: Any, stop_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,9 +148,14 @@ def test_an_interrupted_training_goes_on_bit_for_bit(
 
         monkeypatch.setattr(ctx, "tick", stopping)
         training.make_mixture(ctx)
-        curves = json.loads((ctx.out / "training.json").read_bytes())["curves"]
-        weights = (ctx.out / training.MODEL / "model.safetensors").read_bytes()
-        return {"curves": json.dumps(curves).encode(), "weights": weights}
+        curves = {
+            path.name: json.dumps(json.loads(path.read_bytes())["curves"]).encode()
+            for path in ctx.out.glob("training*.json")
+        }
+        assert len(curves) == 8
+        weights = {p.parent.name: p.read_bytes() for p in ctx.out.glob("*/model.safetensors")}
+        assert len(weights) == 8
+        return curves | weights
 
     workshop.store.clear_trial(workshop.artifact("mixture-bam", "bam").id)
     straight = make(None)
@@ -168,7 +173,7 @@ def test_a_loss_that_is_no_number_is_reported_as_divergence(workshop: Any) -> No
     domains = {"a": np.arange(50, dtype=np.int32).repeat(20)}
     stream = tokens.Stream(domains, {"a": 1.0}, 8, np.random.default_rng(0))
     with pytest.raises(Diverged, match="loss is nan at step 1"):
-        training.fit(ctx, model, stream, Schedule(steps=3, peak=0.1))
+        training.finish(ctx, model, stream, Schedule(steps=3, peak=0.1))
 
 
 def test_a_flipped_bit_in_an_expert_is_found(workshop: Any, tmp_path: Path) -> None:

@@ -115,8 +115,8 @@ def test_cost_is_that_of_the_training(workshop: Any) -> None:
     ctx = workshop.trial("btx", "cost-installed")
     metrics = trials.run(ctx)
     assert metrics["core-seconds"] > 0
-    assert metrics["tokens-per-second"] == pytest.approx(2560 / metrics["core-seconds"])
-    assert ctx.counts["tokens"] == 2560
+    assert metrics["tokens-per-second"] == pytest.approx(4096 / metrics["core-seconds"])
+    assert ctx.counts["tokens"] == 4096
     assert ctx.counts["parameters"] > ctx.counts["active_parameters"] > 0
 
 

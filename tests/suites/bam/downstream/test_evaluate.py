@@ -120,11 +120,12 @@ def test_a_limit_takes_questions_evenly(
 def test_metrics_of_a_group_are_means_and_standard_errors() -> None:
     scores = downstream.Scores(
         accuracy={"a": 30.0, "b": 70.0}, chance={"a": 25.0, "b": 50.0},
-        standard_error={"a": 3.0, "b": 4.0},
+        standard_error={"a": 3.0, "b": 4.0}, bits={"a": 1.0, "b": 4.0},
     )  # fmt: skip
     assert scores.metrics() == {
         "accuracy": 50.0,
         "above-chance": pytest.approx(12.5 / 2.5),
+        "answer-bits": 2.5,
         "accuracy-a": 30.0,
         "accuracy-b": 70.0,
     }
