@@ -26,12 +26,21 @@ _INDEXED = {
 """Indices may lie on the CPU."""
 
 
+_AUTOCAST = torch.is_autocast_enabled
+
+
+def _autocast(device: str | None = None) -> bool:
+    """Off on the fake device, which torch's question about autocast does not know."""
+    return device != "meta" and (_AUTOCAST(device) if device else _AUTOCAST())
+
+
 class FakeDevice(TorchDispatchMode):
     """While it is entered, the device `meta` behaves as a GPU would."""
 
     def __enter__(self) -> "FakeDevice":
         self._patches = [
             _config.patch(meta_nonzero_assume_all_nonzero=True),
+            mock.patch.object(torch, "is_autocast_enabled", _autocast),
             mock.patch.object(
                 optimizer, "_get_fused_kernels_supported_devices", return_value=["meta"]
             ),
