@@ -16,7 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 aten = torch.ops.aten
-_COPIES = {aten._to_copy.default, aten.copy_.default}
+_COPIES = {
+    aten._to_copy.default, aten.copy_.default,
+    aten.to.device, aten.to.dtype_layout,  # whole only where no gradient can be asked for
+}  # fmt: skip
 _FUSED = {aten._fused_adam_.default, aten._fused_adamw_.default}
 """Optimisers in one kernel, which meta lacks."""
 _INDEXED = {
@@ -81,7 +84,8 @@ class FakeDevice(TorchDispatchMode):
             if source.is_meta and not target.is_meta:
                 return target.zero_()
         else:
-            source, device = args[0], kwargs.get("device")
+            named = next((a for a in args[1:] if isinstance(a, torch.device)), None)
+            source, device = args[0], kwargs.get("device") or named
             if source.is_meta and device is not None and torch.device(device).type == "cpu":
                 dtype = kwargs.get("dtype") or source.dtype
                 return torch.zeros(source.shape, dtype=dtype)
