@@ -37,7 +37,7 @@ GRIDS = {
     **dict.fromkeys(
         ("mixout", "child-tuning-d", "child-tuning-f", "dps-dense", "dps-mix"), WHOLE[1:]
     ),
-    "top-k": (2e-4, 4e-4, 8e-4),
+    "top-k": (8e-4, 1.6e-3, 3.2e-3, 6.4e-3),
     "bit-fit": (1e-3, 4e-3, 1.6e-2),
     "lora": (1.6e-3, 3.2e-3, 6.4e-3),
     "mixup-convex-k1": (2e-3, 1e-2, 5e-2, 1e-1),

@@ -71,8 +71,16 @@ def _laptop(plain: tuple[str, ...], unfit: tuple[str, ...]) -> Scale:
             encoder="minilm-6",
             tokens=40,
             learning_rate=1e-4,
+            learning_rates={
+                "mixout": 2e-4,
+                "child-tuning-d": 2e-4,
+                "child-tuning-f": 2e-4,
+                "top-k": 3.2e-3,
+                "bit-fit": 4e-3,
+                "lora": 3.2e-3,
+            },
             alpha_rate=0.1,
-        ),
+        ),  # fmt: skip
         axes=(
             Axis(
                 name="n",

@@ -11,8 +11,8 @@ from harness.store import Store
 from tests.fake_device import FakeDevice
 
 TRAINED = (
-    "language-model", "policy-hopper-different", "policy-hopper-regularised", "policy-hopper-narrow",
-    "policy-hidden-hopper-pretrained", "multitask", "finetuned-hopper",
+    "language-model", "policy-hopper-different", "policy-hopper-regularised",
+    "policy-hopper-narrow", "policy-hidden-hopper-pretrained", "multitask", "finetuned-hopper",
 )  # fmt: skip
 """One of each kind of training."""
 TRIALS = (
