@@ -80,7 +80,7 @@ def _laptop(plain: tuple[str, ...], unfit: tuple[str, ...]) -> Scale:
                 "lora": 3.2e-3,
             },
             alpha_rate=0.1,
-        ),  # fmt: skip
+        ),
         axes=(
             Axis(
                 name="n",
