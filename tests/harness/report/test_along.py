@@ -18,7 +18,7 @@ from harness.report import along, delimited, html, latex
 from harness.report.page import Page, build
 from harness.suite import Axis, Suite, Table
 
-from .test_html import dead_links
+from .test_html import Outline, dead_links
 
 LIFTS = {"laptop": 1.0, "laptop+lift-2.0": 2.0, "laptop+lift-4.0": 4.0}
 """Points of the toy's axis."""
@@ -214,6 +214,8 @@ def test_from_a_run_to_pages_frames_and_files(ran: Any) -> None:
     text = (reports / "toy-axis/laptop/report.html").read_text()
     assert 'href="records/at-lifting--short.html#walk--4"' in text
     assert '<h3 id="axis-lifting">' in text
+    regions = Outline(text).regions
+    assert len(regions) == len(set(regions))
     assert ran.run("report", "--check").code == 0
 
     runs = harness.along("toy-axis", "lifting")

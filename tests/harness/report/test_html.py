@@ -31,6 +31,8 @@ class Outline(HTMLParser):
         self.tags: set[str] = set()
         self.ids: list[str] = []
         self.links: list[str] = []
+        self.regions: list[str] = []
+        """Names of what can be scrolled; whoever hears a page tells places apart by them."""
         self.policy = ""
         self.inline: dict[str, str] = {}
         """Contents of style and script elements."""
@@ -47,6 +49,8 @@ class Outline(HTMLParser):
         assert not any(name.startswith("on") or name == "style" for name in values)
         if "id" in values:
             self.ids.append(values["id"] or "")
+        if values.get("role") == "region":
+            self.regions.append(values["aria-label"] or "")
         if values.get("http-equiv") == "Content-Security-Policy":
             self.policy = values["content"] or ""
         self.links += [values[name] or "" for name in ("href", "src") if name in values]
@@ -97,6 +101,7 @@ def test_page_is_whole_and_escaped(
     assert "loss became inf at step 7 <oops>" in seen.text
     assert "Generated data <b>only</b>." in seen.text
     assert len(seen.ids) == len(set(seen.ids))
+    assert len(seen.regions) == len(set(seen.regions)) > 0
     assert "Not drawn: KeyError: 'no <such> method'" in seen.text
     for part in ("paper 81.25 ± 1.1 (n=10)", "split: test", "selection: best-val"):
         assert part in seen.text
