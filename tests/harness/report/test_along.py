@@ -140,6 +140,17 @@ def test_every_seed_at_every_value_stands_on_a_page(page: Page, records: list[Re
     assert "it broke" in text
 
 
+def test_a_value_without_a_unit_is_named_with_its_axis(suite: Suite, records: list[Record]) -> None:
+    bare = suite.scale("laptop").axes[0].model_copy(update={"unit": ""})
+    scales = tuple(s.model_copy(update={"axes": (bare,)}) for s in suite.scales)
+    here = [r for r in records if r.scale == "laptop"]
+    beyond = [r for r in records if r.scale != "laptop"]
+    one = suite.model_copy(update={"scales": scales})
+    (sheet,) = build(one, "laptop", here, figures=False, beyond=beyond).axis_sheets
+    assert [part.title for part in sheet.parts] == ["lift 2", "lift 4"]
+    assert sheet.parts[1].entries[1].title == "drift at lift 4"
+
+
 def test_commands_of_a_scale_with_axes_run_the_scale_alone(page: Page) -> None:
     (sheet,) = page.sheets
     assert "--set lift=1 --methods walk" in sheet.entries[0].command
