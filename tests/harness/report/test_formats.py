@@ -144,6 +144,23 @@ def awkward(lab: Lab, record: Any) -> Page:
     return build(suite, "laptop", records, figures=False)
 
 
+def test_latex_sets_the_unit_of_a_long_estimate_below_it() -> None:
+    def made(effect: str) -> str:
+        row = Row((Field("A claim of many words. " * 9), Field("holds"), Field(effect)))
+        heads = ("Claim", "Verdict", "Effect, 95 % CI")
+        return latex.listing(Listing("l", "L", heads, (row,), numeric=(False, False, True)))
+
+    long = made("-0.0743 [-0.2160, 0.0673] nats per halving")
+    stack = (
+        r"\begin{tabular}[t]{@{}r@{}}$-$0.0743 [$-$0.2160, 0.0673] \\ nats per halving\end{tabular}"
+    )
+    assert stack in long
+    short = made("-7.4 [-21.6, 6.7] %")
+    assert "$-$7.4 [$-$21.6, 6.7] \\%" in short
+    assert "[t]" not in short
+    assert not latex_problem(long)
+
+
 def test_latex_cuts_what_no_page_holds(awkward: Page) -> None:
     for table in awkward.tables:
         text = latex.comparison(table, "lab")
