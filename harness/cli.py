@@ -244,7 +244,8 @@ def run(
         ended = rounds.until_decided(chosen, most) if until else rounds.run(chosen, filters)
     if not quiet:
         took = time.monotonic() - began
-        summary.tell(ended, chosen, store, took, most_seconds, plugin or ())
+        beside = filters.methods
+        summary.tell(ended, chosen, store, took, most_seconds, plugin or (), beside)
     if ended.code:
         raise typer.Exit(ended.code)
 
