@@ -169,6 +169,20 @@ def test_the_policy_of_a_page_allows_its_own_style_and_script_alone(
             assert allowed in seen.policy, path
 
 
+def test_a_digest_among_what_made_a_record_is_broken_where_the_screen_ends(
+    lab: Lab, record: Make
+) -> None:
+    one = record(lab(), "gate", "deep", 0)
+    packages = {"texts": f"1.0 sha256:{'ab' * 32}"}
+    one = one.model_copy(
+        update={"provenance": one.provenance.model_copy(update={"packages": packages})}
+    )
+    page = build(lab(), "laptop", [one], figures=False)
+    text = html.records(page, next(page.sheets))
+    assert f"sha256:{'ab' * 32}</dd>" in text
+    assert re.search(r"dl\.both dd *\{[^}]*overflow-wrap: *anywhere", Outline(text).inline["style"])
+
+
 def test_the_front_page_shows_every_suite_with_its_answer(lab: Lab, records: list[Record]) -> None:
     suite, empty = lab(), lab(name="empty")
     pages = [build(suite, "laptop", records, figures=False)]
