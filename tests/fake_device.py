@@ -16,7 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 aten = torch.ops.aten
-_COPIES = {aten._to_copy.default, aten.copy_.default}
+_COPIES = {
+    aten._to_copy.default, aten.copy_.default,
+    aten.to.device, aten.to.dtype_layout,  # whole only where no gradient can be asked for
+}  # fmt: skip
 _FUSED = {aten._fused_adam_.default, aten._fused_adamw_.default}
 """Optimisers in one kernel, which meta lacks."""
 _INDEXED = {
@@ -26,12 +29,21 @@ _INDEXED = {
 """Indices may lie on the CPU."""
 
 
+_AUTOCAST = torch.is_autocast_enabled
+
+
+def _autocast(device: str | None = None) -> bool:
+    """Off on the fake device, which torch's question about autocast does not know."""
+    return device != "meta" and (_AUTOCAST(device) if device else _AUTOCAST())
+
+
 class FakeDevice(TorchDispatchMode):
     """While it is entered, the device `meta` behaves as a GPU would."""
 
     def __enter__(self) -> "FakeDevice":
         self._patches = [
             _config.patch(meta_nonzero_assume_all_nonzero=True),
+            mock.patch.object(torch, "is_autocast_enabled", _autocast),
             mock.patch.object(
                 optimizer, "_get_fused_kernels_supported_devices", return_value=["meta"]
             ),
@@ -72,7 +84,8 @@ class FakeDevice(TorchDispatchMode):
             if source.is_meta and not target.is_meta:
                 return target.zero_()
         else:
-            source, device = args[0], kwargs.get("device")
+            named = next((a for a in args[1:] if isinstance(a, torch.device)), None)
+            source, device = args[0], kwargs.get("device") or named
             if source.is_meta and device is not None and torch.device(device).type == "cpu":
                 dtype = kwargs.get("dtype") or source.dtype
                 return torch.zeros(source.shape, dtype=dtype)

@@ -46,6 +46,8 @@ class Setting:
     """Of W."""
     warmup: float = 0.1
     """Share of the updates over which the learning rate rises from 0."""
+    alpha_rate: float = 2e-3
+    """Peak, of alpha, where a method has none of its own."""
 
     def adamw(self, model: nn.Module, exclude: Sequence[Tensor] = ()) -> torch.optim.AdamW:
         """AdamW over the trainable parameters but those excluded."""

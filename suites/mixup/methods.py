@@ -161,6 +161,8 @@ def methods() -> tuple[Method, ...]:
         method("mixup-rank-4", "mixup, rank 4", "mixup", MixupOptions(rank=4), "ablation"),
         method("mixup-half", "mixup, split in halves", "mixup", MixupOptions(split=0.5),
                "ablation"),
+        method("mixup-slow", "mixup, convex, alpha's published rate", "mixup",
+               MixupOptions(alpha_rate=2e-3), "ablation", cross),
         method("mixup-paper-code", "mixup, as the released code computes", "mixup",
                MixupOptions(form="code", protocol="paper-code"), "ablation",
                "Repeats the defects of the released code and the library below it."),

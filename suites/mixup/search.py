@@ -111,8 +111,9 @@ class Repeat:
         self.optimizers: dict[str, torch.optim.Optimizer] = {"weights": self.weights}
         self.level: Level = Descent(model, search.loss, self.weights, plan.clip)
         if mixed(model):
-            alphas = torch.optim.AdamW(factors(model), lr=plan.alpha_rate, weight_decay=0.0)
-            alphas.param_groups[0]["initial_lr"] = plan.alpha_rate
+            rate = plan.alpha_rate or setting.alpha_rate
+            alphas = torch.optim.AdamW(factors(model), lr=rate, weight_decay=0.0)
+            alphas.param_groups[0]["initial_lr"] = rate
             self.optimizers["alphas"] = alphas
             kind = PaperCodeBilevel if plan.protocol == "paper-code" else Bilevel
             self.level = kind(model, search.loss, self.weights, alphas, plan)

@@ -55,6 +55,9 @@ class MixupSettings(Settings):
     """Peak of W's learning rate, for methods without one of their own."""
     learning_rates: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     """Method -> peak of its own."""
+    alpha_rate: float = Field(default=2e-3, gt=0)
+    """Peak of alpha's learning rate, for methods without one of their own; from the released
+    code."""
     warmup: float = Field(default=0.1, ge=0, lt=1)
     """Share of the updates over which the learning rate rises from 0."""
     optimizer: AdamW = OPTIMIZER
@@ -239,8 +242,8 @@ class AlphaOptions(Options):
 class JointOptions(AlphaOptions):
     """W and alpha learn together."""
 
-    alpha_rate: float = Field(default=2e-3, gt=0)
-    """Learning rate of alpha."""
+    alpha_rate: float | None = Field(default=None, gt=0)
+    """Learning rate of alpha; None: the scale's."""
 
 
 class SearchOptions(Options):
@@ -252,8 +255,8 @@ class SearchOptions(Options):
     """Of the training split, in each repeat."""
     split: float = Field(default=0.8, gt=0, lt=1)
     """Share of the examples that train W."""
-    alpha_rate: float = Field(default=2e-3, gt=0)
-    """Learning rate of alpha."""
+    alpha_rate: float | None = Field(default=None, gt=0)
+    """Learning rate of alpha; None: the scale's."""
     hypergradient: Hypergradient = "finite"
     """Cross term by finite differences, exactly, or left out."""
     differences: Differences = "forward"

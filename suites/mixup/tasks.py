@@ -3,14 +3,14 @@
 from typing import Literal
 
 from harness.suite import Task
-from suites.mixup.claims import LAPTOP
+from suites.mixup.claims import SETS
 from suites.mixup.datasets import CORPORA
 from suites.mixup.methods import unfit
 from suites.mixup.settings import TextTask
 
 GLUE = ("cola", "rte", "mrpc", "sts-b")
 """Tasks that the paper also trains on whole."""
-SIZED = (*LAPTOP, "cola", "rte", "mrpc", "mr", "sick", "qnli", "mnli", "qqp")
+SIZED = (*SETS, "cola", "rte", "mrpc", "mr", "sick", "qnli", "mnli", "qqp")
 GENERATED = {"topics": "accuracy", "same-topic": "accuracy", "overlap": "spearman"}
 
 
@@ -73,7 +73,7 @@ def tasks() -> tuple[Task, ...]:
         *(_task(name, 0) for name in GLUE),
         _task("qnli-pool", 300),
         *transfer,
-        *(_task(name, 300, sampling="stratified") for name in LAPTOP if name != "sts-b"),
+        *(_task(name, 300, sampling="stratified") for name in SETS if name != "sts-b"),
     )
 
 

@@ -54,6 +54,7 @@ def run(ctx: Context) -> dict[str, float]:
         seed=ctx.stream,
         optimizer=settings.optimizer,
         warmup=settings.warmup,
+        alpha_rate=settings.alpha_rate,
     )
     method.attach(model, setting)
     ctx.count(parameters=parameters(model), examples=len(data))

@@ -8,16 +8,12 @@ from harness import registry
 from harness.suite import Exact, select
 
 CLAIMS = [
-    ("mixup", "regression*", "STS-B"),
-    ("mixup", "*joint*", "hardly exercised"),
-    ("mixup", "size*", "hardly exercised"),
     ("gate", "heterophilic", "beyond the paper"),
     ("gate", "heterophilic-shared", "beyond the paper"),
     ("gate", "control-*-heterophilic", "beyond the paper"),
 ]
 
 TABLES = [
-    ("mixup", "regression", "do not stand"),
     ("gate", "heterophilic", "beyond the paper"),
 ]
 

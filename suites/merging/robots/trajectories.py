@@ -411,10 +411,11 @@ class Windows:
     def sample(self, batch: int, generator: torch.Generator) -> Batch:
         """Draws `batch` windows; the generator lives on the CPU."""
         first_B = torch.randint(self.steps, (batch,), generator=generator)
-        return self.at(first_B.to(self._ends_N.device))
+        return self.at(first_B)
 
     def at(self, first_B: Tensor) -> Batch:
-        """The windows that begin at these steps of the data."""
+        """The windows that begin at these steps of the data, wherever their numbers lie."""
+        first_B = first_B.to(self._ends_N.device)
         wanted_BK = first_B[:, None] + self._offsets_K
         index_BK = torch.minimum(wanted_BK, self._ends_N[first_B, None] - 1)
         return Batch(

@@ -21,7 +21,7 @@ class Joint(WithAlpha):
         factors = mixing.factors(model)
         for factor in factors:
             factor.requires_grad_(True)
-        rate, settings = self.options.alpha_rate, setting.optimizer
+        rate, settings = self.options.alpha_rate or setting.alpha_rate, setting.optimizer
         alpha = {"params": factors, "lr": rate, "initial_lr": rate, "weight_decay": 0.0}
         weights = groups(model, setting.learning_rate, settings.weight_decay, factors)
         return torch.optim.AdamW(

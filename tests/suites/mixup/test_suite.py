@@ -11,13 +11,14 @@ import pytest
 
 from harness import registry
 from harness.suite import Beats, LowerSpread, Suite, Trend
-from suites.mixup.claims import BASELINES, CONTROLS, LAPTOP
+from suites.mixup.claims import BASELINES, CONTROLS
 from suites.mixup.datasets import CORPORA
 from suites.mixup.finetuning import METHODS
 
 REQUIRED = {
-    "vanilla", "vanilla-equal-updates", "l2-sp", "mixout", "child-tuning-d", "r-drop", "lora",
-    "mixup-convex", "mixup-convex-k1", "mixup-code", "mixup-code-k1", "averaging-only",
+    "vanilla", "vanilla-equal-updates", "vanilla-equal-time", "vanilla-embeddings", "majority",
+    "mixup-convex", "mixup-convex-k1", "mixup-code", "mixup-code-k1", "averaging-only", "joint",
+    "random-alpha", *BASELINES,
 }  # fmt: skip
 
 
@@ -62,11 +63,16 @@ def test_laptop_covers_what_must_be_shown(mixup: Suite) -> None:
     scale = mixup.scale("laptop")
     pairs = {(m.name, t.name) for m, t in mixup.pairs(scale)}
     assert len(scale.seeds) >= 5
-    for name in LAPTOP:
+    for name in ("sst-2", "cr", "trec"):
         assert {m for m, t in pairs if t == f"{name}-n300"} >= REQUIRED, name
-    for n in (500, 1000):
-        there = {m for m, t in pairs if t == f"sst-2-n{n}"}
-        assert there >= {"vanilla", "mixup-convex", "averaging-only"}
+    for task in {t for _, t in pairs}:  # floors and the primary claims' methods in every table
+        there = {m for m, t in pairs if t == task}
+        assert there >= {"majority", "probe", "vanilla", "mixup-convex", "averaging-only"}, task
+    (axis,) = scale.axes
+    assert axis.values == (100, 300, 1000)
+    assert {t for _, t in pairs} >= set(axis.tasks)
+    pairs_apart = {m for m, t in pairs if t == "sts-b-n300"}
+    assert pairs_apart >= {"zero-shot", "probe-pairs", "vanilla-pairs"}
 
 
 def test_regression_is_never_given_to_r3f(mixup: Suite) -> None:
