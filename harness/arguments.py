@@ -42,7 +42,9 @@ Claims = Annotated[
     list[str] | None,
     typer.Option("--claims", help="Only what these claims need: names, globs, or a role."),
 ]
-Seeds = Annotated[list[str] | None, typer.Option(help="Seeds, e.g. 0,1,5-9.")]
+Seeds = Annotated[
+    list[str] | None, typer.Option(help="Seeds, e.g. 0,1,5-9; the scale need not have them.")
+]
 Where = Annotated[
     Literal["local", "ray", "slurm"],
     typer.Option("--executor", help="Where trials run: this machine, or a cluster."),

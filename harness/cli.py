@@ -244,7 +244,8 @@ def run(
         ended = rounds.until_decided(chosen, most) if until else rounds.run(chosen, filters)
     if not quiet:
         took = time.monotonic() - began
-        summary.tell(ended, chosen, store, took, most_seconds, plugin or ())
+        beside = filters.methods
+        summary.tell(ended, chosen, store, took, most_seconds, plugin or (), beside)
     if ended.code:
         raise typer.Exit(ended.code)
 
@@ -307,6 +308,7 @@ def status(
 
 @app.command()
 def report(
+    names: Names = None,
     results: Results = Path("results"),
     reports: Annotated[Path, folder_option("--reports", "Folder of the reports.")] = Path(
         "reports"
@@ -328,19 +330,29 @@ def report(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Writes tables, figures and pages from the records alone."""
+    """Writes tables, figures and pages from the records alone.
+
+    Where suites are named: the pages of these, and the front page.
+    """
     registry.use(plugin)
     from harness import looks
     from harness.report import site
 
     store = open_store(results, read=True)
-    suites = named_suites(None, None)
+    suites, named = named_suites(None, None), named_suites(names, None)
+    only = {suite.name for suite in named}
     every = [r for suite in suites for r in records_of(store, suite)]
     tell_unloaded(every)
     records = [r for r in every if not registry.unloaded(r.spec)]
-    if not any(SEPARATOR not in r.scale for r in records):  # those of variants stand alone
-        raise StoreError(f"no records in {results}: nothing to report; {reports} stays as it is")
-    keep = site.orphans(suites, results, reports)
+    pages = sorted(  # records of variants stand on pages of their scale
+        {f"{r.suite}/{r.scale}" for r in records if SEPARATOR not in r.scale and r.suite in only}
+    )
+    if not pages:
+        whose = f" of {', '.join(sorted(only))}" if names else ""
+        raise StoreError(
+            f"no records{whose} in {results}: nothing to report; {reports} stays as it is"
+        )
+    keep = site.orphans(named, results, reports)
     for line in keep.values():
         err.print(line, markup=False)
     for suite in suites:
@@ -357,8 +369,8 @@ def report(
         },
         interval=interval,
         drawn=Verified(store, "pictures"),
+        only=only if names else None,
     )  # fmt: skip
-    pages = sorted({f"{r.suite}/{r.scale}" for r in records if SEPARATOR not in r.scale})
     paths = [str(reports / page / "report.html") for page in pages]
     if json:
         changed = [item._asdict() for item in different]
@@ -368,7 +380,7 @@ def report(
     if check and (different or keep):
         raise StoreError(
             f"{len(different) + len(keep)} files in {reports} are not what {results} generates; "
-            "run `harness report`"
+            f"run `{' '.join(['harness report', *sorted(only if names else ())])}`"
         )
     if not (json or quiet):
         done = "up to date" if check else "written"

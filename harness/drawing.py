@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
+from matplotlib.ticker import EngFormatter
 
 from harness.stats import Interval
 from harness.suite import Figure, Method, Suite, select
@@ -96,6 +97,37 @@ def interval_line(
     above = [high - mean for mean, _, high in ends]
     usual: dict[str, Any] = {"markersize": 3, "linewidth": 1.1, "elinewidth": 0.8}
     axis.errorbar(x, means, yerr=[below, above], label=label, **usual | style._asdict() | more)
+
+
+def value_ticks(axis: Axes, values: Iterable[float], decades: bool, wide: float) -> None:
+    """A tick at each value of an axis, and a number at those where there is room for it.
+
+    Args:
+        axis: whose x axis.
+        values: those measured, and the paper's.
+        decades: whether equal ratios are equally far apart.
+        wide: inches of the panel, with its margins.
+    """
+    there = sorted(set(values))
+    if decades:
+        axis.set_xscale("log")
+    places = [math.log10(value) if decades else value for value in there]
+    inch = (max(places[-1] - places[0], 1e-9)) / (0.75 * wide)
+    texts = [_tick(value) for value in there]
+    kept = [len(there) - 1]  # the last always has a number: it is the paper's, as a rule
+    for place in range(len(there) - 1):
+        needs = [0.035 * (len(texts[place]) + len(texts[other])) + 0.08 for other in kept]
+        if all(
+            abs(places[place] - places[other]) >= need * inch
+            for other, need in zip(kept, needs, strict=True)
+        ):
+            kept.append(place)
+    axis.set_xticks(there, [text if n in kept else "" for n, text in enumerate(texts)])
+    axis.set_xticks([], minor=True)
+
+
+def _tick(value: float) -> str:
+    return EngFormatter(sep="")(value) if abs(value) >= 10_000 else f"{value:,g}"
 
 
 def points(

@@ -106,7 +106,8 @@ def _start(kind: str, name: str, suite: Suite, file: str) -> tuple[str, str]:
         raise UsageError(f"suite {suite.name} has {name!r} already; choose another name")
     method, task = _like(suite)
     wanted = {"method": "--methods", "task": "--tasks", "plugin": "--methods"}[kind]
-    command = f"harness run {suite.name} --plugin {file} --scale {_SMOKE} {wanted} {name}"
+    beside = f",{method.name}" if kind == "method" else ""  # what it is a copy of
+    command = f"harness run {suite.name} --plugin {file} --scale {_SMOKE} {wanted} {name}{beside}"
     module, _, function = method.run.partition(":")
     text = _filled(
         f"{kind}.py",

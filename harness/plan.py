@@ -147,15 +147,13 @@ def trials(
 ) -> tuple[list[Trial], dict[str, Node]]:
     """All trials of a suite at a scale, in running order, with the artifacts that they need.
 
+    Seeds that a filter names and the scale does not have are added to it.
+
     Raises:
         UsageError: a filter that matches nothing; the message lists what there is.
     """
     meetings = pairs(suite, scale, filters)
-    odd = sorted(set(filters.seeds) - set(scale.seeds))
-    if odd:
-        raise UsageError(
-            f"scale {scale.name} has no seed {odd[0]}; it has {_ranges(scale.seeds)}; see --seeds"
-        )
+    scale = variants.seeded(scale, filters.seeds)
     recipes = Recipes(suite, scale, device)
     seeds = {m.name: suite.seeds(scale, m) for m, _ in meetings}
     found = [
@@ -164,6 +162,12 @@ def trials(
         for method, task in meetings
         if seed in seeds[method.name]
     ]
+    if filters.seeds and meetings and not found:
+        names = ", ".join(seeds)
+        raise UsageError(
+            f"no seed touches {names}: each runs once, with seed {scale.seeds[0]}; name that one, "
+            "or leave out --seeds"
+        )
     return _share(found, *filters.shard), recipes.nodes
 
 
@@ -187,6 +191,7 @@ def make(
     rerun: Rerun = "none",
 ) -> Plan:
     """The plan of a command: every trial with its state, what happens to it, and why."""
+    scale = variants.seeded(scale, filters.seeds)
     wanted, nodes = trials(suite, scale, device, filters)
     by_id = {record.id: record for record in records}
     absent_data = functools.cache(lambda: _absent_data(suite.datasets_at(scale), nodes, sources))
@@ -400,9 +405,3 @@ def _filtered(
         names = [thing.name for thing in there]
         raise UsageError(unknown(what, pattern, names, f"harness show {suite.name}"))
     return select(there, wanted) if wanted else there
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    ordered = sorted(numbers)
-    whole = ordered == list(range(ordered[0], ordered[-1] + 1)) and len(ordered) > 2
-    return f"{ordered[0]}-{ordered[-1]}" if whole else ", ".join(map(str, ordered))

@@ -20,7 +20,16 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from harness.cache import Cache, location
-from harness.errors import HarnessError, SpecError, UsageError, described, one_line, quoted, unknown
+from harness.errors import (
+    DataError,
+    HarnessError,
+    SpecError,
+    UsageError,
+    described,
+    one_line,
+    quoted,
+    unknown,
+)
 from harness.files import file_digest, write_atomic
 from harness.identity import digest
 from harness.settings import Spec, fault
@@ -259,10 +268,22 @@ def load(place: Place, suites: Iterable[str]) -> Loaded:
         raise
     except ValidationError as error:
         raise SpecError(f"{where}: {fault(error, error.title)}") from None
+    except DataError as error:
+        raise SpecError(f"{where}: {one_line(str(error))}{_elsewhere(place)}") from None
     except (HarnessError, RecursionError) as error:
         raise SpecError(f"{where}: {one_line(str(error))}") from None
     except BaseException as error:  # a plugin's own code may raise anything, and call sys.exit
         raise SpecError(f"{where} cannot be loaded: {described(error)}") from error
+
+
+def _elsewhere(place: Place) -> str:
+    """Where a plugin's relative paths begin, told where that is not beside the plugin."""
+    if not place.folder or Path(place.folder) == Path.cwd():
+        return ""
+    return (
+        ". Relative paths of a plugin begin in the current folder: run the command where the files "
+        "are, or write Path(__file__).parent / ..."
+    )
 
 
 def _joint(parts: Sequence[Plugin]) -> Iterator[Plugin]:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from harness import console, executors, margins, number, options, plan, registry, variants
+from harness import console, executors, margins, number, options, plan, registry
 from harness.data import Sources
 from harness.errors import HarnessError, StoreError
 from harness.executors import Work
@@ -47,7 +47,7 @@ class Rounds(NamedTuple):
     def planned(
         self, suite: Suite, scale: Scale, records: Sequence[Record], filters: plan.Filters
     ) -> plan.Plan:
-        """The plan of a round; seeds that the scale does not have are added to it.
+        """The plan of a round.
 
         Raises:
             SpecError: a margin was changed after its claim had records.
@@ -55,7 +55,7 @@ class Rounds(NamedTuple):
         margins.check(suite, margins.read(self.store.results, suite.name), records)
         return plan.make(
             suite,
-            variants.seeded(scale, filters.seeds),
+            scale,
             records,
             self.store,
             self.sources,
@@ -77,8 +77,7 @@ class Rounds(NamedTuple):
         wanted = []
         for suite, size in sizes:  # a name that does not exist is told before anything is read
             options.device(self.device, size, self.place.here)
-            seeded = variants.seeded(size, filters.seeds)
-            meetings = plan.pairs(suite, seeded, filters)
+            meetings = plan.pairs(suite, size, filters)
             wanted.append(len(meetings) * len(filters.seeds or size.seeds))
         names = dict.fromkeys(suite.name for suite, _ in sizes)
         with self._doing(f"reading the records of {', '.join(names)}", line=True):

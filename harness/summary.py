@@ -24,6 +24,8 @@ WIDTH = 100
 """Columns of a verdict's line."""
 ROWS = 15
 """Of all tables together."""
+_BESIDE = 6
+"""Methods beside one another; of more those alone that were recorded."""
 REPORTS = "reports"
 _ADDED = ("ran", "failed")
 
@@ -71,6 +73,7 @@ def tell(
     seconds: float,
     limit: float | None = None,
     plugins: Sequence[str] = (),
+    beside: Sequence[str] = (),
 ) -> None:
     """Prints the summary of a run: at most about 25 lines, less where nothing has run.
 
@@ -81,6 +84,7 @@ def tell(
         seconds: that the run took.
         limit: of `--time`, in seconds.
         plugins: as the command line names them.
+        beside: names or globs of methods whose older records are shown beside the new ones.
     """
     left = "; " + number.seconds(seconds)
     if ended.stopped == "time":
@@ -92,7 +96,7 @@ def tell(
     changed = {r.scale for key, r in ended.records.items() if key in ended.fresh}
     rows = ROWS // max(sum(scale.name in changed for _, scale in named), 1)
     for suite, scale in named:
-        _tell_suite(suite, scale, ended, store, rows)
+        _tell_suite(suite, scale, ended, store, rows, beside)
     for line in _next(ended, named, store.results, plugins):
         out.print(line, markup=False)
 
@@ -118,7 +122,9 @@ def _stands_alone(scale: Scale, sizes: Sequence[tuple[Suite, Scale]]) -> bool:
     return scale.name == base or base not in {other.name for _, other in sizes}
 
 
-def _tell_suite(suite: Suite, scale: Scale, ended: Round, store: Store, rows: int) -> None:
+def _tell_suite(
+    suite: Suite, scale: Scale, ended: Round, store: Store, rows: int, beside: Sequence[str]
+) -> None:
     own = [r for r in ended.records.values() if (r.suite, r.scale) == (suite.name, scale.name)]
     fresh = [r for r in own if r.id in ended.fresh and r.status == "ok"]
     if not own or not (fresh or scale.size != "smoke"):
@@ -132,7 +138,8 @@ def _tell_suite(suite: Suite, scale: Scale, ended: Round, store: Store, rows: in
     along = [r for r in known if r.scale.startswith(scale.name + SEPARATOR) and r.id in current]
     pairs = {(r.method, r.task) for r in fresh}
     if pairs and (spec := _table(suite, pairs)):
-        _tell_table(suite, scale, spec, pairs, cells(frame(own, suite)), rows)
+        shown = _beside(suite, own, pairs, beside)
+        _tell_table(suite, scale, spec, shown, cells(frame(own, suite)), rows)
     if scale.size == "smoke":
         return
     looked = taken(store.results, suite.name, scale.name)
@@ -146,6 +153,16 @@ def _tell_suite(suite: Suite, scale: Scale, ended: Round, store: Store, rows: in
     elif primary:
         words = console.counted(Counter(v.word for v in primary))
         out.print(f"{suite.name}, primary claims at {scale.name} scale: {words}", markup=False)
+
+
+def _beside(
+    suite: Suite, own: Sequence[Record], pairs: set[tuple[str, str]], beside: Sequence[str]
+) -> set[tuple[str, str]]:
+    """What was recorded, with the other methods that were asked for on the same tasks."""
+    asked = {method.name for method in select(suite.methods, beside)} if beside else set()
+    tasks = {task for _, task in pairs}
+    both = pairs | {(r.method, r.task) for r in own if r.method in asked and r.task in tasks}
+    return both if len({method for method, _ in both}) <= _BESIDE else pairs
 
 
 def _table(suite: Suite, pairs: Collection[tuple[str, str]]) -> Table | None:
@@ -167,7 +184,7 @@ def _tell_table(
     found: "Cells",
     most: int,
 ) -> None:
-    """Prints the rows and columns of a table in which something was recorded."""
+    """Prints the rows and columns of a table that some methods on some tasks are in."""
     from harness.report.table import label
 
     metric = suite.metric(spec.metric)

@@ -348,6 +348,7 @@ def _part(
     specs: Specs,
 ) -> Part:
     asked = variants.assignment(stretch.axis, stop.value)
+    title = stop.text if stretch.axis.unit else f"{stretch.title} {stop.text}"
     every = [
         group for one in stretch.stops
         for (_, on), group in one.selection.pairs.items() if on == task.name
@@ -367,12 +368,12 @@ def _part(
             machines,
             specs,
             command(suite, scale, stop.selection.pairs[pair], [asked]),
-            (f"--{stop.value:g}", f" at {stop.text}"),
+            (f"--{stop.value:g}", f" at {title}"),
         )
         for pair in stop.selection.pairs
         if pair[1] == task.name
     )
-    return Part(stop.anchor, stop.text, asked, entries)
+    return Part(stop.anchor, title, asked, entries)
 
 
 def _lines(

@@ -140,11 +140,12 @@ def _draw_levels(suite: Suite, stretch: Stretch, metric: Metric, levels: Sequenc
             [cell.values.tolist() for _, _, cell in there],
         )
         panel.set_title(task.label or task.name)
+    ticks = [stop.value for stop in stretch.stops]
     for panel in panels:
-        if decades:
-            panel.set_xscale("log")
         if axis.paper is not None:
             panel.axvline(axis.paper, color="#6b7280", linewidth=1, linestyle=":")
+            ticks.append(axis.paper)
+        drawing.value_ticks(panel, ticks, decades, 3.0)
         panel.set_xlabel(stretch.title + (f" ({axis.unit})" if axis.unit else ""))
     panels[0].set_ylabel(metric.label + (f" ({metric.unit})" if metric.unit else ""))
     drawing.legend(made, panels, 4)
@@ -184,8 +185,8 @@ def _curve(curve: Curve) -> Any:
     axis.axhline(0, color="#6b7280", linewidth=0.8)
     if curve.axis.paper is not None:
         axis.axvline(curve.axis.paper, color="#6b7280", linewidth=1, linestyle=":")
-    if curve.decades:
-        axis.set_xscale("log")
+        values.append(curve.axis.paper)
+    drawing.value_ticks(axis, values, curve.decades, 5.2)
     unit = f" ({curve.axis.unit})" if curve.axis.unit else ""
     axis.set_xlabel(f"{curve.axis.label or curve.axis.name}{unit}")
     axis.set_ylabel(f"effect ({curve.unit})" if curve.unit else "effect")

@@ -55,9 +55,9 @@ _LINES = 44
 _EMS = {
     char: width / 1000
     for width, chars in (
-        (278, "ijl.,;:'![]|"), (306, "f"), (333, " -"), (361, "I"), (389, "t()r"), (394, "s"),
-        (444, "ceaz"), (500, "go0123456789/"), (528, "kvxyq"), (556, "bdhnpuS"), (615, "JLZ"),
-        (681, "EFP"), (722, "wCTBR"), (764, "ADHKNUVXYOQG"), (833, "m%+=±×<>—&−"), (917, "M"),
+        (278, "il.,;:'![]|"), (306, "fj"), (333, " -"), (361, "I"), (389, "t()"), (394, "rs"),
+        (444, "cez"), (500, "ago0123456789/"), (528, "kvxyq"), (556, "bdhnpuS"), (625, "JLZ"),
+        (681, "EFP"), (736, "wCTBR"), (785, "ADHKNUVXYOQG"), (833, "m%+=±×<>—&−"), (917, "M"),
         (1028, "W@"),
     )
     for char in chars
@@ -116,20 +116,25 @@ def comparison(table: Comparison, suite: str = "", spread: Spread = "ci") -> str
 
 def listing(table: Listing, suite: str = "") -> str:
     """The same for a plain table; long texts are set in paragraphs."""
-    rows = [[_plain(f.text) for f in row.fields] for row in table.rows]
     ids = [f"{row.fields[0].text}: {_ids(row.trials)}" for row in table.rows if row.trials]
     numeric = table.numeric or (False,) * len(table.columns)
+    rows = [
+        [(_estimate if right else _plain)(f.text)
+         for f, right in zip(row.fields, numeric, strict=True)]
+        for row in table.rows
+    ]  # fmt: skip
     name = f"{suite}-{table.name}" if suite else table.name
     keys = min(2, next((i for i, right in enumerate(numeric) if right), 1)) or 1
     return _set(name, table.title + ".", list(table.columns), numeric, rows, table.notes, ids, keys)
 
 
 class _Text(NamedTuple):
-    """A cell as LaTeX, its width in points, and that of its longest word."""
+    """A cell as LaTeX, its width in points, that of its longest word, and the lines that it has."""
 
     tex: str
     width: float
     word: float = 0.0
+    lines: int = 1
 
 
 class _Column(NamedTuple):
@@ -142,6 +147,18 @@ class _Column(NamedTuple):
 
 def _plain(text: str) -> _Text:
     return _Text(escape(text), _width(text), _word(text.replace("-", "- ")))
+
+
+def _estimate(text: str) -> _Text:
+    """The same of an estimate; a long one has its unit below, which leaves texts more room."""
+    value, end, unit = text.rpartition("] ")
+    if not end or _width(text) <= _TEXT_WIDTH / 3:
+        return _plain(text)
+    both = (f"{value}]", unit)
+    tex = r" \\ ".join(map(escape, both))
+    return _Text(
+        rf"\begin{{tabular}}[t]{{@{{}}r@{{}}}}{tex}\end{{tabular}}", max(map(_width, both)), lines=2
+    )
 
 
 def _number(table: Comparison, cell: Cell, spread: Spread) -> _Text:
@@ -284,8 +301,12 @@ def _parts(
             parts.append([])
             used = 4
         for place, row in enumerate(rows):
-            lines = max(1 + int(row[c.place].width * 1.12 / c.width) if c.spec[0] == ">" else 1
-                        for c in columns)  # fmt: skip
+            lines = max(
+                1 + int(row[c.place].width * 1.12 / c.width)
+                if c.spec[0] == ">"
+                else row[c.place].lines
+                for c in columns
+            )
             if used + lines > room and place > begun:
                 parts[-1].append((columns, begun, place))
                 parts.append([])

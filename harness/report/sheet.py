@@ -279,12 +279,29 @@ def entry_of(
 
 
 def command(suite: Suite, scale: str, group: Sequence[Record], settings: Sequence[str] = ()) -> str:
-    """What makes one cell again, in a folder of its own; see `docs/reproducing-one-number.md`."""
+    """What makes one cell again, in a folder of its own; see `docs/reproducing-one-number.md`.
+
+    A line for each kind of device that its records ran on.
+    """
+    devices = dict.fromkeys(str(r.spec.get("device", "cpu")) for r in group)
+    return "\n".join(
+        _command(
+            suite, scale, [r for r in group if r.spec.get("device", "cpu") == device], settings
+        )
+        for device in devices
+    )
+
+
+def _command(suite: Suite, scale: str, group: Sequence[Record], settings: Sequence[str]) -> str:
     first = group[0]
     words = ["harness", "run", suite.name, "--scale", scale]
     words += [word for setting in settings for word in ("--set", setting)]
     words += ["--methods", first.method, "--tasks", first.task]
-    words += ["--seeds", ranges(r.seed for r in group), "--results", "again"]
+    words += ["--seeds", ranges(r.seed for r in group)]
+    device = str(first.spec.get("device", "cpu"))
+    if device != "cpu" or suite.known_scale(scale).machine in ("gpu", "paper"):
+        words += ["--device", device]  # elsewhere it is the CPU, whatever is there
+    words += ["--results", "again"]
     plugins = first.spec.get("plugins")
     known = {added.name: added.word for added in suite.plugins}
     for name in plugins if isinstance(plugins, list | tuple) else ():

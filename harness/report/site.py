@@ -16,8 +16,9 @@ from harness.report.verdict import brief
 from harness.suite import SEPARATOR, Reference, Suite
 from harness.verified import Verified
 
+_WHOLE = "report.html"
 _KINDS = (
-    "report.md", "report.html", "records/*.html", "tables/*.md", "tables/*.tex", "tables/*.csv",
+    "report.md", _WHOLE, "records/*.html", "tables/*.md", "tables/*.tex", "tables/*.csv",
 )  # fmt: skip
 _PICTURES = ("figures/*.svg", "figures/*.png", "figures/*.csv")
 
@@ -45,6 +46,7 @@ def generate(
     looked: Mapping[str, Sequence[Look]] | None = None,
     interval: latex.Spread = "ci",
     drawn: Verified | None = None,
+    only: Collection[str] | None = None,
 ) -> list[Difference]:
     """Brings `out` to what the records say, or with `check` only tells where it is not.
 
@@ -53,7 +55,7 @@ def generate(
     other files are left alone.
 
     Args:
-        suites: All suites; the index lists these and no others.
+        suites: All suites; the shared pages list these and no others.
         records: Of all suites and scales; those of unknown suites are only counted.
         out: The reports folder; nothing in it points out of it.
         references: Published numbers by suite.
@@ -67,6 +69,8 @@ def generate(
         looked: Looks taken at primary claims, by `suite/scale`; see `harness.looks`.
         interval: What stands behind the means of LaTeX tables.
         drawn: Pictures that are known to be what their inputs draw are not drawn again.
+        only: Names of the suites whose pages are compared and written; None: all. Of the others the
+            index shows what their records say, at the scales that have a page.
 
     Returns:
         The files that differed, were missing or left over; without `check`, before they were
@@ -81,7 +85,7 @@ def generate(
     made: dict[str, bytes] = {}
     chapters = []
     for suite in suites:
-        now = (current or {}).get(suite.name)
+        now, wanted = (current or {}).get(suite.name), only is None or suite.name in only
         varied = [r for r in records if r.suite == suite.name and SEPARATOR in r.scale]
         beyond = [r for r in varied if now is None or r.id in now]
         pages = [
@@ -92,16 +96,16 @@ def generate(
                 (references or {}).get(suite.name, ()),
                 (current or {}).get(suite.name),
                 (stale or {}).get(suite.name, ()),
-                figures,
+                figures and wanted,
                 (responses or {}).get(suite.name),
                 [r for r in beyond if r.scale.partition(SEPARATOR)[0] == scale],
                 (looked or {}).get(f"{suite.name}/{scale}", ()),
                 Kept(out / suite.name / scale, suite, drawn) if drawn is not None else None,
             )
             for scale, group in by_scale(suite, records).items()
-            if SEPARATOR not in scale
+            if SEPARATOR not in scale and (wanted or (out / suite.name / scale / _WHOLE).is_file())
         ]
-        for page in pages:
+        for page in pages if wanted else ():
             made.update(_files(page, interval))
         chapters.append(chapter(suite, pages))
     strangers = sorted({r.suite for r in records} - {s.name for s in suites})
@@ -111,7 +115,7 @@ def generate(
     made["how-we-decide.html"] = html.deciding().encode()
     kinds = (*_KINDS, *_PICTURES) if figures else _KINDS
     seen = {r.suite for r in records}
-    own = [s.name for s in suites if s.name in seen]
+    own = [s.name for s in suites if s.name in seen and (only is None or s.name in only)]
     differences = _compare(made, out, own, kinds, keep)
     if drawn is not None:
         drawn.save()
@@ -141,7 +145,7 @@ def orphans(suites: Iterable[Suite], results: Path, out: Path) -> dict[str, str]
 
 def _files(page: Page, interval: latex.Spread) -> dict[str, bytes]:
     folder = f"{page.suite.name}/{page.scale}"
-    files = {"report.md": markdown.report(page), "report.html": html.report(page)}
+    files = {"report.md": markdown.report(page), _WHOLE: html.report(page)}
     for table in (*page.tables, *(table for _, found in page.along for table in found)):
         place = f"tables/{table.name}"
         files[f"{place}.md"] = markdown.comparison(table)

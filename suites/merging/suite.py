@@ -92,7 +92,7 @@ def _tables() -> tuple[Table, ...]:
         ),
         table(
             "hidden-kept",
-            "The same, in percent of the individual policy's score",
+            "Averages of policies that are not shown velocities, in percent of the individual's",
             *("hidden-average-*", "hidden-attention-*"),
             metric="kept",
             tasks=HIDDEN,
@@ -124,10 +124,15 @@ def _tables() -> tuple[Table, ...]:
             "average-*",
             note="Unmerged parameter groups are taken from the task's own policy.",
         ),
-        table("retained", "The same, minus the individual policy", "average-*", metric="retained"),
+        table(
+            "retained",
+            "Averages of three policies, minus the individual policy",
+            "average-*",
+            metric="retained",
+        ),
         table(
             "kept",
-            "The same, in percent of the individual policy's score",
+            "Averages of three policies, in percent of the individual policy's score",
             "average-*",
             metric="kept",
         ),

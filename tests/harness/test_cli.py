@@ -733,6 +733,23 @@ def test_report_and_its_check(finished: Any, call: Any) -> None:
     assert {p: p.read_bytes() for p in reports.rglob("*") if p.is_file()} == before
 
 
+def test_the_reports_of_named_suites(finished: Any, call: Any) -> None:
+    done = call(finished, "report", "toy")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[1:] == ["  reports/toy/laptop/report.html"]
+    assert call(finished, "report", "toy", "--check").code == 0
+    (finished.root / "reports/toy/laptop/report.md").write_text("")
+    done = call(finished, "report", "toy", "--check")
+    assert done.code == 4
+    assert done.err.endswith("run `harness report toy`\n")
+    done = call(finished, "report", "toy-axis")
+    assert done.code == 4
+    assert done.err == (
+        "harness: no records of toy-axis in results: nothing to report; reports stays as it is\n"
+    )
+    assert call(finished, "report", "to").code == 2
+
+
 # -- data -----------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from harness.drawing import (
     points,
     styles,
     threads,
+    value_ticks,
 )
 from harness.stats import Interval, mean_interval
 
@@ -72,6 +73,32 @@ def test_a_line_of_intervals_shows_means_and_bounds():
     assert (line.get_color(), line.get_marker()) == (look.color, look.marker)
     points(axis, [2, 2], [1.0, 2.0], look)
     assert axis.collections[-1].get_offsets().tolist() == [[2, 1.0], [2, 2.0]]
+
+
+@pytest.mark.parametrize(
+    ("values", "decades", "wanted"),
+    [
+        ((125, 250, 500, 1000, 5000), True, ["125", "250", "500", "1,000", "5,000"]),
+        ((2000, 100, 110, 1000, 1990), True, ["100", "", "1,000", "", "2,000"]),
+        ((1, 2, 5, 10), False, ["1", "2", "5", "10"]),
+        ((0.0001, 0.1, 2.5e7), True, ["0.0001", "0.1", "25M"]),
+        ((0, 3, 3), False, ["0", "3"]),
+        ((7,), True, ["7"]),
+    ],
+)
+def test_values_of_an_axis_have_a_tick_each_and_numbers_that_do_not_overlap(
+    values, decades, wanted
+):
+    _, (axis,) = panels(1, 1, size=(3.0, 2.5))
+    axis.plot(values, values)
+    axis.tick_params(labelsize=8)  # as in reports
+    value_ticks(axis, values, decades, 3.0)
+    assert [label.get_text() for label in axis.get_xticklabels()] == wanted
+    assert axis.get_xticks().tolist() == sorted({float(value) for value in values})
+    assert axis.get_xticks(minor=True).tolist() == []
+    axis.figure.canvas.draw()
+    boxes = [t.get_window_extent() for t in axis.get_xticklabels() if t.get_text()]
+    assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
 
 
 def test_the_seeds_behind_a_line_are_drawn_too():

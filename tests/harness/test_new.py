@@ -28,6 +28,7 @@ def test_what_it_writes_runs_at_once(project):
         done = project.run("new", kind, f"my-{kind}")
         assert done.code == 0, done.text
         assert f"harness run gate --plugin my_{kind}.py --scale smoke" in done.out
+        assert done.out.endswith(" --methods my-method,gat\n") == (kind == "method")
     plugins = [w for kind in ("method", "task", "plugin") for w in ("--plugin", f"my_{kind}.py")]
     words = ["run", "gate", *plugins, "--scale", "smoke", "--seeds", "0"]
     names = ["--methods", "my-method,my-plugin,gat", "--tasks", "my-task,my-plugin-task,self-er8-*"]

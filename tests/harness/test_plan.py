@@ -129,7 +129,6 @@ def test_filters_narrow_a_plan(make_suite):
             Filters(tasks=("s*t", "z*")),
             "unknown task 'z*': there are add, sort; see `harness show toy`",
         ),
-        (Filters(seeds=(0, 7)), "scale laptop has no seed 7; it has 0, 1; see --seeds"),
     ],
 )
 def test_a_filter_that_matches_nothing_is_one_line(make_suite, filters, message):
@@ -145,14 +144,31 @@ def test_a_method_that_the_scale_leaves_out_is_said_to_be(make_suite):
         pairs(suite, suite.scale("laptop"), Filters(methods=("ant",)))
 
 
-@pytest.mark.parametrize(
-    ("seeds", "text"),
-    [((3,), "3"), ((0, 1), "0, 1"), ((2, 0, 1), "0-2"), ((0, 2, 4), "0, 2, 4")],
-)
-def test_seeds_are_listed_briefly(make_suite, seeds, text):
-    suite = make_suite(laptop=changed(LAPTOP, seeds=seeds))
-    with pytest.raises(UsageError, match=f"it has {text};"):
-        trials(suite, suite.scale("laptop"), filters=Filters(seeds=(9,)))
+def test_seeds_that_a_scale_lacks_are_planned_like_its_own(make_suite):
+    suite = make_suite()
+    scale = suite.scale("laptop")
+    found, nodes = trials(suite, scale, filters=Filters(("ant",), ("add",), (9, 1)))
+    assert titles(found) == ["ant on add, seed 9", "ant on add, seed 1"]
+    own = the_trial(suite)
+    assert (found[1].id, found[1].spec) == (own.id, own.spec)
+    wider = make_suite(laptop=changed(LAPTOP, seeds=tuple(range(10))))
+    every, all_nodes = trials(wider, wider.scale("laptop"))
+    assert found[0].id in {trial.id for trial in every}
+    assert set(nodes) <= set(all_nodes)
+
+
+def test_a_seed_beyond_the_first_of_what_no_seed_touches_is_one_line(make_suite):
+    suite = make_suite(bee=changed(BEE, seeds="none"), laptop=changed(LAPTOP, seeds=(3, 4)))
+    scale = suite.scale("laptop")
+    wanted = "no seed touches bee: each runs once, with seed 3; name that one, or leave out --seeds"
+    with pytest.raises(UsageError) as error:
+        trials(suite, scale, filters=Filters(("bee",), seeds=(7,)))
+    assert str(error.value) == wanted
+    assert titles(trials(suite, scale, filters=Filters(("bee",), ("add",), (3, 7)))[0]) == [
+        "bee on add, seed 3"
+    ]
+    both = trials(suite, scale, filters=Filters(tasks=("add",), seeds=(7,)))[0]
+    assert titles(both) == ["ant on add, seed 7"]
 
 
 # -- artifacts -------------------------------------------------------------------------------------

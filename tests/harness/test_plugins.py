@@ -270,6 +270,24 @@ def test_a_file_that_has_no_name_of_its_own_is_refused(name, message, write):
         registry.use([write("x = 1", name)])
 
 
+def test_a_file_that_is_not_found_from_elsewhere_says_where_paths_begin(
+    write, toys, tmp_path, monkeypatch
+):
+    source = """
+    from harness.errors import DataError
+    def plugin():
+        raise DataError("mine.tsv not found")
+    """
+    file = write(source)
+    wanted = "Relative paths of a plugin begin in the current folder: run the command where the "
+    with pytest.raises(SpecError, match=f"mine.tsv not found. {wanted}"):
+        registry.use([file])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SpecError) as error:
+        registry.use([file])
+    assert str(error.value).endswith("mine.tsv not found")
+
+
 @pytest.mark.parametrize("word", ["absent.py", "./absent.py", "no_such_module", "", "a b", "."])
 def test_what_is_no_plugin_is_one_line(word):
     with pytest.raises(UsageError) as caught:

@@ -59,13 +59,14 @@ def say(suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: A
     def run(
         records: Iterable[Record], fresh: Iterable[Record] = (), scale: str = "laptop",
         results: str = "results", limit: float | None = None, words: str = "run toy",
-        **of_round: Any,
+        beside: tuple[str, ...] = (), **of_round: Any,
     ) -> list[str]:  # fmt: skip
         monkeypatch.setattr(sys, "argv", ["harness", *shlex.split(words)])
         known = {r.id: r for r in records}
         ended = Round(0, {"ran": 3}, known, frozenset(r.id for r in fresh))
         store = Store(Path(results), tmp_path)
-        tell(ended._replace(**of_round), [(suite, suite.scale(scale))], store, 200, limit)
+        sizes = [(suite, suite.scale(scale))]
+        tell(ended._replace(**of_round), sizes, store, 200, limit, beside=beside)
         found: list[str] = capsys.readouterr().out.splitlines()
         return found
 
@@ -94,6 +95,22 @@ def test_the_table_shows_what_changed_and_no_more(say: Say, records: list[Record
     fresh = [r for r in records if (r.method, r.task) == ("bee", "deep-x")]
     lines = say(records, fresh)
     assert [line.split() for line in lines[2:4]] == [["deep-x"], ["bee", "62.2", "±2.2"]]
+
+
+def test_methods_that_were_asked_for_stand_beside_what_is_new(
+    say: Say, records: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = [r for r in records if (r.method, r.task) == ("bee", "deep-x")][:3]
+    known = [r for r in records if r.method != "bee" or r in fresh]
+    lines = say(known, fresh, beside=("ant", "b*"))
+    assert lines[1].endswith(", n=3 to 5:")
+    assert [line.split() for line in lines[2:5]] == [
+        ["deep-x"], ["ant", "82.0", "±2.0"], ["bee", "61.1", "±2.7"],
+    ]  # fmt: skip
+    assert lines[5].startswith("toy, primary claims")
+    assert len(say(known, fresh)) == len(lines) - 1
+    monkeypatch.setattr(summary, "_BESIDE", 1)
+    assert len(say(known, fresh, beside=("*",))) == len(lines) - 1
 
 
 def test_another_table_stands_where_the_headline_did_not_change(

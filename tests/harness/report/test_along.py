@@ -18,7 +18,7 @@ from harness.report import along, delimited, html, latex
 from harness.report.page import Page, build
 from harness.suite import Axis, Suite, Table
 
-from .test_html import dead_links
+from .test_html import Outline, dead_links
 
 LIFTS = {"laptop": 1.0, "laptop+lift-2.0": 2.0, "laptop+lift-4.0": 4.0}
 """Points of the toy's axis."""
@@ -140,6 +140,17 @@ def test_every_seed_at_every_value_stands_on_a_page(page: Page, records: list[Re
     assert "it broke" in text
 
 
+def test_a_value_without_a_unit_is_named_with_its_axis(suite: Suite, records: list[Record]) -> None:
+    bare = suite.scale("laptop").axes[0].model_copy(update={"unit": ""})
+    scales = tuple(s.model_copy(update={"axes": (bare,)}) for s in suite.scales)
+    here = [r for r in records if r.scale == "laptop"]
+    beyond = [r for r in records if r.scale != "laptop"]
+    one = suite.model_copy(update={"scales": scales})
+    (sheet,) = build(one, "laptop", here, figures=False, beyond=beyond).axis_sheets
+    assert [part.title for part in sheet.parts] == ["lift 2", "lift 4"]
+    assert sheet.parts[1].entries[1].title == "drift at lift 4"
+
+
 def test_commands_of_a_scale_with_axes_run_the_scale_alone(page: Page) -> None:
     (sheet,) = page.sheets
     assert "--set lift=1 --methods walk" in sheet.entries[0].command
@@ -214,6 +225,8 @@ def test_from_a_run_to_pages_frames_and_files(ran: Any) -> None:
     text = (reports / "toy-axis/laptop/report.html").read_text()
     assert 'href="records/at-lifting--short.html#walk--4"' in text
     assert '<h3 id="axis-lifting">' in text
+    regions = Outline(text).regions
+    assert len(regions) == len(set(regions))
     assert ran.run("report", "--check").code == 0
 
     runs = harness.along("toy-axis", "lifting")

@@ -144,6 +144,32 @@ def awkward(lab: Lab, record: Any) -> Page:
     return build(suite, "laptop", records, figures=False)
 
 
+def test_latex_sets_the_unit_of_a_long_estimate_below_it() -> None:
+    def made(effect: str) -> str:
+        row = Row((Field("A claim of many words. " * 9), Field("holds"), Field(effect)))
+        heads = ("Claim", "Verdict", "Effect, 95 % CI")
+        return latex.listing(Listing("l", "L", heads, (row,), numeric=(False, False, True)))
+
+    long = made("-0.0743 [-0.2160, 0.0673] nats per halving")
+    stack = (
+        r"\begin{tabular}[t]{@{}r@{}}$-$0.0743 [$-$0.2160, 0.0673] \\ nats per halving\end{tabular}"
+    )
+    assert stack in long
+    short = made("-7.4 [-21.6, 6.7] %")
+    assert "$-$7.4 [$-$21.6, 6.7] \\%" in short
+    assert "[t]" not in short
+    assert not latex_problem(long)
+
+
+@pytest.mark.parametrize(
+    ("text", "ems"),
+    [("(accuracy)", 4.586), ("QUOKKA", 4.612), ("major", 2.531), ("RTGL", 2.868), ("raja", 1.698)],
+)
+def test_latex_takes_no_text_for_narrower_than_it_is(text: str, ems: float) -> None:
+    """Widths of cmr10; `\\small` at 10 pt is 9 pt, whose letters are 2.8 % wider for their size."""
+    assert latex._width(text) >= 9 * 1.028 * ems
+
+
 def test_latex_cuts_what_no_page_holds(awkward: Page) -> None:
     for table in awkward.tables:
         text = latex.comparison(table, "lab")

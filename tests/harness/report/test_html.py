@@ -31,6 +31,8 @@ class Outline(HTMLParser):
         self.tags: set[str] = set()
         self.ids: list[str] = []
         self.links: list[str] = []
+        self.regions: list[str] = []
+        """Names of what can be scrolled; whoever hears a page tells places apart by them."""
         self.policy = ""
         self.inline: dict[str, str] = {}
         """Contents of style and script elements."""
@@ -47,6 +49,8 @@ class Outline(HTMLParser):
         assert not any(name.startswith("on") or name == "style" for name in values)
         if "id" in values:
             self.ids.append(values["id"] or "")
+        if values.get("role") == "region":
+            self.regions.append(values["aria-label"] or "")
         if values.get("http-equiv") == "Content-Security-Policy":
             self.policy = values["content"] or ""
         self.links += [values[name] or "" for name in ("href", "src") if name in values]
@@ -97,6 +101,7 @@ def test_page_is_whole_and_escaped(
     assert "loss became inf at step 7 <oops>" in seen.text
     assert "Generated data <b>only</b>." in seen.text
     assert len(seen.ids) == len(set(seen.ids))
+    assert len(seen.regions) == len(set(seen.regions)) > 0
     assert "Not drawn: KeyError: 'no <such> method'" in seen.text
     for part in ("paper 81.25 ± 1.1 (n=10)", "split: test", "selection: best-val"):
         assert part in seen.text
@@ -162,6 +167,20 @@ def test_the_policy_of_a_page_allows_its_own_style_and_script_alone(
             own = f"{kind}-src 'sha256-{base64.b64encode(digest).decode()}'"
             allowed = own if kind in seen.inline else f"{kind}-src 'none'"
             assert allowed in seen.policy, path
+
+
+def test_a_digest_among_what_made_a_record_is_broken_where_the_screen_ends(
+    lab: Lab, record: Make
+) -> None:
+    one = record(lab(), "gate", "deep", 0)
+    packages = {"texts": f"1.0 sha256:{'ab' * 32}"}
+    one = one.model_copy(
+        update={"provenance": one.provenance.model_copy(update={"packages": packages})}
+    )
+    page = build(lab(), "laptop", [one], figures=False)
+    text = html.records(page, next(page.sheets))
+    assert f"sha256:{'ab' * 32}</dd>" in text
+    assert re.search(r"dl\.both dd *\{[^}]*overflow-wrap: *anywhere", Outline(text).inline["style"])
 
 
 def test_the_front_page_shows_every_suite_with_its_answer(lab: Lab, records: list[Record]) -> None:

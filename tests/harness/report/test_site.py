@@ -120,6 +120,31 @@ def test_suites_without_records_and_records_without_suites(
     assert "There are no suites." in (tmp_path / "index.md").read_text()
 
 
+def test_pages_of_named_suites_alone_are_written(lab: Lab, record: Make, tmp_path: Path) -> None:
+    """The front page shows all that have a page, without a dead link."""
+    suites = [lab(), lab(name="other")]
+    first = [record(s, "gate", "deep", n) for s in suites for n in range(2)]
+    generate(suites, first, tmp_path, figures=False, only={"lab"})
+    assert (tmp_path / "lab/laptop/report.html").is_file()
+    assert not (tmp_path / "other").exists()
+    assert "other/laptop" not in (tmp_path / "index.html").read_text()
+    assert generate(suites, first, tmp_path, figures=False, only={"lab"}, check=True) == []
+
+    generate(suites, first, tmp_path, figures=False)
+    before = tree(tmp_path)
+    more = [*first, *(record(s, "plain", "shallow", 0) for s in suites)]
+    changed = generate(suites, more, tmp_path, figures=False, only={"other"}, check=True)
+    names = {one.path for one in changed}
+    assert {"index.html", "other/laptop/report.html"} < names
+    assert not any(name.startswith("lab/") for name in names)
+    assert generate(suites, more, tmp_path, figures=False, only={"other"}) == changed
+    after = tree(tmp_path)
+    assert {name for name in after if after[name] != before.get(name)} == names
+    generate(suites, more, tmp_path, figures=False)
+    whole = tree(tmp_path)
+    assert {n for n in whole if whole[n] != after.get(n)} <= {n for n in whole if n[:4] == "lab/"}
+
+
 def test_the_index_shows_the_largest_scale(lab: Lab, record: Make, tmp_path: Path) -> None:
     suite = lab()
     records = [
