@@ -65,24 +65,24 @@ def gate(seed: int, peer: bool) -> None:
 
 
 def classifier(seed: int, peer: bool) -> None:
-    """Forty updates of vanilla finetuning."""
+    """Twenty updates of vanilla finetuning."""
     from benchmarks.mixup import Bench
 
     del peer
     torch.manual_seed(seed)
     step = Bench(layers=2, tokens=32, batch=16).vanilla()
-    for _ in range(40):
+    for _ in range(20):
         step()
 
 
 def search(seed: int, peer: bool) -> None:
-    """Ten bilevel steps."""
+    """Five bilevel steps."""
     from benchmarks.mixup import Bench
 
     del peer
     torch.manual_seed(seed)
     step = Bench(layers=2, tokens=32, batch=16).bilevel()
-    for _ in range(10):
+    for _ in range(5):
         step()
 
 
