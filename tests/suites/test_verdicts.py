@@ -17,7 +17,7 @@ SUITES = ["bam", "gate", "merging", "mixup"]
 
 @cache
 def verdicts(name: str) -> list[tuple[Verdict, int]]:
-    """Every verdict at every scale with records, and the number of seeds at that scale."""
+    """Every verdict at every scale with records, and the number of seeds that were run there."""
     suite = registry.load(name)
     records = Store(ROOT / "results", ROOT / ".harness").load(name).records
     current, _ = plan.standing([suite], records)
@@ -26,7 +26,7 @@ def verdicts(name: str) -> list[tuple[Verdict, int]]:
         here = [r for r in records if r.scale == scale.name and r.id in current[name]]
         if here:
             made = judge(suite, scale.name, frame(here, suite), here, registry.references(suite))
-            found += [(v, len(scale.seeds)) for v in made]
+            found += [(v, len({r.seed for r in here})) for v in made]
     return found
 
 
