@@ -276,7 +276,7 @@ def exact(suite: Suite, verdicts: Sequence[Verdict], trials: Mapping[str, Trial]
 
 
 def checks(suite: Suite, verdicts: Sequence[Verdict]) -> Listing:
-    """Every check of every claim, whether it passes or not."""
+    """Every check of every claim that was run, whether it passes or not."""
     texts = {c.name: c.text for c in suite.claims}
     rows = [
         Row(
@@ -291,6 +291,7 @@ def checks(suite: Suite, verdicts: Sequence[Verdict]) -> Listing:
             )
         )
         for v in verdicts
+        if v.outcome != "not run"
         for result in v.checks
     ]  # fmt: skip
     heads = ("Claim", "Check", "Measured", "Needed", "Outcome", "Where")

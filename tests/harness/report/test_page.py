@@ -264,6 +264,8 @@ def test_checks_and_what_the_authors_say_stand_on_the_page(lab: Lab, record: Mak
     page = build(suite, "laptop", records, figures=False, responses=said)
     assert page.lines[0].label.startswith("not testable here: ")
     assert [row[4] for row in texts(page.checks)] == ["passes", "fails"]
+    alone = [r for r in records if r.method == first.a]  # its other side has not run
+    assert texts(build(suite, "laptop", alone, figures=False).checks) == []
     for text in (markdown.report(page), html.report(page)):
         assert "the authors: We disagree, for a reason." in text
         assert "fails" in text
