@@ -3,8 +3,7 @@
 import json
 import math
 import platform
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium
 import pytest
@@ -14,8 +13,7 @@ from safetensors.torch import load_file
 from harness import plan, registry
 from harness.data import Sources
 from harness.errors import SpecError
-from harness.run import DONE, Context, Job, execute
-from harness.store import Store
+from harness.run import Context
 from suites.merging import artifacts
 from suites.merging import trials as methods
 from suites.merging.policy import files, language
@@ -23,55 +21,10 @@ from suites.merging.policy.model import DecisionTransformer
 from suites.merging.robots.environments import environment, normalised
 from suites.merging.robots.trajectories import statistics
 from suites.merging.settings import Merge
+from tests.suites.merging.world import World
 
 OTHERS = {"hopper": "halfcheetah", "halfcheetah": "walker2d", "walker2d": "hopper"}
 """The next environment: the second policy of a path."""
-
-
-class World(NamedTuple):
-    """A results folder and a cache in which artifacts are made as they are asked for."""
-
-    store: Store
-    trial: Callable[..., Any]
-
-    def context(self, method: str, task: str = "hopper", make: bool = True) -> Context:
-        """The context of a trial whose artifacts are there."""
-        trial, nodes = self.trial(method, task)
-        if make:
-            for node in nodes.values():
-                self.make(trial, node)
-        return Context(trial, self.store, Sources(None, self.store.cache))
-
-    def make(self, trial: Any, node: Any) -> None:
-        """One artifact, if it is not there yet."""
-        job = Job(
-            suite="merging", scale="smoke", settings={}, method=trial.method.name,
-            task=trial.task.name, seed=0, device="cpu", id=node.id, artifact=node.artifact.name,
-            results=str(self.store.results), cache=str(self.store.cache), data=None, threads=1,
-            seconds=100, commit=None, dirty=None, source_digest="0" * 64,
-        )  # fmt: skip
-        outcome = execute(job)
-        assert outcome.code == DONE, outcome.line
-
-    def run(self, method: str, task: str = "hopper") -> tuple[dict[str, float], Context]:
-        """The metrics of a trial, and its context."""
-        ctx = self.context(method, task)
-        torch.manual_seed(0)
-        return getattr(methods, ctx.subject.run.rpartition(":")[2])(ctx), ctx  # type: ignore[union-attr]
-
-
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> World:
-    root = tmp_path_factory.mktemp("merging")
-    suite = registry.load("merging")
-
-    def trial(method: str, task: str) -> Any:
-        found, nodes = plan.trials(
-            suite, suite.scale("smoke"), "cpu", plan.Filters((method,), (task,), (0,))
-        )
-        return found[0], nodes
-
-    return World(Store(root / "results", root / "cache"), trial)
 
 
 def test_records_name_the_robots_and_the_text_that_they_rest_on(smoke: World) -> None:

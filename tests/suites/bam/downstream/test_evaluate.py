@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from harness.errors import DataError, SpecError
@@ -23,15 +22,6 @@ from suites.bam.model.causal_lm import BamForCausalLM
 from suites.bam.model.configuration import BamConfig
 
 needs_data = pytest.mark.skipif("HARNESS_DATA" not in os.environ, reason="needs the data folder")
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerFast:
-    letters = {letter: n for n, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    plain = Tokenizer(models.BPE(vocab={**letters, "<end>": 256}, merges=[]))
-    plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    plain.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="<end>")  # noqa: S106
 
 
 @pytest.fixture(scope="module")
