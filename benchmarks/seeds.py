@@ -65,29 +65,29 @@ def gate(seed: int, peer: bool) -> None:
 
 
 def classifier(seed: int, peer: bool) -> None:
-    """Twenty updates of vanilla finetuning."""
+    """Ten updates of vanilla finetuning."""
     from benchmarks.mixup import Bench
 
     del peer
     torch.manual_seed(seed)
     step = Bench(layers=2, tokens=32, batch=16).vanilla()
-    for _ in range(20):
+    for _ in range(10):
         step()
 
 
 def search(seed: int, peer: bool) -> None:
-    """Five bilevel steps."""
+    """Three bilevel steps."""
     from benchmarks.mixup import Bench
 
     del peer
     torch.manual_seed(seed)
     step = Bench(layers=2, tokens=32, batch=16).bilevel()
-    for _ in range(5):
+    for _ in range(3):
         step()
 
 
 def lm(seed: int, peer: bool) -> None:
-    """Sixty updates of 16 sequences of 64 tokens: width 64, 2 layers, a vocabulary of 5,120."""
+    """Fifteen updates of 16 sequences of 64 tokens: width 64, 2 layers, a vocabulary of 5,120."""
     from suites.bam.model.causal_lm import BamForCausalLM
     from suites.bam.model.configuration import BamConfig
 
@@ -99,7 +99,7 @@ def lm(seed: int, peer: bool) -> None:
     )  # fmt: skip
     model = BamForCausalLM(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, fused=True)
-    for _ in range(60):
+    for _ in range(15):
         ids_BT = torch.randint(5120, (16, 64))
         optimizer.zero_grad()
         model(ids_BT, labels=ids_BT).loss.backward()
