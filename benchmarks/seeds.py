@@ -54,13 +54,7 @@ def gate(seed: int, peer: bool) -> None:
     optimizer = torch.optim.Adam(network.parameters(), lr=0.005)
     for _ in range(20):
         optimizer.zero_grad()
-        if peer:
-            hidden = x_NF
-            for index, layer in enumerate(network.stack):
-                hidden = layer(hidden if index == 0 else hidden.relu(), edges)
-        else:
-            hidden = network(x_NF, edges)
-        nn.functional.cross_entropy(hidden, labels_N).backward()
+        nn.functional.cross_entropy(network(x_NF, edges), labels_N).backward()
         optimizer.step()
 
 

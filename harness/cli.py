@@ -244,8 +244,7 @@ def run(
         ended = rounds.until_decided(chosen, most) if until else rounds.run(chosen, filters)
     if not quiet:
         took = time.monotonic() - began
-        beside = filters.methods
-        summary.tell(ended, chosen, store, took, most_seconds, plugin or (), beside)
+        summary.tell(ended, chosen, store, took, most_seconds, plugin or (), filters.methods)
     if ended.code:
         raise typer.Exit(ended.code)
 
@@ -369,7 +368,7 @@ def report(
         },
         interval=interval,
         drawn=Verified(store, "pictures"),
-        only=only if names else None,
+        only=only,
     )  # fmt: skip
     paths = [str(reports / page / "report.html") for page in pages]
     if json:

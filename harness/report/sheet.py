@@ -283,22 +283,22 @@ def command(suite: Suite, scale: str, group: Sequence[Record], settings: Sequenc
 
     A line for each kind of device that its records ran on.
     """
-    devices = dict.fromkeys(str(r.spec.get("device", "cpu")) for r in group)
+    by_device: dict[str, list[Record]] = {}
+    for record in group:
+        by_device.setdefault(str(record.spec.get("device", "cpu")), []).append(record)
     return "\n".join(
-        _command(
-            suite, scale, [r for r in group if r.spec.get("device", "cpu") == device], settings
-        )
-        for device in devices
+        _command(suite, scale, device, own, settings) for device, own in by_device.items()
     )
 
 
-def _command(suite: Suite, scale: str, group: Sequence[Record], settings: Sequence[str]) -> str:
+def _command(
+    suite: Suite, scale: str, device: str, group: Sequence[Record], settings: Sequence[str]
+) -> str:
     first = group[0]
     words = ["harness", "run", suite.name, "--scale", scale]
     words += [word for setting in settings for word in ("--set", setting)]
     words += ["--methods", first.method, "--tasks", first.task]
     words += ["--seeds", ranges(r.seed for r in group)]
-    device = str(first.spec.get("device", "cpu"))
     if device != "cpu" or suite.known_scale(scale).machine in ("gpu", "paper"):
         words += ["--device", device]  # elsewhere it is the CPU, whatever is there
     words += ["--results", "again"]

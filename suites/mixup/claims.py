@@ -17,7 +17,7 @@ SIZES = tuple(f"trec-n{n}" for n in (100, 300, 500, 1000))
 LEAST = ("sst-2-n100", "trec-n100")
 """Where seeds scatter most, and many trainings cost least."""
 
-BASELINES = {
+PUBLISHED = {
     "l2-sp": "weight decay to the pretrained weights",
     "top-k": "Top-K tuning",
     "mixout": "Mixout",
@@ -30,6 +30,8 @@ BASELINES = {
     "dps-dense": "DPS dense",
     "dps-mix": "DPS mix",
     "lora": "LoRA",
+}
+LATER = {
     "lp-ft": "LP-FT",
     "wise-ft": "WiSE-FT",
     "bit-fit": "BitFit",
@@ -37,8 +39,8 @@ BASELINES = {
     "ema": "an average of the weights along training",
     "probe": "a linear probe of the frozen features",
 }
-LATER = ("lp-ft", "wise-ft", "bit-fit", "sam", "ema", "probe")
 """Baselines that the paper does not have."""
+BASELINES = PUBLISHED | LATER
 CONTROLS = {
     "averaging-only": "the same averaging without alpha",
     "vanilla-equal-time": "vanilla finetuning with as many passes",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness import plan, registry
+from harness import registry
 from tests.fake_device import FakeDevice
 from tests.suites.merging.world import World
 
@@ -17,23 +17,11 @@ TRIALS = (
 )  # fmt: skip
 
 
-def _through(name: str) -> tuple[str, str]:
-    """A trial that leads to an artifact: its method and its task."""
-    suite = registry.load("merging")
-    scale = suite.scale("smoke")
-    for method, task in suite.pairs(scale):
-        wanted = plan.Filters((method.name,), (task.name,), (0,))
-        nodes = plan.trials(suite, scale, "cpu", wanted)[1]
-        if name in {node.artifact.name for node in nodes.values()}:
-            return method.name, task.name
-    raise AssertionError(name)
-
-
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_training_leaves_nothing_on_the_cpu(
     smoke: World, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ctx = smoke.before(name, *_through(name))
+    ctx = smoke.artifact(name)
     ctx.out.mkdir(parents=True, exist_ok=True)
     monkeypatch.setattr(ctx, "device", "meta")
     with FakeDevice():

@@ -33,14 +33,17 @@ class World:
                 self.make(trial, node)
         return Context(trial, self.store, Sources(None, self.store.cache))
 
-    def before(self, name: str, method: str, task: str) -> Context:
-        """The context of an artifact that a trial leads to, itself not made."""
-        trial, nodes = self.trial(method, task)
+    def artifact(self, name: str) -> Context:
+        """The context of an artifact, itself not made; what it needs is there."""
+        suite = registry.load("merging")
+        wanted = plan.Filters(seeds=(0,))
+        found, nodes = plan.trials(suite, suite.scale("smoke"), "cpu", wanted)
         node = next(node for node in nodes.values() if node.artifact.name == name)
-        for other in nodes.values():  # in the order in which they are made
-            if other is node:
-                break
-            self.make(trial, other)
+        trial = next(t for t in found if node.id in plan.reachable([t.needs], nodes))
+        needed = plan.reachable([node.needs], nodes)
+        for other in nodes.values():  # each comes after what it needs
+            if other.id in needed:
+                self.make(trial, other)
         return Context(trial, self.store, Sources(None, self.store.cache), node=node)
 
     def make(self, trial: plan.Trial, node: plan.Node) -> None:
