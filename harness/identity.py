@@ -39,8 +39,13 @@ def canonical(value: Any) -> str:
             return {k: plain(x) for k, x in v.items()}
         raise ValueError(f"{v!r} of type {type(v).__name__} is not JSON")
 
+    return spelled(plain(value))
+
+
+def spelled(value: Any) -> str:
+    """JSON without spaces, its keys sorted and its numbers as they are."""
     return json.dumps(
-        plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
 
 
@@ -87,16 +92,31 @@ class Recipes:
         self._parts: dict[tuple[str, str], dict[str, Any]] = {}
         self._texts: dict[int, str] = {}
         """Canonical JSON of the parts, each written once however many identities hold it."""
+        self._pairs: dict[tuple[str, str], tuple[dict[str, Any], str, str]] = {}
+        """Method and task -> what their trials have in common, and its text in two parts."""
 
     def trial(self, method: Method, task: Task, seed: int) -> Identity:
         """The identity of a trial; the nodes of its artifacts are there then."""
         needs = self._resolve(method.needs, task, seed)
-        spec = self._common(seed, task.datasets, needs) | {
-            "method": self._part("method", method.name, lambda: _identified(method)),
-            "task": self._part("task", task.name, lambda: _identified(task)),
-            **self._plugins(method, task),
-        }
-        return Identity(spec, self._digest(spec), needs)
+        pair = (method.name, task.name)
+        if pair not in self._pairs:
+            spec = self._common(seed, task.datasets, needs) | {
+                "method": self._part("method", method.name, lambda: _identified(method)),
+                "task": self._part("task", task.name, lambda: _identified(task)),
+                **self._plugins(method, task),
+            }
+            self._pairs[pair] = spec, *self._around(spec)
+        common, before, after = self._pairs[pair]
+        spec = {**common, "seed": seed, "artifacts": self._needs(needs)}
+        text = f'{{"artifacts":{self._text(spec["artifacts"])}{before}{seed}{after}'
+        return Identity(spec, hashlib.sha256(text.encode()).hexdigest(), needs)
+
+    def _around(self, spec: dict[str, Any]) -> tuple[str, str]:
+        """A trial's canonical JSON between its artifacts and its seed, and behind it."""
+        names = sorted(spec)
+        seed = names.index("seed")  # `artifacts` comes first
+        texts = [f'"{name}":{self._text(spec[name])}' for name in names]
+        return f',{",".join(texts[1:seed])},"seed":', f",{','.join(texts[seed + 1 :])}}}"
 
     def _part(self, kind: str, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """A part of specifications, the same object in all of them."""
@@ -127,8 +147,11 @@ class Recipes:
             "dtype": self._suite.dtype,
             "device": self._device,
             "data": self._part("data", "\0".join(data), lambda: self._files(data)),
-            "artifacts": self._part("artifacts", "\0".join(needs.values()), lambda: needs),
+            "artifacts": self._needs(needs),
         }
+
+    def _needs(self, needs: dict[str, str]) -> dict[str, Any]:
+        return self._part("artifacts", "\0".join(needs.values()), lambda: needs)
 
     def _size(self) -> dict[str, Any]:
         return {"name": self._scale.name, "params": self._scale.settings.plain()}

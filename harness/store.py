@@ -198,14 +198,25 @@ class Store(Artifacts, Checkpoints):
         known = None if suite == "*" else Verified(self, f"records-{suite}")
         for folder in self._record_folders(suite, scale):
             for path in _record_files(folder):
+                if (data := read_plain(path)) is None:
+                    continue  # moved aside since it was listed
+                found = finding(rules(), os.fsencode("/".join(path.parts[-3:])), data)
+                if known is not None and found in known:
+                    records.append(shared.read(data))
+                    continue
                 try:
-                    record = _read_record(path, known)
+                    record = _record_in(path, data)
                 except Unreadable:
                     raise
                 except StoreError as error:
                     damaged.append(Corrupt(path, str(error)))
-                else:
-                    records += [shared.of(record)] if record else []
+                    continue
+                if not record.is_exact(json.loads(data)):
+                    records.append(record)
+                    continue
+                records.append(shared.read(data))
+                if known is not None:
+                    known.add(found)
         if known is not None:
             known.save()
         return Loaded(records, damaged)
@@ -305,32 +316,30 @@ def _record_files(folder: Path) -> list[Path]:
     return [folder / name for name in names if name.endswith(".json") and not name.startswith(".")]
 
 
-def _read_record(path: Path, known: Verified | None = None) -> Record | None:
+def _read_record(path: Path) -> Record | None:
     """The verified record of a plain file that bears the record's own name; None without one.
-
-    `known`: bytes that were found to be such a record before are not taken apart once more; they
-    are read all the same.
 
     Raises:
         Unreadable: it cannot be read, or a newer harness wrote it.
         StoreError: it is corrupt.
     """
     data = read_plain(path)
-    if data is None:
-        return None  # moved aside since it was listed
-    home = path.parts[-3:]
-    found = finding(rules(), os.fsencode("/".join(home)), data)
-    if known is not None and found in known:
-        with contextlib.suppress(ValidationError):
-            return Record.model_validate_json(data)
+    return None if data is None else _record_in(path, data)
+
+
+def _record_in(path: Path, data: bytes) -> Record:
+    """The verified record in the bytes of a file that bears the record's own name.
+
+    Raises:
+        Unreadable: a newer harness wrote it.
+        StoreError: it is corrupt.
+    """
     try:
         record = parse_record(data)
     except Unreadable as error:
         raise Unreadable(f"{path}: {error}") from None
-    if home != (record.suite, record.scale, record.file_name):
+    if path.parts[-3:] != (record.suite, record.scale, record.file_name):
         raise StoreError("the record in it belongs under another name")
-    if known is not None:
-        known.add(found)
     return record
 
 

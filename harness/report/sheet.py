@@ -185,7 +185,19 @@ class Specs:
     """What the specifications of some records have in common, and what each adds."""
 
     def __init__(self, records: Iterable[Record]) -> None:
-        self._flat = {r.short: _flat(r.spec) for r in records}
+        parts: dict[tuple[str, int], dict[str, str]] = {}
+        """Lines of what many specifications share as one object."""
+
+        def lines(key: str, value: Any) -> dict[str, str]:
+            place = (key, id(value))
+            if place not in parts:
+                parts[place] = _flat(value, key)
+            return parts[place]
+
+        self._flat = {
+            r.short: {k: v for key in r.spec for k, v in lines(key, r.spec[key]).items()}
+            for r in records
+        }
         self._shared = _shared(list(self._flat.values()))
 
     @property
@@ -368,12 +380,12 @@ def _costs(group: Sequence[Record]) -> str:
     return ", ".join(parts)
 
 
-def _flat(value: Any, path: str = "") -> dict[str, str]:
+def _flat(value: Any, path: str) -> dict[str, str]:
     """A specification as lines: dotted path -> JSON."""
     if isinstance(value, dict) and value:
         return {k: v for key in value for k, v in _flat(value[key], f"{path}.{key}").items()}
     text = json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return {path.removeprefix("."): text.strip('"') if isinstance(value, str) else text}
+    return {path: text.strip('"') if isinstance(value, str) else text}
 
 
 def _shared(specs: Sequence[Mapping[str, str]]) -> dict[str, str]:

@@ -3,6 +3,8 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from harness import number
@@ -97,7 +99,8 @@ class Cell(NamedTuple):
         )
 
 
-class Comparison(NamedTuple):
+@dataclass(frozen=True)
+class Comparison:
     """One metric: methods against tasks."""
 
     name: str
@@ -119,12 +122,12 @@ class Comparison(NamedTuple):
     axis: Axis | None = None
     """What the columns are values of, where they are no tasks or methods."""
 
-    @property
+    @cached_property
     def cells(self) -> tuple[Cell, ...]:
         """All of them, row after row."""
         return tuple(cell for _, cells in self.rows for cell in cells)
 
-    @property
+    @cached_property
     def usual(self) -> int | None:
         """The n of most cells, which the caption says once; None where there is no such n."""
         counts = Counter(cell.n for cell in self.cells if cell.trials)

@@ -99,6 +99,26 @@ def test_a_bit_that_flips_behind_equal_times_is_found(filled: Store) -> None:
     assert filled.load("toy").damaged == []
 
 
+@pytest.mark.parametrize(
+    ("written", "instead"),
+    [
+        ('"seed": 1,', '"seed": 1.0,'),
+        ('"seed": 1,', '"seed": true,'),
+        ('"cores": 1,', '"cores": "1",'),
+    ],
+)
+def test_a_record_of_other_types_is_read_alike_every_time(
+    filled: Store, written: str, instead: str
+) -> None:
+    path = next(path for path in paths(filled) if "--s1--" in path.name)
+    text = path.read_text()
+    assert written in text
+    path.write_text(text.replace(written, instead))
+    before = plainly(filled)
+    for _ in range(2):
+        assert shown(filled.load("toy")) == before
+
+
 def test_bytes_are_known_under_their_own_name_alone(filled: Store) -> None:
     path = paths(filled)[0]
     other = path.with_name(path.name.replace("ant", "bee"))
@@ -301,15 +321,19 @@ def test_records_that_share_parts_are_the_same_records(suite: Suite, make_record
         # True, 1 and 1.0 are equal and not the same.
         odd: Any = [True, 1, 1.0, False, 0, -0.0][number]
         own = make_record(suite, "ant", "deep-x", number, {"accuracy": 0.5}, artifacts={"x": odd})
-        whole = repr(own)
-        slim = shared.of(own.model_copy(deep=True))
-        assert repr(slim) == whole
+        data = store_module._verified_bytes(own)
+        own = Record.model_validate_json(data)
+        slim = shared.read(data)
+        assert repr(slim) == repr(own)
         assert slim == own
         assert slim.model_dump_json() == own.model_dump_json()
         assert slim.sealed().checksum == own.sealed().checksum
         assert slim.model_fields_set == own.model_fields_set
     one, other = (
-        shared.of(make_record(suite, "ant", "deep-x", n, {"accuracy": 0.5})) for n in (7, 8)
+        shared.read(
+            store_module._verified_bytes(make_record(suite, "ant", "deep-x", n, {"accuracy": 0.5}))
+        )
+        for n in (7, 8)
     )
     assert one.spec["task"] is other.spec["task"]
 
@@ -318,7 +342,10 @@ def test_committed_records_are_read_alike_both_ways() -> None:
     shared = Shared()
     for path in sorted((ROOT / "results").glob("*/*/*.json"))[::9]:
         data = path.read_bytes()
-        assert repr(shared.of(Record.model_validate_json(data))) == repr(parse_record(data)), path
+        read, parsed = shared.read(data), parse_record(data)
+        assert repr(read) == repr(parsed), path
+        assert (read, read.model_fields_set) == (parsed, parsed.model_fields_set), path
+        assert parsed.is_exact(json.loads(data)), path
 
 
 # -- values ----------------------------------------------------------------------------------------
