@@ -5,6 +5,7 @@ are named by import path (`"package.module:function"`), so that listing suites i
 """
 
 import fnmatch
+import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -389,12 +390,17 @@ def select(things: Sequence[T], patterns: Iterable[str]) -> tuple[T, ...]:
 
 def _among(patterns: Iterable[str]) -> Callable[[str], bool]:
     """Whether a name is one of the names, or matches one of the globs."""
-    patterns = set(patterns)
+    return _matcher(frozenset(patterns))
+
+
+@functools.lru_cache(maxsize=4096)
+def _matcher(patterns: frozenset[str]) -> Callable[[str], bool]:
+    """The same for patterns that come up again and again, as do the names that they are asked."""
     globs = sorted(p for p in patterns if _GLOB.search(p))
     names = patterns.difference(globs)
     # One pattern for all globs: a suite has thousands of pairs, and hundreds that are left out.
     glob = re.compile("|".join(map(fnmatch.translate, globs)) or "(?!)").match
-    return lambda name: name in names or glob(name) is not None
+    return functools.lru_cache(maxsize=4096)(lambda name: name in names or glob(name) is not None)
 
 
 def over_of(artifacts: Sequence[Artifact]) -> dict[str, set[str]]:

@@ -25,15 +25,13 @@ STYLE: dict[str, object] = {
     "axes.spines.top": False,
     "axes.titlesize": 10,
     "figure.constrained_layout.use": True,
-    "figure.dpi": 100,
+    "figure.dpi": 160,
     "figure.figsize": (6.4, 4.0),
     "font.size": 9,
     "grid.color": "#e5e7eb",
     "grid.linewidth": 0.7,
     "legend.frameon": False,
     "lines.linewidth": 1.6,
-    "savefig.bbox": "tight",
-    "savefig.dpi": 160,
     "savefig.facecolor": "white",
     "svg.fonttype": "path",
     "xtick.color": "#4b5563",
@@ -168,8 +166,12 @@ def drawn_by(
                 "it must return a matplotlib Figure, or None where there is nothing to draw"
             )
         svg, png = io.BytesIO(), io.BytesIO()
-        drawing.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        drawing.savefig(png, format="png", metadata={"Software": None})
+        drawing.draw_without_rendering()  # lays the panels out, once for both files
+        box = drawing.get_tightbbox().padded(mpl.rcParams["savefig.pad_inches"])
+        drawing.set_layout_engine("none")
+        date: Any = {"Date": None, "Creator": None}
+        drawing.savefig(svg, format="svg", bbox_inches=box, metadata=date)
+        drawing.savefig(png, format="png", bbox_inches=box, metadata={"Software": None})
         if "matplotlib.pyplot" in sys.modules:
             sys.modules["matplotlib.pyplot"].close(drawing)
         data = table or numbers(drawing)

@@ -21,6 +21,7 @@ from harness.drawing import (
     cell_points,
     interval_line,
     legend,
+    panels,
     points,
     shown,
     styles,
@@ -41,7 +42,7 @@ _ENTROPY = re.compile(r"gate-entropy-(?P<domain>[a-z]+)")
 
 
 def perplexity(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing | None:
-    """Perplexity of every method, one panel per task, on a logarithmic axis."""
+    """Perplexity of every method, a panel for each task, four in a row, on logarithmic axes."""
     tasks = [t for t in suite.tasks if "perplexity" in t.metrics]
     tasks = [t for t in tasks if any(r.task == t.name for r in records)]
     methods = [m for m in suite.methods if any(r.method == m.name for r in records)]
@@ -55,9 +56,8 @@ def perplexity(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawi
     if not found:
         return None
     methods = [m for m in methods if any(name == m.name for name, _ in found)]
-    drawing = Drawing(figsize=(2.1 * len(tasks) + 1.4, 0.24 * len(methods) + 1.0))
-    axes = drawing.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
-    for axis, task in zip(axes, tasks, strict=True):
+    drawing, axes = panels(len(tasks), 4, (2.1, 0.24 * len(methods) + 0.8), (1.4, 0.2))
+    for place, (axis, task) in enumerate(zip(axes, tasks, strict=True)):
         for row, method in enumerate(methods):
             if (method.name, task.name) in found:
                 cell, style = found[method.name, task.name], look[method.name]
@@ -72,9 +72,10 @@ def perplexity(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawi
         axis.xaxis.set_major_formatter("{x:.4g}")
         axis.xaxis.set_minor_locator(NullLocator())
         axis.tick_params(axis="x", labelsize=7, labelrotation=45)
-        axis.set_title(task.label or task.name)
-    axes[0].set_yticks(range(len(methods)), [m.title for m in methods])
-    axes[0].invert_yaxis()
+        axis.set_title(textwrap.fill(task.label or task.name, 24))
+        titles = [m.title if place % 4 == 0 else "" for m in methods]
+        axis.set_yticks(range(len(methods)), titles)
+        axis.set_ylim(len(methods) - 0.5, -0.5)
     drawing.supxlabel("perplexity, held-out documents", fontsize=9)
     return drawing
 
