@@ -1,4 +1,4 @@
-"""Continues to train a checkpoint on several GPUs; the harness itself uses one.
+"""Continues to train any checkpoint on several GPUs, outside of trials.
 
     torchrun --nproc-per-node 8 -m suites.bam.distributed \
         --checkpoint MIXTURE --tokens TOKENS --weights general=1 code=1 law=1 math=1 \
@@ -7,6 +7,9 @@
 Every process reads its share of each batch, and gradients are averaged; on processors the `gloo`
 backend does the same. Run again, the same command resumes where it was stopped. Auxiliary losses
 are those of each process's own tokens, as in the usual expert-parallel practice.
+
+Trials on several GPUs go through `harness.parallel`, whose processes hand their states to the trial
+that started them. Here there is none: no limit, lock or record, and the states are its own.
 """
 
 import argparse
