@@ -294,7 +294,7 @@ def _at_looks(
     name = f"look {look} of {len(schedule.schedule)}"
     if gone := [other.spent for other in kept if other.records not in judged]:
         total = 100 * steady(math.fsum([ALPHA, *gone]))
-        why = f"{len(gone)} more at other records: all looks may err in {total:g} %, not 5 %"
+        why = f"{len(gone)} more at other records: all looks may err in {total:.3g} %, not 5 %"
         best = best | {"reason": "; ".join(filter(None, (best.get("reason"), why)))}
     return best | {"p": over.p, "look": name}, parts[look - 1]
 

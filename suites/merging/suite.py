@@ -297,14 +297,14 @@ def suite() -> Suite:
         answers=(
             Answer(
                 scale="laptop",
-                text="Where policies need their attention, averaging or exchanging it costs half "
-                "of the score and more, and finetuning around a merged backbone does not make it "
+                text="Where policies need attention, averaging or exchanging it costs half of the "
+                "score and more; neither one language model as a start nor finetuning makes it "
                 "good.",
                 rests_on={
                     "hidden-attention": "opposite",
                     "hidden-attention-other": "opposite",
                     "hidden-mlp": "holds",
-                    "hidden-pretrained-repairs": "inconclusive",
+                    "hidden-pretrained-repairs": "equivalent",
                     "hidden-mff": "opposite",
                 },
             ),

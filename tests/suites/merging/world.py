@@ -58,7 +58,8 @@ class World:
         assert outcome.code == DONE, outcome.line
 
     def run(self, method: str, task: str = "hopper") -> tuple[dict[str, float], Context]:
-        """The metrics of a trial, and its context."""
+        """The metrics of a trial, and its context; from its beginning, whatever ran before."""
+        self.store.clear_trial(self.trial(method, task)[0].id)
         ctx = self.context(method, task)
         torch.manual_seed(0)
         return getattr(methods, ctx.subject.run.rpartition(":")[2])(ctx), ctx  # type: ignore[union-attr]
