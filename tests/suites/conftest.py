@@ -33,6 +33,12 @@ _ODD = st.one_of(
 """Values that may stand in the place of any other in a JSON document."""
 
 
+@pytest.fixture(autouse=True)
+def no_checkpoint_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a slow machine a trial would leave one, and the same trial of another test go on there."""
+    monkeypatch.setenv("HARNESS_CHECKPOINT_SECONDS", "3600")
+
+
 class Ended(NamedTuple):
     """How a command line ended."""
 
