@@ -148,13 +148,13 @@ def suite() -> Suite:
         answers=(
             Answer(
                 scale="laptop",
-                text="Mixup's lead over vanilla finetuning grows as examples get fewer; whether it "
-                "leads at 300, and whether by its alpha, five seeds do not tell.",
+                text="At 300 examples five seeds do not tell whether mixup beats vanilla finetuning, "
+                "or why; how its lead changes with the number of examples is not judged yet.",
                 rests_on={
                     "control-averaging-only": "inconclusive",
                     "vanilla": "inconclusive",
                     "spread": "inconclusive",
-                    "size": "holds",
+                    "size": "not judged",
                 },
             ),
         ),
