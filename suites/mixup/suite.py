@@ -148,8 +148,8 @@ def suite() -> Suite:
         answers=(
             Answer(
                 scale="laptop",
-                text="At 300 examples five seeds do not tell whether mixup beats vanilla finetuning, "
-                "or why; how its lead changes with the number of examples is not judged yet.",
+                text="At 300 examples five seeds do not tell whether mixup beats vanilla "
+                "finetuning, or why; how its lead changes with the number of examples is not judged yet.",
                 rests_on={
                     "control-averaging-only": "inconclusive",
                     "vanilla": "inconclusive",
