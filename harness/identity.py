@@ -113,9 +113,7 @@ class Recipes:
 
     def _around(self, spec: dict[str, Any]) -> tuple[str, str]:
         """A trial's canonical JSON between its artifacts and its seed, and behind it."""
-        names = sorted(spec)
-        seed = names.index("seed")  # `artifacts` comes first
-        texts = [f'"{name}":{self._text(spec[name])}' for name in names]
+        texts, seed = self._entries(spec), sorted(spec).index("seed")  # `artifacts` comes first
         return f',{",".join(texts[1:seed])},"seed":', f",{','.join(texts[seed + 1 :])}}}"
 
     def _part(self, kind: str, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -127,8 +125,11 @@ class Recipes:
 
     def _digest(self, spec: dict[str, Any]) -> str:
         """`digest(spec)`, from texts that are there already."""
-        texts = [f'"{key}":{self._text(value)}' for key, value in sorted(spec.items())]
-        return hashlib.sha256(f"{{{','.join(texts)}}}".encode()).hexdigest()
+        return hashlib.sha256(f"{{{','.join(self._entries(spec))}}}".encode()).hexdigest()
+
+    def _entries(self, spec: dict[str, Any]) -> list[str]:
+        """Keys and values as canonical JSON has them, in its order."""
+        return [f'"{key}":{self._text(value)}' for key, value in sorted(spec.items())]
 
     def _text(self, value: Any) -> str:
         if isinstance(value, dict | list):

@@ -211,11 +211,9 @@ class Store(Artifacts, Checkpoints):
                 except StoreError as error:
                     damaged.append(Corrupt(path, str(error)))
                     continue
-                if not record.is_exact(json.loads(data)):
-                    records.append(record)
-                    continue
-                records.append(shared.read(data))
-                if known is not None:
+                exact = record.is_exact(json.loads(data))
+                records.append(shared.read(data) if exact else record)
+                if exact and known is not None:
                     known.add(found)
         if known is not None:
             known.save()

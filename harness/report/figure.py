@@ -169,8 +169,8 @@ def drawn_by(
         drawing.draw_without_rendering()  # lays the panels out, once for both files
         box = drawing.get_tightbbox().padded(mpl.rcParams["savefig.pad_inches"])
         drawing.set_layout_engine("none")
-        date: Any = {"Date": None, "Creator": None}
-        drawing.savefig(svg, format="svg", bbox_inches=box, metadata=date)
+        undated: Any = {"Date": None, "Creator": None}
+        drawing.savefig(svg, format="svg", bbox_inches=box, metadata=undated)
         drawing.savefig(png, format="png", bbox_inches=box, metadata={"Software": None})
         if "matplotlib.pyplot" in sys.modules:
             sys.modules["matplotlib.pyplot"].close(drawing)

@@ -56,7 +56,8 @@ def perplexity(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawi
     if not found:
         return None
     methods = [m for m in methods if any(name == m.name for name, _ in found)]
-    drawing, axes = panels(len(tasks), 4, (2.1, 0.24 * len(methods) + 0.8), (1.4, 0.2))
+    columns = 4
+    drawing, axes = panels(len(tasks), columns, (2.1, 0.24 * len(methods) + 0.8), (1.4, 0.2))
     for place, (axis, task) in enumerate(zip(axes, tasks, strict=True)):
         for row, method in enumerate(methods):
             if (method.name, task.name) in found:
@@ -73,7 +74,7 @@ def perplexity(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawi
         axis.xaxis.set_minor_locator(NullLocator())
         axis.tick_params(axis="x", labelsize=7, labelrotation=45)
         axis.set_title(textwrap.fill(task.label or task.name, 24))
-        titles = [m.title if place % 4 == 0 else "" for m in methods]
+        titles = [m.title if place % columns == 0 else "" for m in methods]
         axis.set_yticks(range(len(methods)), titles)
         axis.set_ylim(len(methods) - 0.5, -0.5)
     drawing.supxlabel("perplexity, held-out documents", fontsize=9)
