@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -75,7 +74,7 @@ def tell(
     plugins: Sequence[str] = (),
     beside: Sequence[str] = (),
 ) -> None:
-    """Prints the summary of a run: at most about 25 lines, less where nothing has run.
+    """Prints the summary of a run: at most about 25 lines; tables and verdicts of what has run.
 
     Args:
         ended: what has run.
@@ -127,7 +126,7 @@ def _tell_suite(
 ) -> None:
     own = [r for r in ended.records.values() if (r.suite, r.scale) == (suite.name, scale.name)]
     fresh = [r for r in own if r.id in ended.fresh and r.status == "ok"]
-    if not own or not (fresh or scale.size != "smoke"):
+    if not fresh:
         return
     from harness.analysis import cells, frame
     from harness.claims import judge
@@ -137,7 +136,7 @@ def _tell_suite(
     own = [r for r in own if r.id in current]
     along = [r for r in known if r.scale.startswith(scale.name + SEPARATOR) and r.id in current]
     pairs = {(r.method, r.task) for r in fresh}
-    if pairs and (spec := _table(suite, pairs)):
+    if spec := _table(suite, pairs):
         shown = _beside(suite, own, pairs, beside)
         _tell_table(suite, scale, spec, shown, cells(frame(own, suite)), rows)
     if scale.size == "smoke":
@@ -146,13 +145,10 @@ def _tell_suite(
     runs = frame([*own, *along], suite)
     verdicts = judge(suite, scale.name, runs, own, registry.references(suite), looked)
     primary = [v for v in verdicts if v.role == "primary"]
-    if primary and fresh:
+    if primary:
         out.print(f"{suite.name}, primary claims at {scale.name} scale:")
         for line in verdict_lines(suite, primary):
             out.print(line, markup=False)
-    elif primary:
-        words = console.counted(Counter(v.word for v in primary))
-        out.print(f"{suite.name}, primary claims at {scale.name} scale: {words}", markup=False)
 
 
 def _beside(
