@@ -8,12 +8,13 @@ and renamed. What is there and cannot be read is an error, never "absent" and ne
 """
 
 import contextlib
+import gc
 import json
 import os
 import re
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -59,6 +60,8 @@ __all__ = [
     "write_atomic",
 ]
 
+MANY = 10_000
+"""Records from which on a search for cycles among them takes longer than what it could find."""
 _PLAIN = re.compile(r"[a-z0-9_+-]+")
 """Names without an ending: those of suites and scales, not those of a `README.md` beside them."""
 
@@ -194,29 +197,35 @@ class Store(Artifacts, Checkpoints):
         Raises:
             Unreadable: a folder or a record cannot be read, or a newer harness wrote it.
         """
-        records, damaged, shared = [], [], Shared()
         known = None if suite == "*" else Verified(self, f"records-{suite}")
-        for folder in self._record_folders(suite, scale):
-            for path in _record_files(folder):
-                if (data := read_plain(path)) is None:
-                    continue  # moved aside since it was listed
-                found = finding(rules(), os.fsencode("/".join(path.parts[-3:])), data)
-                if known is not None and found in known:
-                    records.append(shared.read(data))
-                    continue
-                try:
-                    record = _record_in(path, data)
-                except Unreadable:
-                    raise
-                except StoreError as error:
-                    damaged.append(Corrupt(path, str(error)))
-                    continue
-                exact = record.is_exact(json.loads(data))
-                records.append(shared.read(data) if exact else record)
-                if exact and known is not None:
-                    known.add(found)
+        with _without_collection():
+            loaded = self._load(self._record_folders(suite, scale), known)
+            if len(loaded.records) >= MANY:
+                gc.freeze()  # later searches leave alone what is there now
         if known is not None:
             known.save()
+        return loaded
+
+    def _load(self, folders: Iterable[Path], known: Verified | None) -> Loaded:
+        records, damaged, shared = [], [], Shared()
+        for path in (path for folder in folders for path in _record_files(folder)):
+            if (data := read_plain(path)) is None:
+                continue  # moved aside since it was listed
+            found = finding(rules(), os.fsencode("/".join(path.parts[-3:])), data)
+            if known is not None and found in known:
+                records.append(shared.read(data))
+                continue
+            try:
+                record = _record_in(path, data)
+            except Unreadable:
+                raise
+            except StoreError as error:
+                damaged.append(Corrupt(path, str(error)))
+                continue
+            exact = record.is_exact(json.loads(data))
+            records.append(shared.read(data) if exact else record)
+            if exact and known is not None:
+                known.add(found)
         return Loaded(records, damaged)
 
     def specs(self) -> list[Mapping[str, Any]]:
@@ -288,6 +297,18 @@ class Store(Artifacts, Checkpoints):
             return []
         suites = _named(self.results, suite)
         return [folder for parent in suites for folder in _named(parent, scale)]
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Records hold no cycles; a search for some would visit those again that are there already."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _named(parent: Path, name: str) -> list[Path]:

@@ -1,6 +1,7 @@
 """Files that are whole or absent, records that verify, locks that die with their holder."""
 
 import errno
+import gc
 import json
 import os
 import resource
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+import harness.store
 from harness.cache import MARKER
 from harness.checkpoints import KEPT
 from harness.errors import MethodError, StoreError
@@ -865,3 +867,22 @@ def test_a_writer_killed_half_way_leaves_the_old_record_and_one_thing_to_sweep(s
 
 def test_two_kept_states_are_what_the_docstring_says():
     assert KEPT == 2
+
+
+@pytest.mark.parametrize("many", [0, 1])
+def test_a_search_for_cycles_passes_over_many_records(
+    store: Store, monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
+    """It would visit every object of 100,000 records, again and again."""
+    monkeypatch.setattr(harness.store, "MANY", many)
+    before = gc.get_freeze_count()
+    try:
+        store.load("toy")
+        assert gc.isenabled()
+        assert (gc.get_freeze_count() > before) == (many == 0)
+        gc.disable()
+        store.load("toy")
+        assert not gc.isenabled()
+    finally:
+        gc.unfreeze()
+        gc.enable()
