@@ -18,6 +18,8 @@ from harness.record import Provenance
 
 _SUITES = "harness.suites"
 """Entry-point group of the packages that bring suites."""
+_PARTS = {"family": "cpu family", "model": "model", "stepping": "stepping"}
+"""What tells processors of one name apart -> as `/proc/cpuinfo` calls it."""
 _VARIABLES = (
     "CUBLAS_WORKSPACE_CONFIG",
     "MKL_NUM_THREADS",
@@ -91,6 +93,7 @@ def capture(
     if (torch := sys.modules.get("torch")) is not None:
         flags["deterministic_algorithms"] = str(torch.are_deterministic_algorithms_enabled())
         flags["threads_in_effect"] = str(torch.get_num_threads())
+        flags["instruction_set"] = torch.backends.cpu.get_cpu_capability()
     accelerator = None
     if device.startswith("cuda") and torch is not None:
         accelerator = torch.cuda.get_device_name(device)
@@ -115,14 +118,18 @@ def capture(
 
 @cache
 def processor() -> str:
-    """The processor's name."""
+    """The processor's name, with family, model and stepping: clouds give all of one maker one name.
+
+    Two models of a name may differ in their instructions, and so in a result's last digits.
+    """
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass  # not Linux
-    return platform.processor() or platform.machine()
+        lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
+    except OSError:  # not Linux
+        lines = []
+    about = {name.strip(): value.strip() for name, _, value in (s.partition(":") for s in lines)}
+    name = about.get("model name") or platform.processor() or platform.machine()
+    parts = [(word, about.get(key)) for word, key in _PARTS.items()]
+    return ", ".join([name, *(f"{word} {value}" for word, value in parts if value)])
 
 
 def versions() -> dict[str, str]:
@@ -142,26 +149,27 @@ def _declared() -> dict[str, tuple[str, frozenset[str]]]:
     """Installed packages by name, with version and top-level modules."""
     found = {}
     owners = _owners()
-    needed = [name for distribution in owners for name in distribution.requires or ()]
+    needed = [name for distribution, _ in owners.values() for name in distribution.requires or ()]
     for name in {_canonical(re.split(r"[^\w.-]", need, maxsplit=1)[0]) for need in needed}:
         # Packages whose metadata are absent or corrupt have no version to tell.
         with contextlib.suppress(Exception):
             distribution = importlib.metadata.distribution(name)
             found[name] = (distribution.version, _modules(distribution))
-    for distribution, module in owners.items():
-        found[_canonical(distribution.name)] = (distribution.version, frozenset({module}))
+    for name, (distribution, modules) in owners.items():
+        found[name] = (distribution.version, frozenset(modules))
     return found
 
 
-def _owners() -> dict[importlib.metadata.Distribution, str]:
-    """The packages that bring the engine and suites, with the top-level module that does."""
-    found = {}
+def _owners() -> dict[str, tuple[importlib.metadata.Distribution, set[str]]]:
+    """The packages that bring the engine and suites by name, each with the modules that do."""
+    found: dict[str, tuple[importlib.metadata.Distribution, set[str]]] = {}
     with contextlib.suppress(Exception):  # of one corrupt package among the installed
         scripts = importlib.metadata.entry_points(group="console_scripts")
         for entry in (*scripts, *importlib.metadata.entry_points(group=_SUITES)):
             module = entry.module.partition(".")[0]
             if entry.dist is not None and (entry.group == _SUITES or module == "harness"):
-                found[entry.dist] = module
+                name = _canonical(entry.dist.name)
+                found.setdefault(name, (entry.dist, set()))[1].add(module)
     return found
 
 

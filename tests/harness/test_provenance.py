@@ -98,7 +98,7 @@ def test_only_the_variables_that_change_numbers_are_kept(captured, monkeypatch):
     assert "MKL_NUM_THREADS" not in flags
     assert set(flags) <= {
         "CUBLAS_WORKSPACE_CONFIG", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "PYTHONHASHSEED",
-        "deterministic_algorithms", "threads_in_effect",
+        "deterministic_algorithms", "threads_in_effect", "instruction_set",
     }  # fmt: skip
 
 
@@ -106,11 +106,14 @@ def test_the_state_of_torch_is_kept_where_it_is_imported(captured, monkeypatch):
     torch = types.ModuleType("torch")
     torch.are_deterministic_algorithms_enabled = lambda: True
     torch.get_num_threads = lambda: 7
+    capability = types.SimpleNamespace(get_cpu_capability=lambda: "AVX1024")
+    torch.backends = types.SimpleNamespace(cpu=capability)
     torch.cuda = types.SimpleNamespace(get_device_name=lambda device: f"Card {device}")
     monkeypatch.setitem(sys.modules, "torch", torch)
     found = captured(device="cuda:1")
     assert found.flags["deterministic_algorithms"] == "True"
     assert found.flags["threads_in_effect"] == "7"
+    assert found.flags["instruction_set"] == "AVX1024"
     assert found.accelerator == "Card cuda:1"
     assert captured(device="cpu").accelerator is None
     monkeypatch.delitem(sys.modules, "torch")
@@ -198,7 +201,12 @@ def processor():
 
 
 def test_the_processor_is_named_on_every_system(processor, monkeypatch):
-    monkeypatch.setattr(Path, "read_text", lambda _: "vendor: x\nmodel name\t: Toy: 3 GHz \n")
+    first = "vendor: x\ncpu family : 25\nmodel\t\t: 17\nmodel name\t: Toy: 3 GHz \nstepping: 1\n"
+    second = "\nvendor: y\nmodel: 1\nmodel name: Other\n"
+    monkeypatch.setattr(Path, "read_text", lambda _: first + second)
+    assert processor() == "Toy: 3 GHz, family 25, model 17, stepping 1"
+    processor.cache_clear()
+    monkeypatch.setattr(Path, "read_text", lambda _: "model name\t: Toy: 3 GHz \n")
     assert processor() == "Toy: 3 GHz"
     processor.cache_clear()
     monkeypatch.setattr(Path, "read_text", lambda _: "Processor: ARM\n")
