@@ -149,13 +149,12 @@ def suite() -> Suite:
             Answer(
                 scale="laptop",
                 text="At 300 examples five seeds do not tell whether mixup beats vanilla "
-                "finetuning, or why; how its lead changes with the number of examples is not "
-                "judged yet.",
+                "finetuning, or why; its lead grows as the examples get fewer.",
                 rests_on={
                     "control-averaging-only": "inconclusive",
                     "vanilla": "inconclusive",
                     "spread": "inconclusive",
-                    "size": "not judged",
+                    "size": "holds",
                 },
             ),
         ),
