@@ -90,7 +90,7 @@ class Verdict(Spec):
     high: Steady | None = None
     """Bounds of the 95 % interval; an exact quantity has none, and neither have equal effects."""
     look: str = ""
-    """Which look decides, or comes nearest to it: `look 2 of 4`; empty without looks."""
+    """Which look decides, else the last one: `look 2 of 4`; empty without looks."""
     method: str = ""
     """How the interval was made, where it is not the usual t."""
     n: int | None = 0
@@ -273,9 +273,10 @@ def _measured(
 def _at_looks(
     suite: Suite, claim: Inexact, evidence: Evidence, kept: Sequence[Look]
 ) -> tuple[dict[str, Any], Evidence]:
-    """The look that decides, or comes nearest to it: its interval, and the p of all looks so far.
+    """The look that decides, else the last one: its interval, and the p of all looks so far.
 
-    The schedule is that of the first look that was taken, whatever the scale says today.
+    Each look's interval is of the level that the look may spend, so that all hold at once. The
+    schedule is that of the first look that was taken, whatever the scale says today.
     """
     schedule = Looks(schedule=kept[0].schedule)
     level = 1 - sequential.boundary(schedule, 1, 1 - CONFIDENCE)
@@ -290,6 +291,8 @@ def _at_looks(
     equal = next((k for k, own in enumerate(found, 1) if own["outcome"] == "equivalent"), None)
     if equal and (equal < look or found[look - 1]["outcome"] not in _DECIDED):
         look = equal
+    if found[look - 1]["outcome"] not in _DECIDED:
+        look = len(found)
     best, judged = found[look - 1], {of_records(part.trainings()) for part in parts}
     name = f"look {look} of {len(schedule.schedule)}"
     if gone := [other.spent for other in kept if other.records not in judged]:

@@ -82,7 +82,7 @@ class Taken(NamedTuple):
     p: float
     """Two-sided, corrected for all looks of the schedule; at most 1."""
     look: int
-    """The look that gave it, counted from 1: the verdict rests on that look's interval."""
+    """The look that gave it, counted from 1: a decision rests on that look's interval."""
 
 
 def over_looks(p_values: Sequence[float], looks: Looks) -> Taken:
@@ -106,7 +106,7 @@ class Decision(NamedTuple):
 
     decided: bool
     look: int | None
-    """The look that decides, or comes nearest to it, counted from 1; None before the first."""
+    """The look of the smallest p, counted from 1; None before the first."""
     p: float
     """Corrected for looks and claims: decided where it is below α. 1 before the first look."""
 

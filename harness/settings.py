@@ -24,7 +24,9 @@ _quote.maxstring = _quote.maxother = 60
 class Spec(BaseModel):
     """Base of everything that is hashed or stored: immutable, no unknown fields, no NaN."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class Settings(Spec):
@@ -33,8 +35,6 @@ class Settings(Spec):
     Raises:
         TypeError: when the class is made, for a field without a docstring.
     """
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:

@@ -148,8 +148,8 @@ def suite() -> Suite:
         answers=(
             Answer(
                 scale="laptop",
-                text="At 300 examples five seeds do not tell whether mixup beats vanilla "
-                "finetuning, or why; its lead grows as the examples get fewer.",
+                text="Ten seeds do not tell mixup from vanilla finetuning at 300 examples; its lead "
+                "grows as they get fewer, but averaging without alpha leads as far.",
                 rests_on={
                     "control-averaging-only": "inconclusive",
                     "vanilla": "inconclusive",

@@ -315,6 +315,36 @@ def test_an_equivalence_found_at_a_look_stays_found(judged):
     assert (found.outcome, found.n, found.look) == ("equivalent", 5, "look 1 of 2")
 
 
+def test_what_no_look_decides_shows_the_last_one(judged):
+    """Its p may be larger: five seeds that lean to one side, five more that do not."""
+    from harness.looks import Look, of_records
+
+    noise = np.array([1.0, 2.0, -0.5, 1.5, 0.4, -1.0, -1.2, -0.8, -1.1, 0.2])
+    scale = Scale(name="laptop", seeds=tuple(range(10)), looks=(5, 10), expected_seconds=1)
+    first, later = (
+        Look(
+            suite="toy", scale="laptop", claim="deep-x", version=1, schedule=(5, 10), n=n,
+            seeds=tuple(range(n)), records=of_records(["a"]), p=0.1, spent=0.025,
+            outcome="inconclusive", date="2026-01-01T00:00:00+00:00",
+        )
+        for n in (5, 10)
+    )  # fmt: skip
+    one = claim("deep-x", "primary", margin=0.5)
+    (found,) = judged([one], {"deep-x": 0.0}, noise=noise, scales=(scale,), taken=[first, later])
+    assert (found.outcome, found.n, found.look) == ("inconclusive", 10, "look 2 of 2")
+    assert found.estimate == pytest.approx(noise.mean())
+    alone = stats_p(noise[:5])
+    assert alone < stats_p(noise)
+    assert found.p == pytest.approx(2 * alone)
+
+
+def stats_p(values):
+    """Two-sided p of the mean against zero."""
+    from scipy import stats as oracle
+
+    return oracle.ttest_1samp(values, 0).pvalue
+
+
 @pytest.mark.parametrize("power", [-1070, -300, 0, 300, 1000])
 def test_heterogeneity_has_no_unit(power):
     from harness.effects import i_squared
