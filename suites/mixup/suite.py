@@ -148,8 +148,8 @@ def suite() -> Suite:
         answers=(
             Answer(
                 scale="laptop",
-                text="Ten seeds do not tell mixup from vanilla finetuning at 300 examples; its lead "
-                "grows as they get fewer, but averaging without alpha leads as far.",
+                text="Ten seeds do not tell mixup from vanilla finetuning at 300 examples; its "
+                "lead grows as they get fewer, but averaging without alpha leads as far.",
                 rests_on={
                     "control-averaging-only": "inconclusive",
                     "vanilla": "inconclusive",
