@@ -92,7 +92,7 @@ def tell(
     if ended.stopped == "signal":
         return
     named = [(suite, scale) for suite, scale in sizes if _stands_alone(scale, sizes)]
-    changed = {r.scale for key, r in ended.records.items() if key in ended.fresh}
+    changed = {ended.records[key].scale for key in ended.fresh}
     rows = ROWS // max(sum(scale.name in changed for _, scale in named), 1)
     for suite, scale in named:
         _tell_suite(suite, scale, ended, store, rows, beside)
@@ -124,18 +124,18 @@ def _stands_alone(scale: Scale, sizes: Sequence[tuple[Suite, Scale]]) -> bool:
 def _tell_suite(
     suite: Suite, scale: Scale, ended: Round, store: Store, rows: int, beside: Sequence[str]
 ) -> None:
-    own = [r for r in ended.records.values() if (r.suite, r.scale) == (suite.name, scale.name)]
-    fresh = [r for r in own if r.id in ended.fresh and r.status == "ok"]
-    if not fresh:
+    new = (ended.records[key] for key in ended.fresh)
+    here = [r for r in new if (r.suite, r.scale) == (suite.name, scale.name)]
+    pairs = {(r.method, r.task) for r in here if r.status == "ok"}
+    if not pairs:
         return
     from harness.analysis import cells, frame
     from harness.claims import judge
 
     known = [r for r in ended.records.values() if r.suite == suite.name]
     current = plan.standing([suite], known)[0][suite.name]
-    own = [r for r in own if r.id in current]
+    own = [r for r in known if r.scale == scale.name and r.id in current]
     along = [r for r in known if r.scale.startswith(scale.name + SEPARATOR) and r.id in current]
-    pairs = {(r.method, r.task) for r in fresh}
     if spec := _table(suite, pairs):
         shown = _beside(suite, own, pairs, beside)
         _tell_table(suite, scale, spec, shown, cells(frame(own, suite)), rows)
