@@ -148,11 +148,12 @@ def show_plan(
         what = f"planning {number.plural(suite.trial_count(size), 'trial')} of {suite.name}"
         with nullcontext() if json else terminal.doing(what, line=False):
             records = records_of(store, suite, strict=False)
-            made = rounds.planned(suite, size, records, filters)
+            headings = [record.heading for record in records]
+            made = rounds.planned(suite, size, headings, filters)
         if json:
             documents.append(_planned(made, records, rounds))
             continue
-        first = summarise(made, records, store)
+        first = summarise(made, headings, store)
         if size.machine in ("gpu", "paper") and (asked := gpu.efforts(made, first)):
             out.print(f"  {gpu.line(asked)}", markup=False)
         grouped = Counter((s.action, s.state, s.reason) for s in made.steps)
@@ -168,7 +169,7 @@ def show_plan(
             there = "to be built" if node in first else "built"
             out.print(f"  artifact {node.artifact.name}: {there}")
         _power(suite, made.scale, records)
-        tell_looks(rounds, suite, size, records)
+        tell_looks(rounds, suite, size, headings)
     if json:
         terminal.document({"plans": documents})
     elif store.is_new():
@@ -268,12 +269,13 @@ def status(
         damaged += len(loaded.damaged)
         tell_damaged(loaded.damaged)
         tell_unloaded(loaded.records)
+        headings = [record.heading for record in loaded.records]
         own = {scale.name: scale.seeds for scale in suite.scales}  # others may be incomplete
         for scale in variants.added(suite, [r.spec for r in loaded.records]).scales:
             if not any(r.scale == scale.name for r in loaded.records):
                 continue
             kind = next(r.spec["device"] for r in loaded.records if r.scale == scale.name)
-            made = plan.make(suite, scale, loaded.records, store, sources, device=str(kind))
+            made = plan.make(suite, scale, headings, store, sources, device=str(kind))
             states = Counter(
                 step.state
                 for step in made.steps
@@ -400,7 +402,8 @@ def _planned(made: plan.Plan, records: Sequence[Record], rounds: Rounds) -> dict
     first = {node.id for node in unmade}
     asked = gpu.efforts(made, unmade)
     kept = taken(rounds.store.results, made.suite.name, made.scale.name)
-    ahead = looks_ahead(rounds, made.suite, made.scale, records)
+    headings = [record.heading for record in records]
+    ahead = looks_ahead(rounds, made.suite, made.scale, headings)
     return {
         "suite": made.suite.name,
         "scale": made.scale.name,

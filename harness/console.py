@@ -17,7 +17,7 @@ from harness.errors import UsageError
 from harness.executors import Event, Work
 from harness.identity import Node
 from harness.plan import Plan
-from harness.record import Record
+from harness.record import Heading, Record
 from harness.run import BUSY, DONE, FAILED, FULL, INTERRUPTED, Job
 from harness.store import Store
 from harness.suite import Suite
@@ -33,7 +33,7 @@ Detail = Literal["quiet", "usual", "verbose"]
 class Estimate:
     """How long jobs take: what the store says, what this run saw, else the scale's guess."""
 
-    def __init__(self, records: Sequence[Record], plans: Sequence[Plan], store: Store) -> None:
+    def __init__(self, records: Iterable[Heading], plans: Sequence[Plan], store: Store) -> None:
         self._seen: dict[tuple[str, str, str], list[float]] = {}
         self._made: dict[tuple[str, str], list[float]] = {}
         self._medians: dict[tuple[str, str], float] = {}
@@ -42,7 +42,7 @@ class Estimate:
         scales = {(made.suite.name, made.scale.name) for made in plans}
         for record in records:
             if (record.suite, record.scale) in scales and record.status == "ok":
-                self.add(record.suite, record.method, record.task, record.cost.wall_seconds)
+                self.add(record.suite, record.method, record.task, record.wall_seconds)
         for suite, scale in scales:
             for artifact, seconds in store.artifact_seconds(suite, scale):
                 self.add_artifact(suite, artifact, seconds)

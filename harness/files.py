@@ -110,7 +110,7 @@ def publish(target: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def read_plain(path: Path) -> bytes | None:
+def read_plain(path: str | Path) -> bytes | None:
     """The bytes of a plain file; None where nothing is there.
 
     Raises:
@@ -122,7 +122,8 @@ def read_plain(path: Path) -> bytes | None:
         try:
             state = os.fstat(handle)
             if not stat.S_ISREG(state.st_mode):
-                raise Unreadable(cannot_read(path, f"{_kind(state.st_mode)}, not a plain file"))
+                kind = _kind(state.st_mode)
+                raise Unreadable(cannot_read(Path(path), f"{kind}, not a plain file"))
             data = os.read(handle, state.st_size + 1)
             while len(data) != state.st_size and (more := os.read(handle, _CHUNK)):
                 data += more  # it grew meanwhile, or is larger than one call reads
@@ -132,6 +133,7 @@ def read_plain(path: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
+        path = Path(path)
         if error.errno == errno.ENOTDIR and is_absent(path.parent):
             return None
         if error.errno in (errno.ELOOP, errno.ENXIO):  # a link, a socket

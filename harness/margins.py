@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from harness.claim import Exact, Inexact, Level, sides_of
 from harness.errors import SpecError, StoreError
 from harness.files import read_plain, write_atomic
-from harness.record import Record
+from harness.record import Heading, Record
 from harness.settings import Spec
 from harness.suite import Suite, select
 
@@ -51,7 +51,7 @@ def read(results: Path, suite: str) -> dict[str, Pinned]:
         raise StoreError(f"corrupt margins: {path}: {reason}; restore it from git") from error
 
 
-def check(suite: Suite, pinned: dict[str, Pinned], records: Iterable[Record]) -> None:
+def check(suite: Suite, pinned: dict[str, Pinned], records: Iterable[Record | Heading]) -> None:
     """Refuses a margin that was changed although there are records of the claim.
 
     Raises:

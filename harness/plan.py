@@ -14,7 +14,7 @@ from harness.claim import sides_of
 from harness.data import Sources
 from harness.errors import HarnessError, UsageError, quoted, unknown
 from harness.identity import Node, Recipes, digest
-from harness.record import Record
+from harness.record import Heading, Record
 from harness.store import Store
 from harness.suite import Dataset, Method, Scale, Suite, Task, select
 
@@ -182,7 +182,7 @@ def _share(found: list[Trial], number: int, count: int) -> list[Trial]:
 def make(
     suite: Suite,
     scale: Scale,
-    records: Sequence[Record],
+    records: Iterable[Heading],
     store: Store,
     sources: Sources,
     *,
@@ -215,9 +215,9 @@ def make(
     return Plan(suite, scale, device, tuple(steps), {k: n for k, n in nodes.items() if k in needed})
 
 
-def is_stale(record: Record, method: Method) -> bool:
+def is_stale(record: Heading, method: Method) -> bool:
     """Whether the method's source has changed since the record was written."""
-    return record.provenance.source_digest != registry.source_digest(method.run)
+    return record.source_digest != registry.source_digest(method.run)
 
 
 def leftovers(store: Store) -> list[Path]:
@@ -321,11 +321,13 @@ def standing(
             for trial in trials(suite, scale, device)[0]
         }
         current[suite.name] = {r.id for r in own if r.id in wanted}
-        stale[suite.name] = {r.id for r in own if r.id in wanted and is_stale(r, wanted[r.id])}
+        stale[suite.name] = {
+            r.id for r in own if r.id in wanted and is_stale(r.heading, wanted[r.id])
+        }
     return current, stale
 
 
-def _state(trial: Trial, record: Record | None, store: Store) -> tuple[State, str]:
+def _state(trial: Trial, record: Heading | None, store: Store) -> tuple[State, str]:
     if record is None:
         if store.states(trial.id):
             return "interrupted", "interrupted; resumes from its checkpoint"

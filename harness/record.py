@@ -6,7 +6,7 @@
 import hashlib
 from collections.abc import Callable
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeVar, get_args
 
 from pydantic import Field, JsonValue, model_validator
 from pydantic_core import from_json, to_json
@@ -106,6 +106,24 @@ class Origin(Spec):
     checksum: str
 
 
+class Heading(NamedTuple):
+    """What a plan asks of a record, and no more."""
+
+    id: str
+    seed: int
+    wall_seconds: float
+    """Of its cost, as the next."""
+    peak_vram_bytes: int | None
+    suite: str
+    method: str
+    task: str
+    scale: str
+    status: Status
+    error: str | None
+    source_digest: str
+    """Of its provenance."""
+
+
 class Record(Spec):
     """What one trial left behind."""
 
@@ -144,6 +162,23 @@ class Record(Spec):
     def file_name(self) -> str:
         """Name of its file inside `results/<suite>/<scale>/`."""
         return file_name(self.method, self.task, self.seed, self.id)
+
+    @property
+    def heading(self) -> Heading:
+        """What a plan asks of it."""
+        return Heading(
+            self.id,
+            self.seed,
+            self.cost.wall_seconds,
+            self.cost.peak_vram_bytes,
+            self.suite,
+            self.method,
+            self.task,
+            self.scale,
+            self.status,
+            self.error,
+            self.provenance.source_digest,
+        )
 
     @property
     def curves(self) -> dict[str, "pd.DataFrame"]:

@@ -13,7 +13,7 @@ from harness.errors import HarnessError, StoreError
 from harness.executors import Work
 from harness.executors.place import Place, room
 from harness.identity import Node
-from harness.record import Record
+from harness.record import Heading, Record
 from harness.run import INTERRUPTED, Job
 from harness.store import Store
 from harness.suite import Scale, Suite
@@ -45,7 +45,7 @@ class Rounds(NamedTuple):
     """Of an experiment tracker, which gets every record as it is committed."""
 
     def planned(
-        self, suite: Suite, scale: Scale, records: Sequence[Record], filters: plan.Filters
+        self, suite: Suite, scale: Scale, records: Sequence[Heading], filters: plan.Filters
     ) -> plan.Plan:
         """The plan of a round.
 
@@ -73,7 +73,6 @@ class Rounds(NamedTuple):
         damaged = 0
         plans: list[plan.Plan] = []
         work: list[Work] = []
-        known: dict[str, Record] = {}
         wanted = []
         for suite, size in sizes:  # a name that does not exist is told before anything is read
             options.device(self.device, size, self.place.here)
@@ -81,8 +80,8 @@ class Rounds(NamedTuple):
             wanted.append(len(meetings) * len(filters.seeds or size.seeds))
         names = dict.fromkeys(suite.name for suite, _ in sizes)
         with self._doing(f"reading the records of {', '.join(names)}", line=True):
-            loaded = {name: self.store.load(name) for name in names}
-        for one in loaded.values():
+            there = {name: self.store.headings(name) for name in names}
+        for one in there.values():
             for item in one.damaged:
                 aside = self.store.quarantine(item.path)
                 err.print(
@@ -91,9 +90,8 @@ class Rounds(NamedTuple):
                     markup=False,
                 )
             damaged += len(one.damaged)
-            known |= {record.id: record for record in one.records}
         for (suite, size), many in zip(sizes, wanted, strict=True):
-            records = loaded[suite.name].records
+            records = there[suite.name].headings
             what = f"planning {number.plural(many, 'trial')} of {suite.name}"
             with self._doing(what, line=self.detail == "verbose"):
                 made = self.planned(suite, size, records, filters)
@@ -114,16 +112,24 @@ class Rounds(NamedTuple):
             for step in made.steps
             if step.action == "skip"
         )
-        ended = Round(StoreError.exit_code if damaged else 0, counts, known)
+        known = [heading for one in there.values() for heading in one.headings]
+        places = frozenset((heading.suite, heading.scale) for heading in known)
+        ended = Round(StoreError.exit_code if damaged else 0, counts, places)
         if work:
-            ended = self._work(work, plans, ended)
+            ended = self._work(work, plans, known, ended)
         if failed := ended.counts.get("failed"):
             err.print(f"{failed} failed; fix the cause, then rerun them with --rerun failed")
         if absent := counts["without data"]:
             err.print(f"{absent} trials skipped: dataset not found; the lines above say which")
         return ended._replace(code=ended.code or int(bool(failed or absent)))
 
-    def _work(self, work: Sequence[Work], plans: Sequence[plan.Plan], before: Round) -> Round:
+    def _work(
+        self,
+        work: Sequence[Work],
+        plans: Sequence[plan.Plan],
+        known: Sequence[Heading],
+        before: Round,
+    ) -> Round:
         """Runs what there is to run; what that came to, together with what was there before."""
         suites = {made.suite.name: made.suite for made in plans}
         fresh: dict[str, Record] = {}
@@ -140,7 +146,6 @@ class Rounds(NamedTuple):
                 self.feed.send(record)
             return console.score(suites[job.suite], record)
 
-        known = list(before.records.values())
         executor, workers = self.place.open(plans, known, self.store, self.deadline)
         estimate = console.Estimate(known, plans, self.store)
         watch = console.Watch(out, estimate, work, workers, ended=ended, detail=self.detail)
@@ -164,8 +169,8 @@ class Rounds(NamedTuple):
         return Round(
             INTERRUPTED if stopped == "signal" else before.code,
             {**counts, "left": max(left, 0), **before.counts},
-            {**before.records, **fresh},
-            frozenset(fresh),
+            before.places | {(record.suite, record.scale) for record in fresh.values()},
+            fresh,
             stopped,
         )
 
@@ -174,7 +179,7 @@ class Rounds(NamedTuple):
 
     def until_decided(self, sizes: Sequence[Sized], most: int) -> Round:
         """Suite after suite, until the primary claims of each are decided or time is over."""
-        ended = Round(0, {}, {})
+        ended = Round(0, {})
         for suite, scale in sizes:
             ended = ended.then(self._until(suite, scale, most))
             if ended.stopped:
@@ -200,7 +205,7 @@ class Rounds(NamedTuple):
         from harness.claims import judge
         from harness.looks import keep, taken
 
-        ended, before = Round(0, {}, {}), -1
+        ended, before = Round(0, {}), -1
         primary = [claim.name for claim in suite.claims if claim.role == "primary"]
         everywhere = {size.name for _, size in until.places(suite, scale, primary)}
         while True:
@@ -221,8 +226,10 @@ class Rounds(NamedTuple):
                 keep(self.store.results, look.model_copy(update={"outcome": outcomes[look.claim]}))
             states = until.standings(suite, scale, runs, verdicts)
 
+            known = [record.heading for record in own]
+
             def left(
-                claims: tuple[str, ...], seeds: tuple[int, ...], known: list[Record] = own
+                claims: tuple[str, ...], seeds: tuple[int, ...], known: list[Heading] = known
             ) -> bool:
                 filters = plan.Filters(seeds=seeds, claims=claims)
                 sizes = until.places(suite, scale, claims)
@@ -231,7 +238,7 @@ class Rounds(NamedTuple):
             step = until.next_look(suite, scale, states, left, most)
             if isinstance(step, until.Stop):
                 out.print(step.reason, markup=False)
-                return ended._replace(records={record.id: record for record in records})
+                return ended._replace(places=frozenset((r.suite, r.scale) for r in records))
             if len(own) == before:
                 err.print("nothing was recorded in this round; run the same command again later")
                 return ended._replace(code=ended.code or 1)
@@ -269,7 +276,7 @@ class Ahead(NamedTuple):
 
 
 def looks_ahead(
-    rounds: Rounds, suite: Suite, scale: Scale, records: Sequence[Record]
+    rounds: Rounds, suite: Suite, scale: Scale, records: Sequence[Heading]
 ) -> Ahead | None:
     """What `--until decided` can find, and what it takes; None without primary claims."""
     from harness.sequential import Looks, power
@@ -290,7 +297,7 @@ def looks_ahead(
     return Ahead(primary, looks.schedule, tuple(chances))
 
 
-def tell_looks(rounds: Rounds, suite: Suite, scale: Scale, records: Sequence[Record]) -> None:
+def tell_looks(rounds: Rounds, suite: Suite, scale: Scale, records: Sequence[Heading]) -> None:
     """Prints what `--until decided` can find, and what it takes; nothing without primary claims."""
     ahead = looks_ahead(rounds, suite, scale, records)
     if ahead is None:
@@ -313,7 +320,7 @@ def tell_looks(rounds: Rounds, suite: Suite, scale: Scale, records: Sequence[Rec
 
 
 def summarise(
-    made: plan.Plan, records: Sequence[Record], store: Store, place: Place = HERE
+    made: plan.Plan, records: Sequence[Heading], store: Store, place: Place = HERE
 ) -> list[Node]:
     """Prints what is to be done; the artifacts that come first."""
     states = Counter(step.state for step in made.steps)

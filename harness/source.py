@@ -31,12 +31,12 @@ MACHINERY = frozenset(
         "claim", "claim_commands", "claims", "cli", "compare_commands", "comparison", "console",
         "contents", "context", "cost", "data", "data_commands", "design", "download", "drawing",
         "effects", "errors", "evidence", "executors", "exhibit", "export", "failures", "files",
-        "frames", "git", "gpu", "identity", "inputs", "inventory", "lazy", "lease", "list_commands",
-        "looks", "margins", "migrate", "new", "number", "options", "patience", "plan", "plugins",
-        "provenance", "publish", "queue_commands", "record", "registry", "report", "resampling",
-        "rounds", "run", "scale", "sequential", "share_commands", "shared", "source", "store",
-        "suite", "summary", "task", "terminal", "tiers", "tool", "trackers", "until", "upkeep",
-        "upkeep_commands", "variants", "verified", "wording",
+        "frames", "git", "gpu", "headings", "identity", "inputs", "inventory", "lazy", "lease",
+        "list_commands", "looks", "margins", "migrate", "new", "number", "options", "patience",
+        "plan", "plugins", "provenance", "publish", "queue_commands", "record", "registry",
+        "report", "resampling", "rounds", "run", "scale", "sequential", "share_commands", "shared",
+        "source", "store", "suite", "summary", "task", "terminal", "tiers", "tool", "trackers",
+        "until", "upkeep", "upkeep_commands", "variants", "verified", "wording",
     }
 )  # fmt: skip
 """Parts of the engine that name, run, keep and show trials. A method's numbers do not depend on

@@ -41,8 +41,9 @@ from harness.files import (
     write_atomic,
     write_verified,
 )
+from harness.headings import Headings
 from harness.identity import canonical, digest
-from harness.record import READABLE, Record, Shared
+from harness.record import READABLE, Heading, Record, Shared
 from harness.settings import fault
 from harness.verified import Verified, finding, rules
 
@@ -78,6 +79,27 @@ class Loaded(NamedTuple):
 
     records: list[Record]
     damaged: list[Corrupt]
+
+
+class Headed(NamedTuple):
+    """What a plan asks of what a results folder holds."""
+
+    headings: list[Heading]
+    damaged: list[Corrupt]
+
+
+class _File(NamedTuple):
+    """A file that should be a record."""
+
+    folder: Path
+    name: str
+    data: bytes
+    found: bytes
+    """The finding that it is an intact record of that name."""
+
+    @property
+    def path(self) -> Path:
+        return self.folder / self.name
 
 
 def parse_record(data: bytes) -> Record:
@@ -198,35 +220,46 @@ class Store(Artifacts, Checkpoints):
             Unreadable: a folder or a record cannot be read, or a newer harness wrote it.
         """
         known = None if suite == "*" else Verified(self, f"records-{suite}")
+        loaded, shared = Loaded([], []), Shared()
         with _without_collection():
-            loaded = self._load(self._record_folders(suite, scale), known)
+            for file in _files(self._record_folders(suite, scale)):
+                record = _parsed(file, known, shared)
+                if isinstance(record, Corrupt):
+                    loaded.damaged.append(record)
+                else:
+                    loaded.records.append(record)
             if len(loaded.records) >= MANY:
                 gc.freeze()  # later searches leave alone what is there now
         if known is not None:
             known.save()
         return loaded
 
-    def _load(self, folders: Iterable[Path], known: Verified | None) -> Loaded:
-        records, damaged, shared = [], [], Shared()
-        for path in (path for folder in folders for path in _record_files(folder)):
-            if (data := read_plain(path)) is None:
-                continue  # moved aside since it was listed
-            found = finding(rules(), os.fsencode("/".join(path.parts[-3:])), data)
-            if known is not None and found in known:
-                records.append(shared.read(data))
-                continue
-            try:
-                record = _record_in(path, data)
-            except Unreadable:
-                raise
-            except StoreError as error:
-                damaged.append(Corrupt(path, str(error)))
-                continue
-            exact = record.is_exact(json.loads(data))
-            records.append(shared.read(data) if exact else record)
-            if exact and known is not None:
-                known.add(found)
-        return Loaded(records, damaged)
+    def headings(self, suite: str) -> Headed:
+        """The headings of a suite's records, in the order of `load`.
+
+        Every file is read; those whose heading was noted before are not parsed.
+
+        Raises:
+            Unreadable: as `load`.
+        """
+        noted, known, shared = Headings(self, suite), Verified(self, f"records-{suite}"), Shared()
+        headings, damaged = [], []
+        with _without_collection():
+            for file in _files(self._record_folders(suite, "*")):
+                heading = noted.get(file.found)
+                if heading is None:
+                    record = _parsed(file, known, shared)
+                    if isinstance(record, Corrupt):
+                        damaged.append(record)
+                        continue
+                    heading = record.heading
+                    noted.add(file.found, heading)
+                headings.append(heading)
+            if len(headings) >= MANY:
+                gc.freeze()
+        known.save()
+        noted.save()
+        return Headed(headings, damaged)
 
     def specs(self) -> list[Mapping[str, Any]]:
         """Specifications of all artifacts, coordinates of unfinished trials in the cache."""
@@ -254,10 +287,10 @@ class Store(Artifacts, Checkpoints):
         """
         found = []
         for folder in self._record_folders(suite, scale):
-            for path in _record_files(folder):
-                if path.stem.rpartition("--")[2].startswith(digits[:12]):
+            for name in _record_names(folder):
+                if Path(name).stem.rpartition("--")[2].startswith(digits[:12]):
                     try:
-                        found.append(_read_record(path))
+                        found.append(_read_record(folder / name))
                     except Unreadable:
                         raise
                     except StoreError:
@@ -329,10 +362,46 @@ def _named(parent: Path, name: str) -> list[Path]:
     return found
 
 
-def _record_files(folder: Path) -> list[Path]:
-    """The files in a folder that should be records."""
+def _record_names(folder: Path) -> list[str]:
+    """Names of the files in a folder that should be records."""
     names = [entry.name for entry in entries(folder) or ()]
-    return [folder / name for name in names if name.endswith(".json") and not name.startswith(".")]
+    return [name for name in names if name.endswith(".json") and not name.startswith(".")]
+
+
+def _files(folders: Iterable[Path]) -> Iterator[_File]:
+    """The files in some folders that should be records, read one after the other.
+
+    Raises:
+        Unreadable: one cannot be read.
+    """
+    for folder in folders:
+        place = os.fsencode("/".join(folder.parts[-2:]))
+        for name in _record_names(folder):
+            data = read_plain(f"{folder}/{name}")
+            if data is not None:  # else moved aside since it was listed
+                found = finding(rules(), b"%b/%b" % (place, os.fsencode(name)), data)
+                yield _File(folder, name, data, found)
+
+
+def _parsed(file: _File, known: Verified | None, shared: Shared) -> Record | Corrupt:
+    """The record in a file, verified in full unless it was before.
+
+    Raises:
+        Unreadable: a newer harness wrote it.
+    """
+    if known is not None and file.found in known:
+        return shared.read(file.data)
+    try:
+        record = _record_in(file.path, file.data)
+    except Unreadable:
+        raise
+    except StoreError as error:
+        return Corrupt(file.path, str(error))
+    if not record.is_exact(json.loads(file.data)):
+        return record
+    if known is not None:
+        known.add(file.found)
+    return shared.read(file.data)
 
 
 def _read_record(path: Path) -> Record | None:

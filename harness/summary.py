@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from harness import console, number, plan, registry
@@ -38,10 +39,10 @@ class Round(NamedTuple):
     """Exit code of the command."""
     counts: Mapping[str, int]
     """Trials by what became of them, in words."""
-    records: Mapping[str, Record]
-    """All of the suites, by identity: those that were there, then the new ones."""
-    fresh: frozenset[str] = frozenset()
-    """Identities of those that this round has recorded."""
+    places: frozenset[tuple[str, str]] = frozenset()
+    """Suites and scales that have records."""
+    fresh: Mapping[str, Record] = MappingProxyType({})
+    """What this round has recorded, by identity."""
     stopped: Stopped = ""
     """What ended it before its end."""
 
@@ -54,8 +55,8 @@ class Round(NamedTuple):
         return Round(
             max(self.code, later.code),
             counts,
-            {**self.records, **later.records},
-            self.fresh | later.fresh,
+            self.places | later.places,
+            {**self.fresh, **later.fresh},
             later.stopped,
         )
 
@@ -92,7 +93,7 @@ def tell(
     if ended.stopped == "signal":
         return
     named = [(suite, scale) for suite, scale in sizes if _stands_alone(scale, sizes)]
-    changed = {ended.records[key].scale for key in ended.fresh}
+    changed = {record.scale for record in ended.fresh.values()}
     rows = ROWS // max(sum(scale.name in changed for _, scale in named), 1)
     for suite, scale in named:
         _tell_suite(suite, scale, ended, store, rows, beside)
@@ -124,15 +125,14 @@ def _stands_alone(scale: Scale, sizes: Sequence[tuple[Suite, Scale]]) -> bool:
 def _tell_suite(
     suite: Suite, scale: Scale, ended: Round, store: Store, rows: int, beside: Sequence[str]
 ) -> None:
-    new = (ended.records[key] for key in ended.fresh)
-    here = [r for r in new if (r.suite, r.scale) == (suite.name, scale.name)]
+    here = [r for r in ended.fresh.values() if (r.suite, r.scale) == (suite.name, scale.name)]
     pairs = {(r.method, r.task) for r in here if r.status == "ok"}
     if not pairs:
         return
     from harness.analysis import cells, frame
     from harness.claims import judge
 
-    known = [r for r in ended.records.values() if r.suite == suite.name]
+    known = store.load(suite.name).records
     current = plan.standing([suite], known)[0][suite.name]
     own = [r for r in known if r.scale == scale.name and r.id in current]
     along = [r for r in known if r.scale.startswith(scale.name + SEPARATOR) and r.id in current]
@@ -237,11 +237,10 @@ def _next(
     places = ["--results", str(results)] if elsewhere else []
     places += [word for plugin in plugins for word in ("--plugin", plugin)]
     where = ["--reports", str(reports)] if elsewhere else []
-    recorded = {(r.suite, r.scale) for r in ended.records.values()}
     pages = [
         reports / suite.name / scale.name / "report.html"
         for suite, scale in sizes
-        if (suite.name, scale.name) in recorded and SEPARATOR not in scale.name
+        if (suite.name, scale.name) in ended.places and SEPARATOR not in scale.name
     ]
     behind = [page for page in pages if ended.fresh or not page.is_file()]
     if pages:

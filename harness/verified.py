@@ -25,18 +25,14 @@ from harness.errors import StoreError
 from harness.files import read_plain, write_atomic
 
 _SIZE = hashlib.sha256().digest_size
-_SPARE = 100_000
+SPARE = 100_000
 """Findings that are kept beside twice as many as a command asks for: 3 MB."""
 _ENGINE = Path(__file__).parent
 
 
 def finding(*parts: bytes) -> bytes:
     """The digest of a finding: what was asked, and all the bytes that the answer rests on."""
-    whole = hashlib.sha256()
-    for part in parts:
-        whole.update(b"%d\0" % len(part))
-        whole.update(part)
-    return whole.digest()
+    return hashlib.sha256(b"".join([b"%d\0%b" % (len(part), part) for part in parts])).digest()
 
 
 @functools.cache
@@ -82,7 +78,7 @@ class Verified:
         if not self._new:
             return
         kept = self._read() | self._new
-        if len(kept) > _SPARE + 2 * self._asked:
+        if len(kept) > SPARE + 2 * self._asked:
             kept = self._new
         with contextlib.suppress(StoreError, OSError):
             self._cache.claim()
@@ -105,15 +101,31 @@ def remembered(name: str, key: bytes, make: Callable[[], Any]) -> Any:
         make: works it out.
     """
     cache = Cache(location())
-    path = cache.cache / "verified" / "values" / finding(name.encode()).hex()[:32]
+    value = recalled(cache, name, key)
+    if value is None:
+        value = make()
+        remember(cache, name, key, value)
+    return value
+
+
+def recalled(cache: Cache, name: str, key: bytes) -> Any:
+    """What was kept under a name with that key; None without it, or where a bit of it flipped."""
     with contextlib.suppress(StoreError, ValueError):
-        data = (cache.owned() and read_plain(path)) or b""
+        data = (cache.owned() and read_plain(_place(cache, name))) or b""
         if data[:_SIZE] == finding(key, data[_SIZE:]):
             return json.loads(data[_SIZE:])
-    value = make()
+    return None
+
+
+def remember(cache: Cache, name: str, key: bytes, value: Any) -> None:
+    """Keeps a value under a name, where the cache can be written; else nothing is lost but time."""
+    path = _place(cache, name)
     with contextlib.suppress(StoreError, OSError):
         cache.claim()
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(value).encode()
+        text = json.dumps(value, separators=(",", ":")).encode()
         path.write_bytes(finding(key, text) + text)  # half written it is not believed
-    return value
+
+
+def _place(cache: Cache, name: str) -> Path:
+    return cache.cache / "verified" / "values" / finding(name.encode()).hex()[:32]

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from harness.errors import UsageError
 from harness.executors import Executor
 from harness.plan import Plan
-from harness.record import Record
+from harness.record import Heading
 from harness.store import Store
 
 Kind = Literal["local", "ray", "slurm"]
@@ -53,7 +53,11 @@ class Place(NamedTuple):
             options(self.slurm)
 
     def open(
-        self, plans: Sequence[Plan], records: Sequence[Record], store: Store, deadline: float | None
+        self,
+        plans: Sequence[Plan],
+        records: Sequence[Heading],
+        store: Store,
+        deadline: float | None,
     ) -> tuple[Executor, int]:
         """An executor, and how many trials at a time it will run, as far as that is known.
 
@@ -92,7 +96,7 @@ def _gpus() -> int:
     return max(int(torch.cuda.device_count()), 1)
 
 
-def _fits(made: Plan, records: Sequence[Record], per_gpu: int) -> None:
+def _fits(made: Plan, records: Sequence[Heading], per_gpu: int) -> None:
     """Whether so many trials fit on each GPU, by what earlier ones took.
 
     Raises:
@@ -107,7 +111,7 @@ def _fits(made: Plan, records: Sequence[Record], per_gpu: int) -> None:
         )
     methods = {trial.method.name for trial in made.todo}
     peaks = [
-        record.cost.peak_vram_bytes or 0
+        record.peak_vram_bytes or 0
         for record in records
         if (record.suite, record.scale) == (made.suite.name, made.scale.name)
         and record.method in methods

@@ -303,7 +303,7 @@ def test_findings_of_others_are_kept_up_to_a_bound(
 
     assert note(b"a", b"b") == {finding(b"a"), finding(b"b")}
     assert note(b"c") == {finding(b"a"), finding(b"b"), finding(b"c")}
-    monkeypatch.setattr(verified, "_SPARE", 3)
+    monkeypatch.setattr(verified, "SPARE", 3)
     assert note(b"d") == {finding(b"d")}
 
 
