@@ -59,7 +59,9 @@ def watched(
 
 def estimate(records: Sequence[Record], made: Plan, store: Store | None = None) -> Estimate:
     """An estimate from these records and what the store has."""
-    return Estimate(records, [made], store or Store(Path("none"), Path("none")))
+    return Estimate(
+        [r.heading for r in records], [made], store or Store(Path("none"), Path("none"))
+    )
 
 
 # -- Estimate -------------------------------------------------------------------------------------

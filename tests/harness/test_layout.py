@@ -76,8 +76,9 @@ ALLOWED = {
     },
     "axes": {"analysis", "claim", "digits", "effects", "evidence", "stats", "suite", "variants"},
     "design": {"analysis", "axes", "claim", "effects", "evidence", "stats", "suite"},
+    "headings": {"cache", "record", "verified"},
     "store": {
-        "artifacts", "cache", "checkpoints", "errors", "files", "identity", "lease",
+        "artifacts", "cache", "checkpoints", "errors", "files", "headings", "identity", "lease",
         "record", "settings", "verified",
     },
     "training": {"errors", "settings", "store", "weights"},

@@ -11,7 +11,7 @@ import pytest
 
 from harness import console, plan, registry, summary
 from harness.record import Record
-from harness.store import Store
+from harness.store import Loaded, Store
 from harness.suite import Beats, Suite, Table
 from harness.summary import Round, command, tell
 
@@ -62,8 +62,10 @@ def say(suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: A
         beside: tuple[str, ...] = (), **of_round: Any,
     ) -> list[str]:  # fmt: skip
         monkeypatch.setattr(sys, "argv", ["harness", *shlex.split(words)])
-        known = {r.id: r for r in records}
-        ended = Round(0, {"ran": 3}, known, frozenset(r.id for r in fresh))
+        known = list(records)
+        monkeypatch.setattr(Store, "load", lambda *_: Loaded(known, []))
+        places = frozenset((r.suite, r.scale) for r in known)
+        ended = Round(0, {"ran": 3}, places, {r.id: r for r in fresh})
         store = Store(Path(results), tmp_path)
         sizes = [(suite, suite.scale(scale))]
         tell(ended._replace(**of_round), sizes, store, 200, limit, beside=beside)
@@ -195,13 +197,13 @@ def test_data_that_are_missing_come_last(say: Say, records: list[Record]) -> Non
 
 def test_rounds_add_up(records: list[Record]) -> None:
     one, two, three = records[:3]
-    first = Round(1, {"ran": 2, "failed": 1, "already there": 4}, {one.id: one, two.id: two},
-                  frozenset([two.id]))  # fmt: skip
-    second = Round(0, {"ran": 3, "already there": 7}, {three.id: three}, frozenset([three.id]))
+    here, there = frozenset([("toy", "laptop")]), frozenset([("toy", "smoke")])
+    first = Round(1, {"ran": 2, "failed": 1, "already there": 4}, here, {one.id: one, two.id: two})
+    second = Round(0, {"ran": 3, "already there": 7}, there, {three.id: three})
     both = first.then(second._replace(stopped="time"))
     assert both == Round(
-        1, {"ran": 5, "already there": 7, "failed": 1}, {r.id: r for r in (one, two, three)},
-        frozenset([two.id, three.id]), "time",
+        1, {"ran": 5, "already there": 7, "failed": 1}, here | there,
+        {r.id: r for r in (one, two, three)}, "time",
     )  # fmt: skip
 
 

@@ -87,7 +87,7 @@ def test_trials_that_do_not_fit_together_are_refused(gpus: Any, made: Any, recor
     one = made()
     trial = one.todo[0]
     cost = record_of(trial).cost.model_copy(update={"peak_vram_bytes": int(6.5 * GIB)})
-    records = [record_of(trial, cost=cost), record_of(one.todo[1])]
+    records = [record_of(trial, cost=cost).heading, record_of(one.todo[1]).heading]
     _fits(one, records, 3)
     with pytest.raises(
         UsageError,
