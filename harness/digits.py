@@ -18,6 +18,9 @@ PRINTED = 10
 _WHOLE = 15
 """Every whole number of that many digits is a float of its own."""
 
+_NEAR = 1e-12
+"""Of its size: farther from a whole number, none comes of a number by rounding to `_WHOLE`."""
+
 _NOTHING = 1e-322
 """Below this lies nothing but zero and the last bits of zero."""
 
@@ -40,15 +43,19 @@ def steady(value: float, size: float = 0.0) -> float:
     if abs(value) < _NOTHING:
         return 0.0
     size = max(abs(value), abs(size))
-    whole = _rounded(value, size, _WHOLE)
-    if whole.is_integer() and size < 10.0**_WHOLE:
-        return whole
-    return _rounded(value, size, DIGITS)
+    exponent = _exponent(size)
+    if size < 10.0**_WHOLE and abs(value - round(value)) < _NEAR * size:
+        whole = _rounded(value, exponent, _WHOLE)
+        if whole.is_integer():
+            return whole
+    return _rounded(value, exponent, DIGITS)
 
 
 def difference(a: float, b: float) -> float:
     """a - b without what is rounding of numbers of their size: 14 significant digits of theirs."""
-    return _rounded(a - b, max(abs(a), abs(b)), _WHOLE - 1) if math.isfinite(a - b) else a - b
+    if not math.isfinite(a - b):
+        return a - b
+    return _rounded(a - b, _exponent(max(abs(a), abs(b))), _WHOLE - 1)
 
 
 def smallest(size: float) -> float:
@@ -68,7 +75,7 @@ def plain(value: float) -> str:
         return str(float(value))
     if abs(value) < _NOTHING:
         return "0"
-    whole = _rounded(value, abs(value), _WHOLE)
+    whole = _rounded(value, _exponent(value), _WHOLE)
     if whole.is_integer() and abs(whole) < 10.0**_WHOLE:
         return str(int(whole))
     return f"{steady(value):.{PRINTED}g}"
@@ -110,9 +117,10 @@ def raw_mean(values: Sequence[float]) -> float:
     return math.fsum(v / scale for v in values) / len(values) * scale
 
 
-def _rounded(value: float, size: float, digits: int) -> float:
+def _rounded(value: float, exponent: int, digits: int) -> float:
+    """To that many digits of a number whose leading decimal has the exponent."""
     try:
-        return round(float(value), digits - 1 - _exponent(size)) + 0.0
+        return round(float(value), digits - 1 - exponent) + 0.0
     except OverflowError:
         return float(value)
 

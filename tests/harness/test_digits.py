@@ -2,6 +2,7 @@
 
 import math
 import sys
+from decimal import Decimal
 from fractions import Fraction
 
 import pytest
@@ -96,3 +97,24 @@ def test_a_difference_is_that_of_the_decimals(a, b):
     assume(size)
     assert abs(Fraction(digits.difference(a, b)) - exact) <= digits.smallest(size) / 50
     assert digits.difference(80.3, 80.0) == 0.3
+
+
+def test_a_difference_from_what_is_endless_is_endless():
+    assert digits.difference(1.0, math.inf) == -math.inf
+    assert math.isnan(digits.difference(math.inf, math.inf))
+
+
+@given(st.integers(-(10**15) + 1, 10**15 - 1), st.integers(-60, 60), st.floats(0, 1e16))
+def test_whole_numbers_come_of_their_last_bits_alone(whole, steps, size):
+    """Rounding to 15 digits in decimals says which numbers count as whole."""
+    value = float(whole)
+    for _ in range(abs(steps)):
+        value = math.nextafter(value, math.copysign(math.inf, steps))
+    size = max(abs(value), size)
+    assume(size >= 1e-300)
+    exact = Decimal(value).quantize(Decimal(1).scaleb(Decimal(f"{size:.5e}").adjusted() - 14))
+    found = digits.steady(value, size)
+    if exact == exact.to_integral_value() and size < 10.0**15:
+        assert found == float(exact)
+    else:
+        assert abs(Fraction(found) - Fraction(value)) <= Fraction(digits.smallest(size))
