@@ -229,13 +229,12 @@ class Watch:
         recorded = job.artifact is None and outcome.recorded and outcome.code in (DONE, FAILED)
         said = self._ended(job) if recorded else ""
         if outcome.code == DONE:
-            if job.artifact is None:
-                self._estimate.add(job.suite, job.method, job.task, event.seconds)
-            else:
-                self._estimate.add_artifact(job.suite, job.artifact, event.seconds)
+            if not outcome.elsewhere:
+                self._learn(job, event.seconds)
             if self._detail != "quiet":
                 score = f": {escape(said)}" if said else ""
-                self._say(f"[green]ok[/] {job.title}{score}, {number.seconds(event.seconds)}")
+                took = "by another process" if outcome.elsewhere else number.seconds(event.seconds)
+                self._say(f"[green]ok[/] {job.title}{score}, {took}")
         elif outcome.code == BUSY:
             self.busy.append(job)
         elif outcome.code in (INTERRUPTED, FULL):
@@ -247,6 +246,12 @@ class Watch:
             self._console.print(
                 f"[red]failed[/] {job.title}: {escape(outcome.line)}", soft_wrap=True
             )
+
+    def _learn(self, job: Job, seconds: float) -> None:
+        if job.artifact is None:
+            self._estimate.add(job.suite, job.method, job.task, seconds)
+        else:
+            self._estimate.add_artifact(job.suite, job.artifact, seconds)
 
     def _say(self, line: str) -> None:
         self._console.print(line, soft_wrap=True)

@@ -103,6 +103,8 @@ class Outcome(NamedTuple):
     """What went wrong, in one line; of a job that was stopped, what was not saved."""
     recorded: bool = True
     """False where a failure left no record: the environment was at fault, not the trial."""
+    elsewhere: bool = False
+    """Whether it was done by the time that it began here: by another process."""
 
 
 def execute(
@@ -150,7 +152,7 @@ def _execute(
     trial, node = _rebuild(job)
     if not job.force and _finished(job, node, store):
         store.clear_trial(job.id)
-        return Outcome(DONE)
+        return Outcome(DONE, elsewhere=True)
     path = node.artifact.make if node else trial.method.run
     function = _imported(path)
     settle_libraries(job.threads, job.device, job.gpus)

@@ -162,6 +162,19 @@ def test_a_watch_names_what_a_stopped_run_did_not_save(made: Plan) -> None:
     assert file.getvalue() == f"ok {titles[1]}, 0 s\n"
 
 
+def test_what_another_process_did_says_so_and_teaches_nothing_about_time(made: Plan) -> None:
+    watch, file = watched(made, artifacts=("stone",))
+    before = watch.remaining()
+    there = Outcome(DONE, elsewhere=True)
+    watch(Event(job(made, 0, artifact="stone"), outcome=there, seconds=0.07))
+    watch(Event(job(made, 0), outcome=there, seconds=0.07))
+    assert file.getvalue().splitlines()[:2] == [
+        "ok artifact stone, by another process",
+        f"ok {job(made, 0).title}, by another process",
+    ]
+    assert watch.remaining() == before - 2 * 10
+
+
 def test_a_log_gets_a_line_now_and_then(made: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(console.time, "monotonic", lambda: now[0])

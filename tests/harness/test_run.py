@@ -474,7 +474,7 @@ def test_a_good_trial_leaves_a_record_and_nothing_else(job: Any, store: Store) -
     made = job("walk", "toy")
     locked: list[bool] = []
     outcome = run.execute(made, told.append, held=lambda: locked.append(store.locked(made.id)))
-    assert outcome == (run.DONE, "", True)
+    assert outcome == run.Outcome(run.DONE)
     assert locked == [True]
     record = only(store)
     assert record.id == made.id
@@ -494,7 +494,7 @@ def test_a_recorded_trial_is_not_run_again_unless_forced(job: Any, store: Store)
     made = job("walk", "toy")
     run.execute(made)
     before = only(store)
-    assert run.execute(made).code == run.DONE
+    assert run.execute(made) == run.Outcome(run.DONE, elsewhere=True)
     assert only(store) == before
     assert run.execute(made._replace(force=True, threads=3)).code == run.DONE
     assert only(store).provenance.threads == 3
@@ -627,7 +627,8 @@ def test_a_disk_that_is_full_is_told_from_what_only_this_trial_cannot_write(
         raise StoreError("cannot write it") from OSError(number, "as it is")
 
     monkeypatch.setattr(Store, "commit", commit)
-    assert run.execute(job("walk", "toy")) == (code, "cannot write it", False)
+    outcome = run.execute(job("walk", "toy"))
+    assert outcome == run.Outcome(code, "cannot write it", recorded=False)
 
 
 def test_a_disk_that_a_method_finds_full_is_only_full_if_the_store_finds_it_so(
@@ -644,7 +645,7 @@ def test_a_disk_that_a_method_finds_full_is_only_full_if_the_store_finds_it_so(
             raise StoreError("cannot write") from OSError(errno.ENOSPC, "No space")
 
         patch.setattr(Store, "probe", probe)
-        assert run.execute(made) == (run.FULL, "cannot write", False)
+        assert run.execute(made) == run.Outcome(run.FULL, "cannot write", recorded=False)
     assert store.load().records == []
     assert run.execute(made).code == run.FAILED
     assert only(store).error == "OSError: [Errno 28] No space left on device"
@@ -671,7 +672,7 @@ def test_what_is_not_the_methods_fault_leaves_no_record(
 
     monkeypatch.setattr(registry, "call", lambda _: method)
     made = job("walk")
-    assert run.execute(made) == (run.FAILED, "x", False)
+    assert run.execute(made) == run.Outcome(run.FAILED, "x", recorded=False)
     assert store.load().records == []
     assert not store.locked(made.id)
 
@@ -725,12 +726,12 @@ def test_a_job_of_a_suite_that_has_changed_is_refused(job: Any, store: Store) ->
 def test_artifacts_are_made_committed_and_not_made_twice(job: Any, store: Store) -> None:
     made = job("read-seed", "toy-chain", artifact="by-seed")
     assert made.title == "artifact by-seed"
-    assert run.execute(made) == (run.DONE, "", True)
+    assert run.execute(made) == run.Outcome(run.DONE)
     folder = store.artifact("toy-chain", "by-seed", made.id)
     assert folder is not None
     stamp = (folder / "value.txt").stat().st_mtime_ns
     assert not store.trial_folder(made.id).exists()
-    assert run.execute(made).code == run.DONE
+    assert run.execute(made) == run.Outcome(run.DONE, elsewhere=True)
     assert (folder / "value.txt").stat().st_mtime_ns == stamp
 
 

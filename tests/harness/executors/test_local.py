@@ -18,7 +18,7 @@ from harness.errors import StoreError
 from harness.executors import Event, Work
 from harness.executors.local import Local
 from harness.executors.supervisor import End
-from harness.run import BUSY, DONE, FAILED, FULL, INTERRUPTED
+from harness.run import BUSY, DONE, FAILED, FULL, INTERRUPTED, Outcome
 from harness.store import Store
 
 TOY = Path(__file__).parents[2] / "toy"
@@ -130,7 +130,7 @@ def test_dependents_of_a_broken_artifact_do_not_run(work: Any, store: Store) -> 
     ended = {e.job.artifact or e.job.method: e.outcome for e in log.ended().values() if e.outcome}
     assert ended["broken"].code == FAILED
     for name in ("after-broken", "read-broken"):
-        assert ended[name] == (
+        assert ended[name] == Outcome(
             FAILED, f"not run: an artifact that it needs failed ({ended['broken'].line})", False
         )  # fmt: skip
     assert ended["walk"].code == DONE
@@ -272,7 +272,7 @@ def test_a_record_that_only_the_owner_cannot_write_is_a_full_disk(
     monkeypatch.setattr(Store, "commit", commit)
     assert Local(1).run([w for w in todo if w.job.method == "sigkill"], log) is False
     (outcome,) = [e.outcome for e in log.ended().values()]
-    assert outcome == (FULL, "cannot write it", False)
+    assert outcome == Outcome(FULL, "cannot write it", recorded=False)
 
 
 def test_jobs_name_absolute_folders(

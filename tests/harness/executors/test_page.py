@@ -48,4 +48,4 @@ def test_a_forked_process_sees_and_writes_the_same_page() -> None:
         os._exit(0)
     os.waitpid(child, 0)
     assert shared.at() == (3, 2**62)
-    assert shared.outcome() == (FAILED, "\u00e4" * 2000, False)
+    assert shared.outcome() == Outcome(FAILED, "\u00e4" * 2000, recorded=False)
