@@ -129,7 +129,11 @@ def execute(
         with _locked(store, job) as lock:
             if held is not None:
                 held()
-            return _execute(job, store, lock, notify, clock, asked)
+            try:
+                return _execute(job, store, lock, notify, clock, asked)
+            except (HarnessError, OSError):
+                lock.check()  # whoever took it over has cleared the folder it worked in
+                raise
     except Held as busy:
         return Outcome(BUSY, str(busy))
     except Interrupted as stop:

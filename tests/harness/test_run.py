@@ -10,6 +10,7 @@ import os
 import platform
 import random
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -675,6 +676,23 @@ def test_what_is_not_the_methods_fault_leaves_no_record(
     assert run.execute(made) == run.Outcome(run.FAILED, "x", recorded=False)
     assert store.load().records == []
     assert not store.locked(made.id)
+
+
+def test_a_trial_whose_lease_ran_out_says_so_whatever_else_went_wrong(
+    job: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who took it over has removed the folder that it would have written to."""
+    made = job("walk")
+
+    def method(_: Context) -> dict[str, float]:
+        shutil.rmtree(store.cache / "locks" / made.id[:12])
+        raise StoreError("cannot write out: No such file or directory")
+
+    monkeypatch.setattr(registry, "call", lambda _: method)
+    outcome = run.execute(made)
+    assert outcome.code == run.BUSY
+    assert "another process took it over" in outcome.line
+    assert store.load().records == []
 
 
 def test_a_trial_over_its_limit_is_a_timeout(job: Any, store: Store) -> None:
