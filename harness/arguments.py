@@ -10,7 +10,7 @@ import typer
 from harness import options, registry, variants
 from harness.data import Sources
 from harness.errors import StoreError, UsageError, unknown
-from harness.plan import Filters
+from harness.plan import Filters, places
 from harness.record import Record
 from harness.store import Corrupt, Store, location
 from harness.suite import Scale, Suite
@@ -178,7 +178,7 @@ def sizes(
         if assignments:
             found.append((suite, size))
         else:
-            found += variants.around(suite, size, filters.methods, filters.tasks)
+            found += places(suite, size, filters)
     return found
 
 

@@ -2,7 +2,7 @@
 
 A plan asks of a record what it is called, how it ended and what source it is of. A file that was
 verified before is read and hashed, as ever, but need not be parsed for that. What is kept is
-derived: bytes that changed have another digest, and a damaged file of headings holds none.
+derived: bytes that changed have another digest, and a corrupt file of headings holds none.
 """
 
 from typing import Any

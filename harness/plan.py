@@ -4,13 +4,14 @@ Order: seed 0 of every method before seed 1 of any, so that a stopped run leaves
 """
 
 import functools
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from harness import registry, variants
 from harness.check import methods_of
-from harness.claim import sides_of
+from harness.claim import Claim, Trend, sides_of
 from harness.data import Sources
 from harness.errors import HarnessError, UsageError, quoted, unknown
 from harness.identity import Node, Recipes, digest
@@ -129,17 +130,50 @@ def needed_by(suite: Suite, names: Iterable[str]) -> set[tuple[str, str]]:
         UsageError: a name that no claim and no role has.
     """
     found: set[tuple[str, str]] = set()
+    for claim in claims_of(suite, names):
+        asked = [(sides_of(claim), claim.tasks)]
+        asked += [(methods_of(check), check.tasks or claim.tasks) for check in claim.checks]
+        for methods, tasks in asked:
+            found |= {(m, t.name) for m in methods for t in select(suite.tasks, tasks)}
+    return found
+
+
+def claims_of(suite: Suite, names: Iterable[str]) -> list[Claim]:
+    """The claims with these names, in the suite's order.
+
+    Args:
+        suite: whose claims.
+        names: names or globs of claims, or roles.
+
+    Raises:
+        UsageError: a name that no claim and no role has.
+    """
+    chosen: set[str] = set()
     for name in names:
         claims = [c for c in suite.claims if c.role == name] or select(suite.claims, [name])
         if not claims:
             there = [*dict.fromkeys(c.role for c in suite.claims), *(c.name for c in suite.claims)]
             raise UsageError(unknown("claim", name, there, f"harness show {suite.name}"))
-        for claim in claims:
-            asked = [(sides_of(claim), claim.tasks)]
-            asked += [(methods_of(check), check.tasks or claim.tasks) for check in claim.checks]
-            for methods, tasks in asked:
-                found |= {(m, t.name) for m in methods for t in select(suite.tasks, tasks)}
-    return found
+        chosen |= {claim.name for claim in claims}
+    return [claim for claim in suite.claims if claim.name in chosen]
+
+
+def places(suite: Suite, scale: Scale, filters: Filters = EVERYTHING) -> list[tuple[Suite, Scale]]:
+    """The scale, then the points of its axes that a command reaches, each with a suite that has it.
+
+    Claims reach the points of those axes alone that one of them is a trend over.
+
+    Raises:
+        UsageError: a claim that is not there, or an axis with a value that its setting does not
+            allow.
+    """
+    followed = scale
+    if filters.claims:
+        over = {c.over for c in claims_of(suite, filters.claims) if isinstance(c, Trend)}
+        axes = tuple(axis for axis in scale.axes if axis.name in over)
+        followed = scale.model_copy(update={"axes": axes})
+    points = variants.around(suite, followed, filters.methods, filters.tasks)
+    return [(suite, scale), *itertools.islice(points, 1, None)]
 
 
 def trials(

@@ -206,8 +206,9 @@ class Rounds(NamedTuple):
         from harness.looks import keep, taken
 
         ended, before = Round(0, {}), -1
-        primary = [claim.name for claim in suite.claims if claim.role == "primary"]
-        everywhere = {size.name for _, size in until.places(suite, scale, primary)}
+        names = tuple(claim.name for claim in suite.claims if claim.role == "primary")
+        primary = plan.Filters(claims=names)
+        everywhere = {size.name for _, size in plan.places(suite, scale, primary)}
         while True:
             records = self.store.load(suite.name).records
             margins.check(suite, margins.read(self.store.results, suite.name), records)
@@ -232,7 +233,7 @@ class Rounds(NamedTuple):
                 claims: tuple[str, ...], seeds: tuple[int, ...], known: list[Heading] = known
             ) -> bool:
                 filters = plan.Filters(seeds=seeds, claims=claims)
-                sizes = until.places(suite, scale, claims)
+                sizes = plan.places(suite, scale, filters)
                 return any(self.planned(*size, known, filters).todo for size in sizes)
 
             step = until.next_look(suite, scale, states, left, most)
@@ -245,7 +246,7 @@ class Rounds(NamedTuple):
             before = len(own)
             out.print(f"towards the look at {step.size} seeds: {', '.join(step.claims)}")
             filters = plan.Filters(seeds=step.seeds, claims=step.claims)
-            ended = ended.then(self.run(until.places(suite, scale, step.claims), filters))
+            ended = ended.then(self.run(plan.places(suite, scale, filters), filters))
             if ended.stopped:
                 return ended
 

@@ -1,14 +1,14 @@
 """Seeds added until every primary claim is decided: what the next look needs, and when to stop."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count, islice
 from typing import NamedTuple
 
 import pandas as pd
 
-from harness import axes, variants
+from harness import axes
 from harness.analysis import Cells, cells
-from harness.claim import Exact, Inexact, Trend
+from harness.claim import Exact, Inexact
 from harness.claims import Verdict
 from harness.effects import effect
 from harness.errors import SpecError, UsageError
@@ -46,14 +46,6 @@ class Stop(NamedTuple):
 
     reason: str
     """One line."""
-
-
-def places(suite: Suite, scale: Scale, claims: Collection[str]) -> list[tuple[Suite, Scale]]:
-    """The scale, and the points of those of its axes that some of these claims are trends over."""
-    over = {c.over for c in suite.claims if isinstance(c, Trend) and c.name in claims}
-    followed = tuple(axis for axis in scale.axes if axis.name in over)
-    points = variants.around(suite, scale.model_copy(update={"axes": followed}))
-    return [(suite, scale), *islice(points, 1, None)]
 
 
 def reached(

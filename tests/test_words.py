@@ -48,6 +48,9 @@ ALLOWED = {
     "CHANGELOG.md": {"inconclusive"},  # says what the outcome was called
 }
 
+MARKS = ("<<<<<<< ", ">>>>>>> ", "=======", "||||||| ")
+"""What git begins the lines with between which it asks somebody to choose."""
+
 PLACES = (
     "*.md", "*.toml", "*.ini", "*.cff", "Makefile", "docs/*", "harness/**/*.py",
     "harness/report/templates/*", "suites/**/*.py", "suites/**/*.md", "suites/**/*.yaml",
@@ -120,3 +123,9 @@ def test_the_search_finds_them(text: str, better: str) -> None:
 def test_a_path_or_a_list_is_not_a_rate() -> None:
     assert found("a trial that reads a file, and a task", False) == []
     assert found("sorted by name, one after the other", False) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_holds_the_marks_of_an_unfinished_merge(path: Path) -> None:
+    marks = [line for line in path.read_text().splitlines() if line[:8] in MARKS]
+    assert marks == []

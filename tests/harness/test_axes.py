@@ -92,6 +92,27 @@ def test_the_points_are_variants_and_the_scale_is_one_of_them(make_suite):
     assert [s.name for _, s in around(suite, scale, methods=("cat",))] == ["laptop"]
 
 
+def test_claims_reach_the_points_of_axes_that_they_are_trends_over(make_suite):
+    suite = make_suite(
+        [
+            claim(name="here", role="primary", axis="tokens"),
+            claim(Trend, name="rises", role="primary", over="tokens", direction="up"),
+        ]
+    )
+    scale = suite.scale("laptop")
+
+    def reached(*claims, methods=()):
+        filters = plan.Filters(methods=methods, claims=claims)
+        return [size.name for _, size in plan.places(suite, scale, filters)]
+
+    every = ["laptop", "laptop+steps-1000", "laptop+steps-10000"]
+    assert reached("here") == ["laptop"]
+    assert reached() == reached("rises") == reached("primary") == reached("r*", "here") == every
+    assert reached("rises", methods=("cat",)) == ["laptop"]
+    with pytest.raises(UsageError, match="unknown claim 'rose'"):
+        reached("rose")
+
+
 def test_an_effect_along_an_axis(judged):
     found = judged(claim(axis="tokens"), lambda steps: 3 * math.log10(steps))
     curve = found.curve
