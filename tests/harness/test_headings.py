@@ -1,13 +1,10 @@
-"""Headings say what the records in full say, whatever happens to files and cache in between."""
+"""Headings are kept, found and forgotten; `test_verified` holds them to the records in full."""
 
 import random
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import harness
 from harness import headings as headings_module
@@ -52,12 +49,6 @@ def in_full(store: Store) -> tuple[list[str], list[tuple[str, str]]]:
 def shown(store: Store) -> tuple[list[str], list[tuple[str, str]]]:
     found, damaged = store.headings("toy")
     return [repr(h) for h in found], [(p.name, reason) for p, reason in damaged]
-
-
-def flip(path: Path, bit: int) -> None:
-    data = bytearray(path.read_bytes())
-    data[bit // 8 % len(data)] ^= 1 << bit % 8
-    path.write_bytes(data)
 
 
 def kept(store: Store) -> Path:
@@ -107,17 +98,6 @@ def test_one_that_is_added_is_parsed_alone(
     assert len(asked) == 1
 
 
-def test_a_bit_that_flips_in_a_record_is_found(filled: Store) -> None:
-    rng = random.Random(0)  # noqa: S311
-    for path in paths(filled):
-        whole = path.read_bytes()
-        for _ in range(8):
-            flip(path, rng.randrange(len(whole) * 8))
-            assert shown(filled) == in_full(filled)
-            path.write_bytes(whole)
-    assert filled.headings("toy").damaged == []
-
-
 @pytest.mark.parametrize("damage", ["gone", "cut", "flipped", "noise", "empty", "a folder"])
 def test_a_corrupt_cache_is_rebuilt_without_a_word(
     filled: Store, damage: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -148,16 +128,6 @@ def test_another_engine_believes_nothing(filled: Store, monkeypatch: pytest.Monk
         filled.headings("toy")
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(filled: Store) -> None:
-    before = in_full(filled)
-    foreign = filled.results.parent / "foreign"
-    foreign.mkdir()
-    (foreign / "thesis.tex").write_text("mine")
-    for cache in (foreign, foreign / "thesis.tex" / "cache"):
-        assert shown(Store(filled.results, cache)) == before
-    assert [path.name for path in foreign.iterdir()] == ["thesis.tex"]
-
-
 def test_headings_of_other_folders_are_kept_up_to_a_bound(
     filled: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,47 +149,6 @@ def test_headings_of_other_folders_are_kept_up_to_a_bound(
     copy.write_text(text + "  ")
     elsewhere.headings("toy")
     assert len(known()) == 2
-
-
-STEPS = st.lists(
-    st.tuples(
-        st.sampled_from(["add", "remove", "corrupt", "fail", "damage the cache", "load"]),
-        st.integers(0, 2**20),
-    ),
-    min_size=1,
-    max_size=12,
-)
-
-
-@given(steps=STEPS)
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-def test_what_headings_say_is_what_is_there(
-    steps: list[tuple[str, int]], suite: Suite, make_record: Any, tmp_path: Path
-) -> None:
-    folder = tmp_path / "project"
-    shutil.rmtree(folder, ignore_errors=True)
-    store = Store(folder / "results", folder / "cache")
-    for what, number in [("add", 0), *steps]:
-        there = paths(store)
-        path = there[number % len(there)] if there else None
-        if what in ("add", "fail"):
-            status = "ok" if what == "add" else "failed"
-            made = make_record(suite, "ant", "deep-x", number % 50, {"accuracy": 0.5}, status)
-            cost = made.cost.model_copy(update={"wall_seconds": number / 7})
-            store.commit(made.model_copy(update={"cost": cost}))
-        elif what == "remove" and path is not None:
-            path.unlink()
-        elif what == "corrupt" and path is not None:
-            flip(path, number)
-        elif what == "load":
-            store.load("toy")
-        elif what == "damage the cache":
-            values = store.cache / "verified" / "values"
-            for file in values.iterdir() if values.is_dir() else ():
-                flip(file, number)
-        assert shown(store) == in_full(store)
 
 
 def test_headings_of_committed_records_are_those_of_the_records(tmp_path: Path) -> None:
