@@ -71,7 +71,7 @@ from harness.arguments import (
 from harness.errors import StoreError, UsageError
 from harness.executors.place import Place
 from harness.looks import Look, taken
-from harness.record import Record
+from harness.record import Heading, Record
 from harness.rounds import Ahead, Rounds, looks_ahead, summarise, tell_looks
 from harness.suite import SEPARATOR, Scale, Suite
 from harness.terminal import err, out
@@ -151,7 +151,7 @@ def show_plan(
             headings = [record.heading for record in records]
             made = rounds.planned(suite, size, headings, filters)
         if json:
-            documents.append(_planned(made, records, rounds))
+            documents.append(_planned(made, records, headings, rounds))
             continue
         first = summarise(made, headings, store)
         if size.machine in ("gpu", "paper") and (asked := gpu.efforts(made, first)):
@@ -396,13 +396,14 @@ def main() -> NoReturn:
     raise SystemExit(terminal.run(app))
 
 
-def _planned(made: plan.Plan, records: Sequence[Record], rounds: Rounds) -> dict[str, object]:
+def _planned(
+    made: plan.Plan, records: Sequence[Record], headings: Sequence[Heading], rounds: Rounds
+) -> dict[str, object]:
     """A plan as `--json` prints it."""
     unmade = plan.unmade(made, rounds.store)
     first = {node.id for node in unmade}
     asked = gpu.efforts(made, unmade)
     kept = taken(rounds.store.results, made.suite.name, made.scale.name)
-    headings = [record.heading for record in records]
     ahead = looks_ahead(rounds, made.suite, made.scale, headings)
     return {
         "suite": made.suite.name,

@@ -249,9 +249,9 @@ def make(
     return Plan(suite, scale, device, tuple(steps), {k: n for k, n in nodes.items() if k in needed})
 
 
-def is_stale(record: Heading, method: Method) -> bool:
-    """Whether the method's source has changed since the record was written."""
-    return record.source_digest != registry.source_digest(method.run)
+def is_stale(source_digest: str, method: Method) -> bool:
+    """Whether the method's source has changed since the record with that digest was written."""
+    return source_digest != registry.source_digest(method.run)
 
 
 def leftovers(store: Store) -> list[Path]:
@@ -356,7 +356,9 @@ def standing(
         }
         current[suite.name] = {r.id for r in own if r.id in wanted}
         stale[suite.name] = {
-            r.id for r in own if r.id in wanted and is_stale(r.heading, wanted[r.id])
+            r.id
+            for r in own
+            if r.id in wanted and is_stale(r.provenance.source_digest, wanted[r.id])
         }
     return current, stale
 
@@ -368,7 +370,7 @@ def _state(trial: Trial, record: Heading | None, store: Store) -> tuple[State, s
         return "missing", "no record yet"
     if record.status != "ok":
         return "failed", f"{record.status}: {record.error}"
-    if is_stale(record, trial.method):
+    if is_stale(record.source_digest, trial.method):
         return "stale", "recorded, but the code has changed since"
     return "done", "recorded"
 

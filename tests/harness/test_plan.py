@@ -658,8 +658,9 @@ def test_what_is_recorded_stays_recorded_without_its_data(mixed, there):
 
 def test_a_record_is_stale_when_the_source_digest_differs(make_suite, recorded, there):
     trial = the_trial(make_suite())
-    assert not plan.is_stale(recorded(trial).heading, trial.method)
-    assert plan.is_stale(recorded(trial, source="9" * 64).heading, trial.method)
+    same, other = recorded(trial), recorded(trial, source="9" * 64)
+    assert not plan.is_stale(same.provenance.source_digest, trial.method)
+    assert plan.is_stale(other.provenance.source_digest, trial.method)
 
 
 def test_only_what_a_suite_still_wants_stays_in_the_cache(make_suite, recorded, there, monkeypatch):
