@@ -21,6 +21,9 @@ _WHOLE = 15
 _NEAR = 1e-12
 """Of its size: farther from a whole number, none comes of a number by rounding to `_WHOLE`."""
 
+_PLACES, _MIDDLE = 1e9, 0.05
+"""A number below the first moves by less than a tenth of the second when it is made steady."""
+
 _NOTHING = 1e-322
 """Below this lies nothing but zero and the last bits of zero."""
 
@@ -49,6 +52,18 @@ def steady(value: float, size: float = 0.0) -> float:
         if whole.is_integer():
             return whole
     return _rounded(value, exponent, DIGITS)
+
+
+def decimals(value: float, digits: int) -> str:
+    """The steady value with that many decimals; not finite: as Python writes it.
+
+    Only what lies near the middle between two neighbours has to be made steady for that: last bits
+    move nothing else across it.
+    """
+    places = abs(value) * 10.0**digits
+    if places < _PLACES and abs(places % 1.0 - 0.5) > _MIDDLE:
+        return f"{value:.{digits}f}"
+    return f"{steady(value):.{digits}f}"
 
 
 def difference(a: float, b: float) -> float:

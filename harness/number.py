@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Literal
 
-from harness.digits import steady
+from harness.digits import decimals, steady
 from harness.suite import Reference
 
 MISSING = "—"
@@ -28,8 +28,8 @@ def fixed(value: float, digits: int) -> str:
     """The value with that many decimals; what rounds to zero has no sign."""
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
-    text = f"{steady(value):.{digits}f}"
-    return text.lstrip("-") if float(text) == 0 else text
+    text = decimals(value, digits)
+    return text.lstrip("-") if text[0] == "-" and float(text) == 0 else text
 
 
 def quoted(value: float, digits: int) -> str:

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from markupsafe import Markup, escape
 
-from harness.digits import steady
+from harness.digits import decimals
 from harness.record import Series
 
 _BEYOND = 10.0
@@ -81,7 +81,7 @@ def dots(
     if low is not None and high is not None:
         parts.append(_line("ci", x(low), 11, x(high), 11))
     parts += [
-        _tag("circle", "seed", cx=x(value), cy=6 + 5 * (place % 3), r=2.6)
+        f'<circle class="seed" cx="{_n(x(value))}" cy="{6 + 5 * (place % 3)}" r="2.6"/>'
         for place, value in enumerate(values)
     ]
     if mean is not None:
@@ -136,5 +136,5 @@ def _path(kind: str, d: str) -> str:
 
 
 def _n(value: float) -> str:
-    text = f"{steady(value):.1f}".removesuffix(".0")
+    text = decimals(value, 1).removesuffix(".0")
     return "0" if text == "-0" else text

@@ -6,7 +6,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from harness import digits
@@ -118,3 +118,15 @@ def test_whole_numbers_come_of_their_last_bits_alone(whole, steps, size):
         assert found == float(exact)
     else:
         assert abs(Fraction(found) - Fraction(value)) <= Fraction(digits.smallest(size))
+
+
+@given(st.floats(allow_nan=False) | DECIMALS, st.integers(0, 12))
+@example(2.5, 0)
+@example(0.15, 1)
+@example(999_999_999.4999, 0)
+@example(-0.04, 1)
+def test_decimals_are_those_of_the_steady_value(value, places):
+    for near in (value, math.nextafter(value, math.inf), math.nextafter(value, -math.inf)):
+        text = digits.decimals(near, places)
+        assert float(text) == float(f"{digits.steady(near):.{places}f}")
+        assert text.lstrip("-") == f"{digits.steady(near):.{places}f}".lstrip("-")
