@@ -55,7 +55,8 @@ def _bars(records: Sequence[Record], suite: Suite, among: Sequence[Task]) -> Dra
     tasks = [t for t in among if any(scores[m.name, t.name].seeds for m in suite.methods)]
     if not methods:
         return None
-    drawing = Drawing(figsize=(2.1 * len(tasks) + 4, 0.19 * len(methods) + 0.8))
+    names = max(len(m.title) for m in methods)
+    drawing = Drawing(figsize=(2.1 * len(tasks) + 0.055 * names, 0.19 * len(methods) + 0.9))
     axes = list(drawing.subplots(1, len(tasks), sharey=True, squeeze=False).flat)
     for axis, task in zip(axes, tasks, strict=True):
         for place, method in enumerate(methods):
@@ -72,7 +73,7 @@ def _bars(records: Sequence[Record], suite: Suite, among: Sequence[Task]) -> Dra
             axis.hlines(place, low, high, color="#111827", linewidth=1)
             spread = np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else np.zeros(1)
             points(axis, values.tolist(), list(place + spread), look[method.name], zorder=3)
-        axis.set_title(task.label)
+        axis.set_title(textwrap.fill(task.label, 22))
         axis.set_xlabel("score")
         axis.margins(y=0.01)
     axes[0].set_yticks(range(len(methods)), [m.title for m in methods], fontsize=7)

@@ -1,13 +1,16 @@
 """The suite's pictures: drawn from whatever records there are, the same bytes each time."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
+import matplotlib as mpl
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from harness import plan, registry
 from harness.record import Record, Series
-from harness.report.figure import draw
+from harness.report.figure import STYLE, draw
 from harness.suite import Suite
 from suites.merging import figures
 
@@ -67,6 +70,20 @@ def test_a_figure_with_nothing_to_show_says_so(
 def test_one_seed_is_enough_for_a_picture(merging: Suite, records: list[Record], name: str) -> None:
     figure = next(f for f in merging.figures if f.name == name)
     assert draw(figure, merging, [r for r in records if r.seed == 0]).problem == ""
+
+
+def test_titles_of_panels_do_not_overlap(merging: Suite, record_of: RecordOf) -> None:
+    wanted = plan.Filters(("hidden-*",), ("*-hidden",), (0,))
+    trials = plan.trials(merging, merging.scale("laptop"), "cpu", wanted)[0]
+    records = [_record(record_of, trial) for trial in trials]
+    with mpl.rc_context(STYLE):
+        drawing = figures.hidden(records, merging, merging.figures[0])
+        assert drawing is not None
+        FigureCanvasAgg(drawing).draw()
+        boxes = [axis.title.get_window_extent() for axis in drawing.axes]
+    assert len(boxes) >= 2
+    assert all(one.x1 < other.x0 for one, other in pairwise(boxes))
+    assert boxes[-1].x1 <= drawing.bbox.x1
 
 
 def test_bars_show_every_seed_and_controls_are_hatched(
