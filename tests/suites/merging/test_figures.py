@@ -111,7 +111,8 @@ def test_bars_of_hidden_velocities_stand_in_a_picture_of_their_own(
     figure = next(f for f in merging.figures if f.name == "hidden")
     drawing = figures.hidden(records, merging, figure)
     assert drawing is not None
-    assert [axis.get_title() for axis in drawing.axes] == ["Hopper, velocities hidden"]
+    titles = [axis.get_title().replace("\n", " ") for axis in drawing.axes]
+    assert titles == ["Hopper, velocities hidden"]
     names = [label.get_text() for label in drawing.axes[0].get_yticklabels()]
     assert names == [merging.method(m).label for m in ("hidden-individual", "hidden-mff")]
 
