@@ -101,7 +101,7 @@ def by_layer(records: Sequence[Record], suite: Suite, figure: Figure) -> Drawing
                         alpha=0.8, **look[group]._asdict(),
                     )  # fmt: skip
                     axis.set_xticks(layers)
-        row[0].set_ylabel(f"{task.label}\nlog10 of the mean")
+        row[0].set_ylabel(f"{textwrap.fill(task.label, 22)}\nlog10 of the mean")
     for axis, method in zip(rows[0], methods, strict=True):
         axis.set_title(textwrap.fill(method.title, 32), fontsize=8)
     for axis in rows[-1]:

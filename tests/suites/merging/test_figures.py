@@ -72,18 +72,24 @@ def test_one_seed_is_enough_for_a_picture(merging: Suite, records: list[Record],
     assert draw(figure, merging, [r for r in records if r.seed == 0]).problem == ""
 
 
-def test_titles_of_panels_do_not_overlap(merging: Suite, record_of: RecordOf) -> None:
+def test_words_beside_panels_do_not_overlap(merging: Suite, record_of: RecordOf) -> None:
     wanted = plan.Filters(("hidden-*",), ("*-hidden",), (0,))
     trials = plan.trials(merging, merging.scale("laptop"), "cpu", wanted)[0]
     records = [_record(record_of, trial) for trial in trials]
     with mpl.rc_context(STYLE):
-        drawing = figures.hidden(records, merging, merging.figures[0])
-        assert drawing is not None
-        FigureCanvasAgg(drawing).draw()
-        boxes = [axis.title.get_window_extent() for axis in drawing.axes]
-    assert len(boxes) >= 2
-    assert all(one.x1 < other.x0 for one, other in pairwise(boxes))
-    assert boxes[-1].x1 <= drawing.bbox.x1
+        bars = figures.hidden(records, merging, merging.figures[0])
+        layers = figures.by_layer(records, merging, merging.figures[0])
+        assert bars is not None
+        assert layers is not None
+        for drawing in (bars, layers):
+            FigureCanvasAgg(drawing).draw()
+        titles = [axis.title.get_window_extent() for axis in bars.axes]
+        labels = [a.yaxis.label.get_window_extent() for a in layers.axes if a.get_ylabel()]
+    assert len(titles) >= 2
+    assert all(one.x1 < other.x0 for one, other in pairwise(titles))
+    assert titles[-1].x1 <= bars.bbox.x1
+    assert len(labels) >= 2
+    assert all(one.y0 > other.y1 for one, other in pairwise(labels))
 
 
 def test_bars_show_every_seed_and_controls_are_hatched(
