@@ -46,7 +46,7 @@ def read(results: Path, suite: str) -> dict[str, Pinned]:
         return {}
     try:
         return {name: Pinned.model_validate(own) for name, own in json.loads(data).items()}
-    except (ValueError, AttributeError, ValidationError) as error:
+    except (ValueError, AttributeError, ValidationError, RecursionError) as error:
         reason = type(error).__name__
         raise StoreError(f"corrupt margins: {path}: {reason}; restore it from git") from error
 

@@ -7,7 +7,6 @@
 """
 
 import contextlib
-import getpass
 import json
 import os
 import re
@@ -49,7 +48,10 @@ def noted(cache: Path) -> list[Element]:
     """All elements that were ever submitted and are still noted."""
     found = []
     for run in folders(location(cache)):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # it is being written
+        # One that is being written, or was damaged, notes nothing.
+        with contextlib.suppress(
+            OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError
+        ):
             note = json.loads((run / _NOTE).read_bytes())
             found += [
                 Element(run, note["cluster"], number, tuple(jobs))
@@ -78,7 +80,7 @@ def states(elements: Iterable[Element]) -> dict[str, str]:
     found = {e.number: "RUNNING" for e in wanted if e.cluster == "local" and _runs(e)}
     numbers = {e.number for e in wanted if e.cluster == "slurm"}
     if numbers:
-        text = _said("squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i %T")
+        text = _said("squeue", "-h", "-r", "-u", str(os.getuid()), "-o", "%i %T")
         lines = (line.split() for line in text.splitlines())
         found |= {line[0]: line[1] for line in lines if len(line) == 2 and line[0] in numbers}
     return found
@@ -144,7 +146,7 @@ def _runs(element: Element) -> bool:
         words = Path(f"/proc/{element.number}/cmdline").read_bytes()
     except OSError:
         return False
-    return str(element.run).encode() in words
+    return os.fsencode(element.run) in words
 
 
 def _said(*words: str) -> str:

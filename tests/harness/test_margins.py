@@ -57,7 +57,7 @@ def test_what_is_pinned_of_claims_that_are_gone_stays(toy_suite, tmp_path):
 def test_a_corrupt_file_is_one_line(tmp_path):
     (tmp_path / "toy").mkdir()
     path = tmp_path / "toy" / margins.FILE
-    for text in ("{", json.dumps([1]), json.dumps({"c": {"margin": "x"}})):
+    for text in ("{", "[" * 200_000, json.dumps([1]), json.dumps({"c": {"margin": "x"}})):
         path.write_text(text)
         with pytest.raises(StoreError, match=r"corrupt margins: .*restore it from git"):
             margins.read(tmp_path, "toy")

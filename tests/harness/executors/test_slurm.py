@@ -222,6 +222,12 @@ def test_the_states_are_those_of_the_queue(store: Store, monkeypatch: pytest.Mon
     elements = [queue.Element(run, "slurm", n, (f"{n}a", f"{n}b")) for n in ("7_0", "7_1", "9")]
     queue.note(run, "slurm", elements)
     assert queue.noted(store.cache) == elements
+    damaged = queue.location(store.cache) / "damaged" / "note.json"
+    damaged.parent.mkdir()
+    for text in ("[" * 200_000, '{"cluster": "local", "elements": []}', "{", "1"):
+        damaged.write_text(text)
+        assert queue.noted(store.cache) == elements
+    shutil.rmtree(damaged.parent)
     said: list[tuple[str, ...]] = []
 
     def answer(*words: str) -> str:
