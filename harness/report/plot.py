@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from markupsafe import Markup, escape
 
-from harness.digits import decimals
+from harness import number
 from harness.record import Series
 
 _BEYOND = 10.0
@@ -136,5 +136,4 @@ def _path(kind: str, d: str) -> str:
 
 
 def _n(value: float) -> str:
-    text = decimals(value, 1).removesuffix(".0")
-    return "0" if text == "-0" else text
+    return number.fixed(value, 1).removesuffix(".0")
