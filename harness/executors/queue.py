@@ -48,7 +48,7 @@ def noted(cache: Path) -> list[Element]:
     """All elements that were ever submitted and are still noted."""
     found = []
     for run in folders(location(cache)):
-        # One that is being written, or was damaged, notes nothing.
+        # One that is being written, or is corrupt, notes nothing.
         with contextlib.suppress(
             OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError
         ):
